@@ -45,6 +45,11 @@ type Packet struct {
 	Payload   []byte // without padding; empty for a packet of padding only
 	Arrival   time.Time
 
+	// Discontinuity says that numbering and timestamps start anew at this packet: the
+	// source has changed over to another encoding of the same picture (a simulcast
+	// layer). It is the first packet of a keyframe.
+	Discontinuity bool
+
 	Level    uint8 // audio level in -dBov, 0 to 127 (RFC 6464); valid if HasLevel
 	Voice    bool  // the sender says that it is speech (RFC 6464)
 	HasLevel bool
