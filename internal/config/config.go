@@ -1,0 +1,77 @@
+// Package config gathers the configuration of every package.
+//
+// A value is declared, defaulted, validated and used in the package that owns it.
+// This package only reads: defaults, then the file, then the environment; and it
+// reports everything that is wrong at once, named as the user wrote it:
+//
+//	config.toml:12: rooms.viewer_queue: must be a positive number of packets, got -1
+//	SIGHTLINE_HTTP_LISTEN: http.listen: must be host:port such as "127.0.0.1:8080", got "8080"
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"sightline/internal/opt"
+	"sightline/internal/rtc"
+	"sightline/rooms"
+)
+
+// Config is everything that can be configured, one field a section.
+type Config struct {
+	ICE      rtc.Config   `toml:"ice"`
+	Rooms    rooms.Config `toml:"rooms"`
+	Log      Log          `toml:"log"`
+	Shutdown Shutdown     `toml:"shutdown"`
+}
+
+// Log is the section log.
+type Log struct {
+	Level  slog.Level `toml:"level"`  // debug, info, warn or error
+	Format string     `toml:"format"` // text or json
+}
+
+// Shutdown is the section shutdown.
+type Shutdown struct {
+	// DrainTimeout is how long sessions may go on after SIGTERM before they are closed.
+	DrainTimeout opt.Duration `toml:"drain_timeout"`
+}
+
+// Defaults returns the configuration that the shipped config.toml states.
+func Defaults() Config {
+	return Config{
+		ICE:   rtc.Defaults(),
+		Rooms: rooms.Defaults(),
+		Log:   Log{Level: slog.LevelInfo, Format: "text"},
+		// Well within the ten seconds that docker stop waits before it kills.
+		Shutdown: Shutdown{DrainTimeout: opt.Duration(5 * time.Second)},
+	}
+}
+
+// Validate reports every impossible value, each as "section.key: what would be right".
+func (c Config) Validate() error {
+	return errors.Join(
+		c.ICE.Validate(),
+		c.Rooms.Validate(),
+		c.Log.Validate(),
+		c.Shutdown.Validate(),
+	)
+}
+
+// Validate reports every impossible value of the section.
+func (c Log) Validate() error {
+	if c.Format != "text" && c.Format != "json" {
+		return fmt.Errorf("log.format: must be \"text\" or \"json\", got %q", c.Format)
+	}
+	return nil
+}
+
+// Validate reports every impossible value of the section.
+func (c Shutdown) Validate() error {
+	if d := c.DrainTimeout.D(); d < 0 || d > 24*time.Hour {
+		return fmt.Errorf("shutdown.drain_timeout: must be between 0s and 24h, got %s", d)
+	}
+	return nil
+}
