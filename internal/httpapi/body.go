@@ -1,0 +1,70 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"sightline/internal/fault"
+)
+
+// The media types of WHIP and WHEP (RFC 9725, section 4).
+const (
+	SDP      = "application/sdp"
+	Fragment = "application/trickle-ice-sdpfrag" // RFC 8840, section 9
+)
+
+// CheckType returns a fault.MediaType unless the request's body is of mediaType and not
+// compressed. accept is the header field in which the response says what it should have
+// been: Accept for POST (RFC 9110, section 15.5.16), Accept-Patch for PATCH (RFC 5789,
+// section 2.2).
+func CheckType(c *gin.Context, mediaType, accept string) error {
+	h := c.Request.Header
+	values := h.Values("Content-Type")
+	if len(values) != 1 {
+		return WithHeader(fault.New(fault.MediaType, "the request must have one Content-Type, %s", mediaType), accept, mediaType)
+	}
+	// Parameters and case do not matter: some clients send a charset.
+	if got, _, err := mime.ParseMediaType(values[0]); err != nil || !strings.EqualFold(got, mediaType) {
+		return WithHeader(fault.New(fault.MediaType, "Content-Type must be %s, got %q", mediaType, clip(values[0], 100)), accept, mediaType)
+	}
+	for _, coding := range h.Values("Content-Encoding") {
+		if !strings.EqualFold(strings.TrimSpace(coding), "identity") {
+			return WithHeader(fault.New(fault.MediaType, "compressed bodies are not taken, got Content-Encoding %q", clip(coding, 100)),
+				"Accept-Encoding", "identity")
+		}
+	}
+	return nil
+}
+
+// ReadBody reads the request's body. The error is a fault: TooLarge beyond http.max_body,
+// BadRequest for one that is empty, breaks off or takes too long.
+func ReadBody(c *gin.Context) ([]byte, error) {
+	limit := c.GetInt64(bodyKey)
+	tooLarge := func() error {
+		c.Header("Connection", "close")
+		return fault.New(fault.TooLarge, "the body must not be longer than %d bytes", limit)
+	}
+	if limit > 0 && c.Request.ContentLength > limit {
+		return nil, tooLarge()
+	}
+	body, err := io.ReadAll(c.Request.Body)
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLong):
+		return nil, tooLarge()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.Header("Connection", "close")
+		return nil, fault.New(fault.BadRequest, "the body did not come in time")
+	case err != nil:
+		return nil, fault.New(fault.BadRequest, "the body broke off after %d bytes", len(body))
+	case len(body) == 0:
+		return nil, fault.New(fault.BadRequest, "the body is empty")
+	}
+	return body, nil
+}

@@ -1,0 +1,178 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"sightline/internal/opt"
+)
+
+// Config is the section http of the configuration.
+type Config struct {
+	// Listen is the address of WHIP, WHEP, the room API and the pages, as host:port.
+	Listen string `toml:"listen"`
+
+	// PublicURL is where clients reach the gateway, e.g. "https://media.example.org".
+	// Location headers and links begin with it. Empty: the address that the client asked
+	// for, as far as it is one of this machine, else paths without a host.
+	PublicURL string `toml:"public_url"`
+
+	// TLSCert and TLSKey are PEM files. With them the gateway speaks HTTPS itself. They
+	// are read again when they change.
+	TLSCert string `toml:"tls_cert"`
+	TLSKey  string `toml:"tls_key"`
+
+	// Insecure lets a gateway with tokens speak plain HTTP beyond loopback. Tokens and
+	// the secret URLs of sessions can then be read along the way: for a trial in a
+	// closed network, or when something in front of it encrypts (RFC 9725, section 5).
+	// A gateway with auth.open needs no second key: it has no secret to lose.
+	Insecure bool `toml:"insecure"`
+
+	// TrustedProxies are the addresses or networks of reverse proxies whose
+	// X-Forwarded-For, -Proto and -Host are believed. From anyone else they are ignored.
+	TrustedProxies []string `toml:"trusted_proxies"`
+
+	// AllowedOrigins are the origins whose pages may use the gateway from a browser
+	// (CORS): "https://console.example.org", or "*" for all. The gateway knows no
+	// cookies, so a foreign page can do no more than who has the token can; without
+	// tokens it can do what everybody can who reaches the gateway. Empty: only the
+	// gateway's own pages.
+	AllowedOrigins []string `toml:"allowed_origins"`
+
+	// MaxBody is the longest request body, in bytes. Offers of browsers have up to 10 KB.
+	MaxBody int `toml:"max_body"`
+
+	// RateLimit is how many POST, PATCH and DELETE requests a client address may make in
+	// a second on average, RateBurst how many at once (RFC 9725, section 5). 0: no limit.
+	// IPv6 clients are counted by their /64.
+	RateLimit float64 `toml:"rate_limit"`
+	RateBurst int     `toml:"rate_burst"`
+
+	// ETag is "strict": a PATCH without If-Match is refused with 428, as RFC 9725 wants;
+	// or "lenient": it is taken as long as it names the current ICE session, for players
+	// that forget it. A restart always needs If-Match.
+	ETag string `toml:"etag"`
+
+	// ReadHeaderTimeout, BodyTimeout and IdleTimeout bound how long a client may take
+	// for a request's header, its body, and until its next request.
+	ReadHeaderTimeout opt.Duration `toml:"read_header_timeout"`
+	BodyTimeout       opt.Duration `toml:"body_timeout"`
+	IdleTimeout       opt.Duration `toml:"idle_timeout"`
+}
+
+// The values of Config.ETag.
+const (
+	ETagStrict  = "strict"
+	ETagLenient = "lenient"
+)
+
+// Defaults returns the configuration that the shipped file states.
+func Defaults() Config {
+	return Config{
+		Listen:            "127.0.0.1:8080",
+		AllowedOrigins:    []string{"*"},
+		MaxBody:           64 << 10,
+		RateLimit:         50,
+		RateBurst:         100,
+		ETag:              ETagStrict,
+		ReadHeaderTimeout: opt.Duration(10 * time.Second),
+		BodyTimeout:       opt.Duration(10 * time.Second),
+		IdleTimeout:       opt.Duration(2 * time.Minute),
+	}
+}
+
+// Validate reports everything that is wrong, each with its key.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("http.%s: %w", key, fmt.Errorf(format, args...)))
+	}
+
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil {
+		bad("listen", "must be host:port such as \"127.0.0.1:8080\", got %q", c.Listen)
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		bad("listen", "port must be 0 to 65535, got %q", port)
+	}
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
+			u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			bad("public_url", "must look like \"https://media.example.org\", got %q", c.PublicURL)
+		}
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		bad("tls_cert", "needs http.tls_key, and the other way round")
+	}
+	for _, p := range c.TrustedProxies {
+		if _, err := parsePrefix(p); err != nil {
+			bad("trusted_proxies", "must hold addresses or networks such as \"10.0.0.0/8\", got %q", p)
+		}
+	}
+	for _, o := range c.AllowedOrigins {
+		u, err := url.Parse(o)
+		if o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != o) {
+			bad("allowed_origins", "must hold origins such as \"https://console.example.org\", or \"*\", got %q", o)
+		}
+	}
+	if c.MaxBody < 4<<10 || c.MaxBody > 1<<20 {
+		bad("max_body", "must be between 4096 and 1048576 bytes, got %d", c.MaxBody)
+	}
+	if c.RateLimit < 0 || c.RateLimit > 1e6 {
+		bad("rate_limit", "must be a number of requests per second, or 0 for no limit, got %g", c.RateLimit)
+	}
+	if c.RateLimit > 0 && c.RateBurst < 1 {
+		bad("rate_burst", "must be a positive number of requests, got %d", c.RateBurst)
+	}
+	if c.ETag != ETagStrict && c.ETag != ETagLenient {
+		bad("etag", "must be %q or %q, got %q", ETagStrict, ETagLenient, c.ETag)
+	}
+	for _, d := range []struct {
+		key   string
+		value opt.Duration
+	}{
+		{"read_header_timeout", c.ReadHeaderTimeout},
+		{"body_timeout", c.BodyTimeout},
+		{"idle_timeout", c.IdleTimeout},
+	} {
+		if d.value.D() < time.Second || d.value.D() > time.Hour {
+			bad(d.key, "must be between 1s and 1h, got %s", d.value)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// CheckTransport refuses to let tokens travel in the clear (RFC 9725, section 5). open
+// says that the gateway has no tokens. The error names the ways out.
+func CheckTransport(c Config, open bool) error {
+	switch {
+	case open, c.Insecure, c.TLSCert != "", loopback(c.Listen):
+		return nil
+	case strings.HasPrefix(c.PublicURL, "https://"):
+		return nil // a proxy in front of the gateway has the certificate
+	}
+	return fmt.Errorf("http.listen: %s can be reached from other machines, and tokens would travel there in the clear: "+
+		"set http.tls_cert and http.tls_key; or http.public_url = \"https://…\" when a proxy in front of it encrypts; "+
+		"or http.insecure = true for a trial in a closed network", c.Listen)
+}
+
+func loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()), nil
+	}
+	return netip.ParsePrefix(s)
+}

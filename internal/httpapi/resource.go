@@ -1,0 +1,402 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"sightline/internal/fault"
+	"sightline/internal/sdp"
+)
+
+// The causes of a session's end that come from here.
+var (
+	ErrDeleted  = errors.New("deleted by its client")
+	ErrDraining = errors.New("the gateway shuts down")
+)
+
+// A Session is what a resource needs of a peer.
+type Session interface {
+	SDP() []byte
+	ETag() string
+	Patch(f *sdp.Fragment, single bool) (restart []byte, err error)
+}
+
+// A Resource is a session of WHIP or WHEP that has been answered.
+type Resource struct {
+	Session Session
+	Offer   *sdp.Offer
+	Servers []ICEServer // told to the client
+
+	// Authorize checks a token that comes with PATCH or DELETE.
+	Authorize func(*http.Request) error
+
+	// Run is the life of the session, from the 201 to its end. It ends when ctx is done.
+	Run func(ctx context.Context) error
+}
+
+// An ICEServer is a STUN or TURN server for clients (RFC 9725, section 4.6).
+type ICEServer struct {
+	URL, Username, Credential string
+}
+
+// Resources are the sessions of all WHIP and WHEP endpoints: "/sessions/{id}". A session
+// goes
+//
+//	created (201) ──▶ live ──▶ ended, a tombstone for five minutes ──▶ unknown (404)
+//
+// Its URL is a capability: 256 random bits, known to its client only. Whoever has it may
+// trickle, restart and delete; a token that comes along must be right, though.
+type Resources struct {
+	lenient bool
+	log     *slog.Logger
+	wg      sync.WaitGroup // one for each live session
+
+	mu       sync.Mutex // guards what follows
+	live     map[string]*resource
+	graves   map[string]*resource
+	order    []*resource // of graves, oldest first
+	draining bool
+	empty    chan struct{} // closed while live is empty
+}
+
+type resource struct {
+	Resource
+	id     string
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when Run has returned
+	ended  time.Time     // set before done is closed
+
+	turn  chan struct{} // holds one token while a PATCH is at work
+	ufrag string        // of the client's current ICE session; owned by who has the turn
+}
+
+const (
+	tombstoneAge = 5 * time.Minute
+	tombstoneMax = 10_000
+	retryDrain   = 5 * time.Second
+)
+
+// NewResources returns an empty set. The caller closes it.
+func NewResources(c Config, log *slog.Logger) *Resources {
+	r := &Resources{
+		lenient: c.ETag == ETagLenient, log: log,
+		live: make(map[string]*resource), graves: make(map[string]*resource), empty: make(chan struct{}),
+	}
+	close(r.empty)
+	return r
+}
+
+// Route adds the sessions' routes.
+func (r *Resources) Route(router gin.IRouter) {
+	const path = "/sessions/:id"
+	router.PATCH(path, Handle(r.patch))
+	router.DELETE(path, Handle(r.delete))
+	router.GET(path, Handle(r.get))
+	router.HEAD(path, Handle(r.get))
+	router.OPTIONS(path, func(c *gin.Context) {
+		c.Header("Accept-Patch", Fragment)
+		c.Header("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH")
+		c.Status(http.StatusOK)
+	})
+}
+
+// PublicID returns a new id under which a session is shown to others: it says nothing
+// about the session's URL.
+func PublicID() string {
+	var raw [9]byte
+	_, _ = rand.Read(raw[:])
+	return base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+// Admit returns a fault.Unavailable while no session is taken, because the gateway is
+// about to end.
+func (r *Resources) Admit() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.admitLocked()
+}
+
+func (r *Resources) admitLocked() error {
+	if r.draining {
+		return fault.New(fault.Unavailable, "the gateway is shutting down").After(retryDrain)
+	}
+	return nil
+}
+
+// Create starts the session and answers 201. When it returns an error, the session has
+// not begun and stays with the caller.
+func (r *Resources) Create(c *gin.Context, what Resource) error {
+	// Nobody would ever delete the session of a client that did not wait for its URL.
+	if err := context.Cause(c.Request.Context()); err != nil {
+		return err
+	}
+	var raw [32]byte
+	_, _ = rand.Read(raw[:])
+	s := &resource{
+		Resource: what, id: base64.RawURLEncoding.EncodeToString(raw[:]),
+		done: make(chan struct{}), turn: make(chan struct{}, 1),
+	}
+	if what.Offer != nil {
+		s.ufrag = what.Offer.Ufrag
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+
+	// What the answer says is read before the session can change it.
+	answer, etag := what.Session.SDP(), what.Session.ETag()
+	if err := r.start(s); err != nil {
+		s.cancel(err)
+		return err
+	}
+	for _, server := range what.Servers {
+		c.Writer.Header().Add("Link", server.link())
+	}
+	c.Header("Location", BaseURL(c)+"/sessions/"+s.id)
+	c.Header("ETag", etag)
+	c.Header("Accept-Patch", Fragment)
+	c.Data(http.StatusCreated, SDP, answer)
+	return nil
+}
+
+// link writes a Link header in the one order that all clients parse (item 26 of
+// docs/CONFORMANCE.md).
+func (s ICEServer) link() string {
+	link := "<" + s.URL + `>; rel="ice-server"`
+	if s.Username != "" {
+		link += fmt.Sprintf(`; username="%s"; credential="%s"; credential-type="password"`, s.Username, s.Credential)
+	}
+	return link
+}
+
+func (r *Resources) start(s *resource) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.admitLocked(); err != nil {
+		return err
+	}
+	if len(r.live) == 0 {
+		r.empty = make(chan struct{})
+	}
+	r.live[s.id] = s
+	r.wg.Go(func() { r.run(s) })
+	return nil
+}
+
+func (r *Resources) run(s *resource) {
+	defer func() {
+		if v := recover(); v != nil {
+			// Only this session is lost.
+			r.log.Error("session panicked", "err", errPanic(v, debug.Stack()))
+		}
+		s.cancel(context.Canceled)
+		r.bury(s)
+		close(s.done)
+	}()
+	_ = s.Run(s.ctx) // the door has logged why it ended
+}
+
+// bury makes a tombstone of an ended session, and forgets old ones.
+func (r *Resources) bury(s *resource) {
+	// Of the dead only the id and the check of tokens are needed.
+	s.ended = time.Now()
+	grave := &resource{Resource: Resource{Authorize: s.Authorize}, id: s.id, done: s.done, ended: s.ended}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.live, s.id)
+	if len(r.live) == 0 {
+		close(r.empty)
+	}
+	r.graves[s.id] = grave
+	r.order = append(r.order, grave)
+	for len(r.order) > tombstoneMax || len(r.order) > 0 && s.ended.Sub(r.order[0].ended) > tombstoneAge {
+		delete(r.graves, r.order[0].id)
+		r.order[0] = nil
+		r.order = r.order[1:]
+	}
+}
+
+// find returns a live session, or an ended one if tombstones count. A token that comes
+// along has to be right.
+func (r *Resources) find(c *gin.Context, tombstones bool) (*resource, error) {
+	id := c.Param("id")
+	r.mu.Lock()
+	s := r.live[id]
+	if grave := r.graves[id]; s == nil && tombstones && grave != nil && time.Since(grave.ended) <= tombstoneAge {
+		s = grave
+	}
+	r.mu.Unlock()
+	if s == nil {
+		return nil, fault.New(fault.NotFound, "there is no such session (any more)")
+	}
+	if s.Authorize != nil && len(c.Request.Header.Values("Authorization")) > 0 {
+		if err := s.Authorize(c.Request); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// get answers GET and HEAD (RFC 9725, section 4.1).
+func (r *Resources) get(c *gin.Context) error {
+	if _, err := r.find(c, false); err != nil {
+		return err
+	}
+	c.Status(http.StatusOK)
+	return nil
+}
+
+// delete ends a session. If-Match is ignored (RFC 9725, section 4.3.1). It is answered
+// 200, because OBS takes anything else for a failure; again and again, because requests
+// get lost.
+func (r *Resources) delete(c *gin.Context) error {
+	s, err := r.find(c, true)
+	if err != nil {
+		return err
+	}
+	if s.cancel != nil {
+		s.cancel(ErrDeleted)
+	}
+	// The client may come back at once: by then the session shall be gone.
+	const patience = 3 * time.Second
+	ctx, cancel := context.WithTimeout(c.Request.Context(), patience)
+	defer cancel()
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+	}
+	c.Status(http.StatusOK)
+	return nil
+}
+
+// patch trickles candidates or restarts ICE (RFC 9725, section 4.3). Its checks are in
+// the order of RFC 9110, section 13.2.1: who and what kind, then the precondition, then
+// the body.
+func (r *Resources) patch(c *gin.Context) error {
+	s, err := r.find(c, false)
+	if err != nil {
+		return err
+	}
+	if err := CheckType(c, Fragment, "Accept-Patch"); err != nil {
+		return err
+	}
+	cond, err := patchCondition(c.Request.Header)
+	if err != nil {
+		return err
+	}
+	body, bodyErr := ReadBody(c)
+
+	// One at a time: PATCH requests overlap (RFC 9725, section 4.3.1).
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-s.ctx.Done():
+		return fault.New(fault.NotFound, "the session has ended")
+	case <-c.Request.Context().Done():
+		return context.Cause(c.Request.Context())
+	}
+	missing := fault.New(fault.NeedsCondition, "PATCH needs If-Match with the ETag of the session, or *")
+	switch {
+	case cond == nil && !r.lenient:
+		return missing
+	case cond != nil && !cond.matches(s.Session.ETag()):
+		return fault.New(fault.Precondition, "If-Match is not the ETag of the current ICE session: it has been restarted since")
+	}
+	if bodyErr != nil {
+		return bodyErr
+	}
+	fragment, err := sdp.ParseFragment(body, s.Offer)
+	if err != nil {
+		return err
+	}
+	if cond == nil && fragment.Ufrag != s.ufrag {
+		return missing // lenient, but not for a restart
+	}
+	// A client that restarts with * joins the reply's candidates by commas and breaks on
+	// the second one (whip-whep-js 1.2.0).
+	reply, err := s.Session.Patch(fragment, cond != nil && cond.any)
+	switch {
+	case err != nil && s.ctx.Err() != nil:
+		return fault.New(fault.NotFound, "the session has ended")
+	case err != nil:
+		return err
+	case reply == nil:
+		c.Status(http.StatusNoContent) // without ETag (RFC 9725, section 4.3.2)
+		return nil
+	}
+	s.ufrag = fragment.Ufrag
+	c.Header("ETag", s.Session.ETag())
+	c.Data(http.StatusOK, Fragment, reply)
+	return nil
+}
+
+// patchCondition reads If-Match, nil if there is none. A client that sends the tag in a
+// header called ETag instead means the same (Eyevinn's whip-web-client).
+func patchCondition(h http.Header) (*condition, error) {
+	values := h.Values("If-Match")
+	if len(values) == 0 {
+		values = h.Values("ETag")
+	}
+	if len(values) == 0 {
+		return nil, nil
+	}
+	cond, err := parseIfMatch(values)
+	if err != nil {
+		return nil, err
+	}
+	return &cond, nil
+}
+
+// Len returns how many sessions are live.
+func (r *Resources) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.live)
+}
+
+// Drain takes no more sessions from now on.
+func (r *Resources) Drain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.draining = true
+}
+
+// Draining reports whether Drain was called.
+func (r *Resources) Draining() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.draining
+}
+
+// Wait waits until no session is live, or ctx is done.
+func (r *Resources) Wait(ctx context.Context) error {
+	r.mu.Lock()
+	empty := r.empty
+	r.mu.Unlock()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Close takes no more sessions, ends all, and waits for them.
+func (r *Resources) Close() {
+	r.mu.Lock()
+	r.draining = true
+	for _, s := range r.live {
+		s.cancel(ErrDraining)
+	}
+	r.mu.Unlock()
+	r.wg.Wait()
+}
