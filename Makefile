@@ -1,0 +1,58 @@
+# Everything a developer or CI runs. Needs Go, git and make; `make test` also wants
+# Debian and root, because it installs the real clients that it tests with.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+ARCHS   ?= amd64 arm64
+FUZZTIME ?= 10s
+
+STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
+
+.PHONY: build check dist test test-go test-clients soak bench fuzz clean
+
+build: ## one binary for this machine
+	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
+
+check: ## what needs no running: format, vet, staticcheck, go.mod, generated files
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	  test -z "$$unformatted" || { echo "gofmt: run gofmt -w $$unformatted"; exit 1; }
+	go vet ./...
+	go vet -tags e2e,soak ./...
+	$(STATICCHECK) ./...
+	$(STATICCHECK) -tags e2e,soak ./...
+	go mod tidy -diff
+	.ci/generated.sh
+
+dist: ## static binaries for Linux, in dist/
+	@mkdir -p dist
+	@set -e; for arch in $(ARCHS); do \
+	  echo "dist/sightline-linux-$$arch $(VERSION)"; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath \
+	    -ldflags "-s -w -X main.version=$(VERSION)" -o dist/sightline-linux-$$arch ./cmd/sightline; \
+	done
+	cd dist && sha256sum $(ARCHS:%=sightline-linux-%) > SHA256SUMS
+
+test: test-go test-clients ## everything
+
+test-go: ## unit tests and tests with pion's peers, under the race detector
+	.ci/compiler.sh
+	go test -race ./...
+
+test-clients: ## browsers, ffmpeg, OBS and GStreamer against the real server
+	internal/e2e/setup.sh
+	go test -tags e2e -timeout 20m ./internal/e2e
+
+soak: ## 1,000 sessions opened and ended; prints what they leave behind
+	go test -tags soak -run Soak -count=1 -v -timeout 30m ./internal/e2e
+
+bench: ## benchmarks, with allocations
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; for package in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+clean:
+	rm -rf dist sightline
