@@ -12,19 +12,26 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
+	"sightline/internal/auth"
+	"sightline/internal/httpapi"
 	"sightline/internal/opt"
 	"sightline/internal/rtc"
 	"sightline/rooms"
+	"sightline/rooms/api"
 )
 
 // Config is everything that can be configured, one field a section.
 type Config struct {
-	ICE      rtc.Config   `toml:"ice"`
-	Rooms    rooms.Config `toml:"rooms"`
-	Log      Log          `toml:"log"`
-	Shutdown Shutdown     `toml:"shutdown"`
+	HTTP     httpapi.Config `toml:"http"`
+	ICE      rtc.Config     `toml:"ice"`
+	Auth     auth.Config    `toml:"auth"`
+	Rooms    rooms.Config   `toml:"rooms"`
+	API      api.Config     `toml:"api"`
+	Log      Log            `toml:"log"`
+	Shutdown Shutdown       `toml:"shutdown"`
 }
 
 // Log is the section log.
@@ -42,8 +49,11 @@ type Shutdown struct {
 // Defaults returns the configuration that the shipped config.toml states.
 func Defaults() Config {
 	return Config{
+		HTTP:  httpapi.Defaults(),
 		ICE:   rtc.Defaults(),
+		Auth:  auth.Defaults(),
 		Rooms: rooms.Defaults(),
+		API:   api.Defaults(),
 		Log:   Log{Level: slog.LevelInfo, Format: "text"},
 		// Well within the ten seconds that docker stop waits before it kills.
 		Shutdown: Shutdown{DrainTimeout: opt.Duration(5 * time.Second)},
@@ -53,11 +63,34 @@ func Defaults() Config {
 // Validate reports every impossible value, each as "section.key: what would be right".
 func (c Config) Validate() error {
 	return errors.Join(
+		c.HTTP.Validate(),
 		c.ICE.Validate(),
+		c.Auth.Validate(),
 		c.Rooms.Validate(),
+		c.API.Validate(),
 		c.Log.Validate(),
 		c.Shutdown.Validate(),
+		c.checkExposure(),
 	)
+}
+
+// checkExposure is about how sections go together: what is reached from other machines
+// must be protected.
+func (c Config) checkExposure() error {
+	if _, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil {
+		return nil // HTTP.Validate says so
+	}
+	return errors.Join(
+		auth.CheckExposure(c.HTTP.Listen, c.Auth),
+		httpapi.CheckTransport(c.HTTP, len(c.Auth.Tokens) == 0),
+	)
+}
+
+// derive sets what follows from other sections. A gateway that is only reached from its
+// own machine offers loopback candidates; behind a proxy (http.public_url) its clients
+// are elsewhere.
+func (c *Config) derive() {
+	c.ICE.Loopback = auth.Loopback(c.HTTP.Listen) && c.HTTP.PublicURL == ""
 }
 
 // Validate reports every impossible value of the section.

@@ -27,6 +27,7 @@ func Load(path string, environ []string) (Config, error) {
 		slices.SortStableFunc(l.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 		return Config{}, &Problems{l.problems}
 	}
+	c.derive()
 	return c, nil
 }
 
