@@ -110,6 +110,14 @@ func (a *Auth) Authorize(r *http.Request, scope Scope, room, publisher string) (
 	return id, nil
 }
 
+// Check returns Authorize for one scope, room and publisher.
+func (a *Auth) Check(scope Scope, room, publisher string) func(*http.Request) error {
+	return func(r *http.Request) error {
+		_, err := a.Authorize(r, scope, room, publisher)
+		return err
+	}
+}
+
 // bearer returns the token of a request (RFC 6750, section 2.1). Tokens in the query are
 // not taken: they would end up in logs and histories (RFC 6750, section 5.3).
 func bearer(r *http.Request) (string, error) {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strings"
 )
 
 // Config is the section auth of the configuration.
@@ -55,7 +56,7 @@ func (c Config) Validate() error {
 		if t.Name == "" {
 			bad("name", "must say whom the token was given to, got nothing")
 		}
-		if first, ok := names[t.Name]; ok && t.Name != "" && c.Tokens[first].SHA256 != t.SHA256 {
+		if first, ok := names[t.Name]; ok && t.Name != "" && !strings.EqualFold(c.Tokens[first].SHA256, t.SHA256) {
 			bad("name", "%q is already the name of another token, auth.tokens[%d]", t.Name, first)
 		} else if !ok {
 			names[t.Name] = i

@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"sightline/internal/fault"
+	"sightline/internal/sdp"
 )
 
 // The media types of WHIP and WHEP (RFC 9725, section 4).
@@ -67,4 +68,22 @@ func ReadBody(c *gin.Context) ([]byte, error) {
 		return nil, fault.New(fault.BadRequest, "the body is empty")
 	}
 	return body, nil
+}
+
+// ReadOffer reads an SDP offer. The error is a fault.
+func ReadOffer(c *gin.Context) (*sdp.Offer, error) {
+	if err := CheckType(c, SDP, "Accept"); err != nil {
+		return nil, err
+	}
+	body, err := ReadBody(c)
+	if err != nil {
+		return nil, err
+	}
+	return sdp.Parse(body)
+}
+
+// UserAgent returns what the client calls itself, cut to a length that can be shown.
+func UserAgent(c *gin.Context) string {
+	const longest = 200
+	return clip(strings.ToValidUTF8(c.Request.UserAgent(), ""), longest)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -16,12 +15,6 @@ import (
 
 	"sightline/internal/fault"
 	"sightline/internal/sdp"
-)
-
-// The causes of a session's end that come from here.
-var (
-	ErrDeleted  = errors.New("deleted by its client")
-	ErrDraining = errors.New("the gateway shuts down")
 )
 
 // A Session is what a resource needs of a peer.
@@ -57,9 +50,10 @@ type ICEServer struct {
 // Its URL is a capability: 256 random bits, known to its client only. Whoever has it may
 // trickle, restart and delete; a token that comes along must be right, though.
 type Resources struct {
-	lenient bool
-	log     *slog.Logger
-	wg      sync.WaitGroup // one for each live session
+	lenient           bool
+	deleted, shutDown error // causes of an end
+	log               *slog.Logger
+	wg                sync.WaitGroup // one for each live session
 
 	mu       sync.Mutex // guards what follows
 	live     map[string]*resource
@@ -87,10 +81,11 @@ const (
 	retryDrain   = 5 * time.Second
 )
 
-// NewResources returns an empty set. The caller closes it.
-func NewResources(c Config, log *slog.Logger) *Resources {
+// NewResources returns an empty set. deleted and shutDown are the causes with which the
+// contexts of sessions are cancelled. The caller closes the set.
+func NewResources(c Config, deleted, shutDown error, log *slog.Logger) *Resources {
 	r := &Resources{
-		lenient: c.ETag == ETagLenient, log: log,
+		lenient: c.ETag == ETagLenient, deleted: deleted, shutDown: shutDown, log: log,
 		live: make(map[string]*resource), graves: make(map[string]*resource), empty: make(chan struct{}),
 	}
 	close(r.empty)
@@ -264,7 +259,7 @@ func (r *Resources) delete(c *gin.Context) error {
 		return err
 	}
 	if s.cancel != nil {
-		s.cancel(ErrDeleted)
+		s.cancel(r.deleted)
 	}
 	// The client may come back at once: by then the session shall be gone.
 	const patience = 3 * time.Second
@@ -395,7 +390,7 @@ func (r *Resources) Close() {
 	r.mu.Lock()
 	r.draining = true
 	for _, s := range r.live {
-		s.cancel(ErrDraining)
+		s.cancel(r.shutDown)
 	}
 	r.mu.Unlock()
 	r.wg.Wait()

@@ -1,0 +1,107 @@
+package whep
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sightline/internal/media"
+	"sightline/internal/rtc"
+	"sightline/rooms"
+)
+
+// A session is one viewer's connection and what he watches.
+type session struct {
+	room, publisher string
+	subject         string // who watches, "" if anybody may
+	id              string // public
+	peer            *rtc.Session
+	subscriptions   []*rooms.Subscription // audio, video or both
+	log             *slog.Logger
+}
+
+// run is the session's life: once its peer is connected its tracks are forwarded, until
+// the first of peer gone, DELETE, shutdown, a track gone, a codec that the viewer can't take.
+func (s *session) run(ctx context.Context) error {
+	began := time.Now()
+	log := s.log.With("room", s.room, "publisher", s.publisher, "session", s.id)
+	defer s.close()
+	sinks := s.connectSinks()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.peer.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-s.peer.Connected():
+		case <-ctx.Done():
+			return nil
+		}
+		log.Info("viewer connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
+		for sub, sink := range sinks {
+			g.Go(func() error { return cause(sub.Run(ctx, sink)) })
+		}
+		return nil
+	})
+	err := g.Wait()
+	var total media.SinkStats
+	for _, sink := range sinks {
+		stats := sink.Stats()
+		total.Packets += stats.Packets
+		total.Dropped += stats.Dropped
+	}
+	log.Info("viewer left", "cause", rtc.Cause(err), "err", detail(err), "path", s.peer.Path(),
+		"sent", total.Packets, "dropped", total.Dropped, "lasted", time.Since(began).Round(time.Millisecond))
+	return err
+}
+
+// connectSinks pairs each subscription with the peer's track of its kind. A kind that the
+// viewer did not offer, or can't take, is given back.
+func (s *session) connectSinks() map[*rooms.Subscription]*rtc.LocalTrack {
+	sinks := make(map[*rooms.Subscription]*rtc.LocalTrack)
+	for _, sub := range s.subscriptions {
+		for _, sink := range s.peer.Sinks() {
+			if sink.Kind() == sub.Kind() {
+				sink.SetFeedback(sub)
+				sinks[sub] = sink
+			}
+		}
+		if sinks[sub] == nil {
+			sub.Close()
+		}
+	}
+	return sinks
+}
+
+func (s *session) close() {
+	for _, sub := range s.subscriptions {
+		sub.Close()
+	}
+}
+
+// cause says why the room ended a subscription, so that the peer can end likewise. It is
+// nil when the session has ended: the peer then says why.
+func cause(err error) error {
+	switch {
+	case err == nil, errors.Is(err, context.Canceled):
+		return nil
+	case errors.Is(err, rooms.ErrGone):
+		return rtc.Gone
+	case errors.Is(err, rooms.ErrCodec):
+		return rtc.Codec
+	case errors.Is(err, rooms.ErrClosed):
+		return rtc.Draining
+	}
+	return err
+}
+
+// detail is what the word for a cause does not say.
+func detail(err error) string {
+	var end rtc.End
+	if err == nil || errors.As(err, &end) && err == error(end) {
+		return ""
+	}
+	return err.Error()
+}

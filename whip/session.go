@@ -1,0 +1,74 @@
+package whip
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sightline/internal/rtc"
+	"sightline/rooms"
+)
+
+// A session is one publisher's connection and the name that it has in a room.
+type session struct {
+	room, publisher string
+	subject         string // who published, "" if anybody may
+	id              string // public
+	peer            *rtc.Session
+	publication     *rooms.Publication
+	log             *slog.Logger
+}
+
+// run is the session's life: once its peer is connected it feeds the room, taking over
+// from an older session of that name, until the first of peer gone, DELETE, shutdown,
+// replaced by a newer session, removed through the room API.
+func (s *session) run(ctx context.Context) error {
+	began := time.Now()
+	log := s.log.With("room", s.room, "publisher", s.publisher, "session", s.id)
+	defer s.publication.Close()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.peer.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-s.peer.Connected():
+		case <-ctx.Done():
+			return nil
+		}
+		log.Info("publisher connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
+		return cause(s.publication.Run(ctx, s.peer.Sources()...))
+	})
+	err := g.Wait()
+	log.Info("publisher left", "cause", rtc.Cause(err), "err", detail(err), "path", s.peer.Path(),
+		"lasted", time.Since(began).Round(time.Millisecond))
+	return err
+}
+
+// cause says why the room ended a publication, so that the peer can end likewise. It is
+// nil when the sources have ended: the peer then says why.
+func cause(err error) error {
+	switch {
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, context.Canceled):
+		return nil
+	case errors.Is(err, rooms.ErrReplaced):
+		return rtc.Replaced
+	case errors.Is(err, rooms.ErrRemoved):
+		return rtc.Removed
+	case errors.Is(err, rooms.ErrClosed):
+		return rtc.Draining
+	}
+	return err
+}
+
+// detail is what the word for a cause does not say.
+func detail(err error) string {
+	var end rtc.End
+	if err == nil || errors.As(err, &end) && err == error(end) {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,123 @@
+// Package whip is the door for publishers (RFC 9725): it ties a peer that sends to a
+// publisher's name in a room.
+package whip
+
+import (
+	"log/slog"
+	"strings"
+	"unicode"
+
+	"github.com/gin-gonic/gin"
+
+	"sightline/internal/auth"
+	"sightline/internal/httpapi"
+	"sightline/internal/rtc"
+	"sightline/rooms"
+)
+
+// A Door serves the WHIP endpoints.
+type Door struct {
+	rooms    *rooms.Registry
+	peers    *rtc.Engine
+	auth     *auth.Auth
+	sessions *httpapi.Resources
+	log      *slog.Logger
+}
+
+// New returns the door. It owns nothing: its sessions belong to sessions.
+func New(r *rooms.Registry, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, log *slog.Logger) *Door {
+	return &Door{rooms: r, peers: peers, auth: a, sessions: sessions, log: log}
+}
+
+// Route adds the endpoint of every publisher.
+func (d *Door) Route(router gin.IRouter) {
+	const path = "/whip/:room/:publisher"
+	router.POST(path, httpapi.Handle(d.publish))
+	router.GET(path, httpapi.Handle(d.get))
+	router.HEAD(path, httpapi.Handle(d.get))
+	router.OPTIONS(path, httpapi.EndpointOptions)
+}
+
+// get answers GET and HEAD: there is an endpoint for every name.
+func (d *Door) get(c *gin.Context) error {
+	if err := validNames(c); err != nil {
+		return err
+	}
+	httpapi.Endpoint(c, "")
+	return nil
+}
+
+// publish answers an offer and starts the session.
+func (d *Door) publish(c *gin.Context) error {
+	room, publisher := c.Param("room"), c.Param("publisher")
+	who, err := d.auth.Authorize(c.Request, auth.Publish, room, publisher)
+	if err != nil {
+		return err
+	}
+	if err := validNames(c); err != nil {
+		return err
+	}
+	if err := d.sessions.Admit(); err != nil {
+		return err
+	}
+	offer, err := httpapi.ReadOffer(c)
+	if err != nil {
+		return err
+	}
+	s := &session{
+		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), log: d.log,
+	}
+	client := httpapi.UserAgent(c)
+	if s.peer, err = d.peers.Answer(rtc.AnswerRequest{Offer: offer, Publish: true, Client: client}); err != nil {
+		return err
+	}
+	s.publication, err = d.rooms.Publish(rooms.PublishRequest{
+		Room: room, Publisher: publisher, Subject: who.Name, Session: s.id,
+		Client: client, Label: label(c.Query("label")), Codecs: s.peer.Codecs(),
+	})
+	if err != nil {
+		s.peer.Close()
+		return err
+	}
+	err = d.sessions.Create(c, httpapi.Resource{
+		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
+		Authorize: d.auth.Check(auth.Publish, room, publisher),
+	})
+	if err != nil {
+		s.publication.Close()
+		s.peer.Close()
+	}
+	return err
+}
+
+func servers(peers *rtc.Engine) []httpapi.ICEServer {
+	var out []httpapi.ICEServer
+	for _, s := range peers.Servers() {
+		out = append(out, httpapi.ICEServer(s))
+	}
+	return out
+}
+
+func validNames(c *gin.Context) error {
+	if err := rooms.ValidName(c.Param("room")); err != nil {
+		return err
+	}
+	return rooms.ValidName(c.Param("publisher"))
+}
+
+// label returns what people may be shown of a label that a client chose: one line of at
+// most 64 printable characters.
+func label(s string) string {
+	const longest = 64
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case r == unicode.ReplacementChar || !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, s)
+	runes := []rune(strings.Join(strings.Fields(s), " "))
+	return strings.TrimSpace(string(runes[:min(len(runes), longest)]))
+}
