@@ -1,0 +1,73 @@
+// browser.mjs chromium|firefox DATA NODE_MODULES
+// Drives a headless browser for the end-to-end tests. Each line of standard input is a request,
+//   {"id": 1, "call": "open"|"screenshot"|NAME, "args": [...]}
+// and each line of standard output the answer to one, {"id": 1, "value": ...} or {"id": 1, "error": "..."}. Requests run
+// side by side. NAME is a function of client.js, called in the page. The browser ends when standard input does.
+import fs from 'node:fs';
+import http from 'node:http';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import readline from 'node:readline';
+
+const [browserName, data, modules] = process.argv.slice(2);
+const puppeteer = createRequire(path.join(modules, 'x.js'))('puppeteer-core');
+const script = fs.readFileSync(new URL('client.js', import.meta.url), 'utf8');
+
+// A page of a loopback address is a secure context, which getUserMedia wants.
+const server = http.createServer((req, res) => {
+  res.setHeader('Content-Type', 'text/html; charset=utf-8');
+  res.end('<!doctype html><title>e2e</title><body style="margin:0;background:#333"></body>');
+});
+await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
+
+const flags = {
+  chromium: {
+    browser: 'chrome',
+    executablePath: '/usr/bin/chromium',
+    args: [
+      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream',
+      '--autoplay-policy=no-user-gesture-required', '--disable-renderer-backgrounding',
+    ],
+  },
+  firefox: {
+    browser: 'firefox',
+    executablePath: '/usr/bin/firefox-esr',
+    extraPrefsFirefox: {
+      'media.navigator.streams.fake': true,
+      'media.navigator.permission.disabled': true,
+      'media.autoplay.default': 0,
+      'media.peerconnection.ice.loopback': true,
+      'media.gmp-manager.updateEnabled': false,
+      'app.update.enabled': false,
+      // Debian's Firefox comes without OpenH264; with these two it decodes H.264 by libavcodec.
+      'media.webrtc.hw.h264.enabled': true,
+      'gfx.blacklist.webrtc.hw.acceleration.h264': 1,
+    },
+  },
+}[browserName];
+const browser = await puppeteer.launch({ headless: true, userDataDir: data, ...flags });
+const page = await browser.newPage();
+page.on('pageerror', (e) => console.error('page:', e.message));
+page.on('console', (m) => console.error('console:', m.text()));
+
+async function open(url) {
+  await page.evaluateOnNewDocument(script);
+  await page.goto(url || `http://127.0.0.1:${server.address().port}/`, { waitUntil: 'domcontentloaded' });
+}
+await open();
+
+async function answer({ id, call, args }) {
+  try {
+    let value;
+    if (call === 'open') value = await open(...args);
+    else if (call === 'screenshot') value = void await page.screenshot({ path: args[0] });
+    else value = await page.evaluate((f, a) => window.e2e[f](...a), call, args);
+    console.log(JSON.stringify({ id, value: value ?? null }));
+  } catch (e) {
+    console.log(JSON.stringify({ id, error: e.message }));
+  }
+}
+for await (const line of readline.createInterface({ input: process.stdin })) answer(JSON.parse(line));
+await browser.close();
+process.exit(0);

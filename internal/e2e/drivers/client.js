@@ -1,0 +1,138 @@
+// client.js is put into every page before its own scripts. It is a small WHIP and WHEP client, written to the standards
+// and not to Sightline, and it watches the peer connections of pages that have a client of their own.
+'use strict';
+(() => {
+  const sessions = new Map(); // by the name that the test gave
+
+  // Pages with their own client: all that they connect, newest last.
+  const connections = [];
+  window.RTCPeerConnection = class extends window.RTCPeerConnection {
+    constructor(...args) {
+      super(...args);
+      connections.push(this);
+    }
+  };
+
+  const timeout = (ms, what) => new Promise((_, fail) => setTimeout(() => fail(new Error(`${what} took over ${ms} ms`)), ms));
+
+  function prefer(transceiver, kind, codec, list) {
+    const all = list.getCapabilities(kind).codecs;
+    const wanted = all.filter((c) => c.mimeType.toLowerCase() === `${kind}/${codec}`);
+    if (!wanted.length) throw new Error(`this browser has no ${codec}`);
+    transceiver.setCodecPreferences([...wanted, ...all.filter((c) => /\/(rtx|red|ulpfec|flexfec-03)$/i.test(c.mimeType))]);
+  }
+
+  async function exchange(s, url) {
+    await s.pc.setLocalDescription();
+    if (s.pc.iceGatheringState !== 'complete') {
+      await Promise.race([timeout(5000, 'gathering'), new Promise((done) => {
+        s.pc.addEventListener('icegatheringstatechange', () => s.pc.iceGatheringState === 'complete' && done());
+      })]);
+    }
+    const res = await fetch(url, { method: 'POST', headers: { 'Content-Type': 'application/sdp' }, body: s.pc.localDescription.sdp });
+    const body = await res.text();
+    if (res.status !== 201) throw new Error(`POST is answered ${res.status}: ${body}`);
+    s.resource = new URL(res.headers.get('Location'), res.url).href;
+    await s.pc.setRemoteDescription({ type: 'answer', sdp: body });
+  }
+
+  function session(name) {
+    const s = { pc: new window.RTCPeerConnection({ bundlePolicy: 'max-bundle' }), t0: performance.now() };
+    sessions.set(name, s);
+    return s;
+  }
+
+  // publish sends the browser's camera and microphone. codec is a lower-case encoding name.
+  async function publish(name, url, codec) {
+    const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 640, height: 360, frameRate: 30 } });
+    const s = session(name);
+    s.media = media;
+    s.pc.addTransceiver(media.getAudioTracks()[0], { direction: 'sendonly', streams: [media] });
+    const video = s.pc.addTransceiver(media.getVideoTracks()[0], { direction: 'sendonly', streams: [media], sendEncodings: [{ maxBitrate: 1e6 }] });
+    if (codec) prefer(video, 'video', codec, RTCRtpSender);
+    await exchange(s, url);
+  }
+
+  // play receives kinds, such as ['audio', 'video'], and returns once the answer is in.
+  async function play(name, url, kinds, codec) {
+    const s = session(name);
+    s.frames = [];
+    const stream = new MediaStream();
+    s.element = document.createElement('video');
+    Object.assign(s.element, { autoplay: true, playsInline: true, srcObject: stream, width: 640, height: 360 });
+    document.body.append(s.element);
+    s.pc.ontrack = (e) => {
+      stream.addTrack(e.track);
+      s.element.play().catch((err) => console.error(`play: ${err}`));
+    };
+    for (const kind of kinds) {
+      const t = s.pc.addTransceiver(kind, { direction: 'recvonly' });
+      if (kind === 'video' && codec) prefer(t, 'video', codec, RTCRtpReceiver);
+    }
+    if (s.element.requestVideoFrameCallback) {
+      const seen = () => {
+        s.frames.push({ at: performance.timeOrigin + performance.now(), mark: readMark(s) });
+        s.element.requestVideoFrameCallback(seen);
+      };
+      s.element.requestVideoFrameCallback(seen);
+    }
+    await exchange(s, url);
+  }
+
+  // readMark reads the number that the camera has written into the top left corner: 24 bits, the highest first, each a
+  // square of a 32nd of the picture's width, after a white and a black one; -1 if there is none.
+  const canvas = document.createElement('canvas');
+  Object.assign(canvas, { width: 26, height: 1 });
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  function readMark({ element: v }) {
+    const square = v.videoWidth / 32;
+    // A third of each square, from its middle: compression blurs the edges.
+    for (let i = 0; i < 26; i++) context.drawImage(v, (i + 1 / 3) * square, square / 3, square / 3, square / 3, i, 0, 1, 1);
+    const pixels = context.getImageData(0, 0, 26, 1).data;
+    const bright = (i) => pixels[4 * i + 1] > 127;
+    if (!bright(0) || bright(1)) return -1;
+    let n = 0;
+    for (let i = 2; i < 26; i++) n = 2 * n + bright(i);
+    return n;
+  }
+
+  // frames returns what a player has shown since the last call: [{at, mark}], at in milliseconds since 1970.
+  const frames = (name) => sessions.get(name).frames.splice(0);
+
+  // firstFrame resolves to the milliseconds from the beginning of play to the first frame.
+  async function firstFrame(name, limit) {
+    const s = sessions.get(name);
+    const shown = async () => {
+      while (!s.frames.length) await new Promise((r) => setTimeout(r, 5));
+      return s.frames[0].at - performance.timeOrigin - s.t0;
+    };
+    return Promise.race([timeout(limit, 'the first frame'), shown()]);
+  }
+
+  // stats returns the readings of a session, or of the page's own newest connection if name is ''.
+  async function stats(name) {
+    const pc = name ? sessions.get(name).pc : connections.at(-1);
+    if (!pc) return { state: 'new' };
+    const report = await pc.getStats();
+    const out = { state: pc.connectionState };
+    report.forEach((r) => {
+      if (r.type !== 'inbound-rtp' && r.type !== 'outbound-rtp') return;
+      out[r.kind] = { ...r, codec: report.get(r.codecId)?.mimeType };
+    });
+    return out;
+  }
+
+  async function stop(name) {
+    const s = sessions.get(name);
+    sessions.delete(name);
+    s.pc.close();
+    s.media?.getTracks().forEach((t) => t.stop());
+    s.element?.remove();
+    return (await fetch(s.resource, { method: 'DELETE' })).status;
+  }
+
+  const click = (selector) => document.querySelector(selector).click();
+  const text = () => document.body.innerText;
+
+  window.e2e = { publish, play, frames, firstFrame, stats, stop, click, text };
+})();

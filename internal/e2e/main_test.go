@@ -1,0 +1,139 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	serverIP = "10.77.0.1"
+	clientIP = "10.77.0.2"
+)
+
+// insideEnv is set for the run of the test binary that is inside its own namespaces, to the path of the server's binary.
+const insideEnv = "SIGHTLINE_E2E_INSIDE"
+
+// cache is where setup.sh has put the clients.
+var cache = cacheFolder()
+
+// clients is the network namespace of the clients.
+var clients namespace
+
+func TestMain(m *testing.M) {
+	if _, inside := os.LookupEnv(insideEnv); !inside {
+		code, err := runInNamespaces()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "e2e:", err)
+			code = 1
+		}
+		os.Exit(code)
+	}
+	if err := prepareHost(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	clients.close()
+	os.Exit(code)
+}
+
+// runInNamespaces builds the server and runs this test binary once more, in namespaces that end with it: the kernel
+// kills what is left in a process namespace when its first process ends.
+func runInNamespaces() (int, error) {
+	if os.Getuid() != 0 {
+		return 0, errors.New("these tests make network namespaces and therefore need root")
+	}
+	for _, d := range []string{"root/.stamp", "node/.stamp"} {
+		if _, err := os.Stat(filepath.Join(cache, d)); err != nil {
+			return 0, fmt.Errorf("%s is missing, run internal/e2e/setup.sh first: %w", filepath.Join(cache, d), err)
+		}
+	}
+	scratch, err := os.MkdirTemp("", "sightline-e2e-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(scratch)
+
+	binary := os.Getenv("SIGHTLINE_E2E_BINARY") // for those who have one, such as a release to be tested
+	if binary == "" {
+		binary = filepath.Join(scratch, "sightline")
+		build := exec.Command("go", "build", "-o", binary, "sightline/cmd/sightline")
+		if out, err := build.CombinedOutput(); err != nil {
+			return 0, fmt.Errorf("build the server: %w\n%s", err, out)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.Command(self, os.Args[1:]...)
+	cmd.Env = append(os.Environ(), insideEnv+"="+binary)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWNS,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		return 0, fmt.Errorf("run in new namespaces: %w", err)
+	}
+	return cmd.ProcessState.ExitCode(), nil
+}
+
+// prepareHost makes what the namespaces of this run lack: their own /proc, X sockets that no other display server sees,
+// and the two hosts' network.
+func prepareHost() error {
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	if err := os.MkdirAll("/tmp/.X11-unix", 0o1777); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/tmp/.X11-unix", "tmpfs", 0, ""); err != nil {
+		return fmt.Errorf("mount /tmp/.X11-unix: %w", err)
+	}
+	var err error
+	clients, err = newNamespace()
+	if err != nil {
+		return err
+	}
+	for _, c := range [][]string{
+		{"ip", "link", "set", "lo", "up"},
+		{"ip", "link", "add", "server", "type", "veth", "peer", "name", "client", "netns", fmt.Sprint(clients.pid())},
+		{"ip", "addr", "add", serverIP + "/24", "dev", "server"},
+		{"ip", "link", "set", "server", "up"},
+		clients.command("ip", "link", "set", "lo", "up"),
+		clients.command("ip", "addr", "add", clientIP+"/24", "dev", "client"),
+		clients.command("ip", "link", "set", "client", "up"),
+		// Firefox gathers nothing without a default route.
+		clients.command("ip", "route", "add", "default", "via", serverIP),
+	} {
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w\n%s", c, err, out)
+		}
+	}
+	return nil
+}
+
+// cacheFolder follows the rule of setup.sh.
+func cacheFolder() string {
+	if dir := os.Getenv("SIGHTLINE_CACHE"); dir != "" {
+		return dir
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "/root/.cache/sightline"
+	}
+	return filepath.Join(dir, "sightline")
+}
