@@ -1,0 +1,39 @@
+package rtc
+
+import "errors"
+
+// An End is why a session ended: the cause that Session.Run returns, and that the
+// context given to Run is cancelled with. Its text is the word for metric labels.
+type End string
+
+func (e End) Error() string { return string(e) }
+
+// The causes. The first group is the gateway's own doing, or asked of it.
+const (
+	Deleted  End = "deleted"  // DELETE of the session
+	Replaced End = "replaced" // another session took the publisher's name over
+	Removed  End = "removed"  // ended through the room API
+	Draining End = "draining" // the gateway shuts down
+	Gone     End = "gone"     // the track that it played has ended
+	Codec    End = "codec"    // the track's new codec is none that the viewer can take
+
+	PeerClosed     End = "peer-closed"     // DTLS close_notify or a fatal alert
+	ConsentExpired End = "consent-expired" // RFC 7675: no response for 30 s
+	SetupTimeout   End = "setup-timeout"   // no path, or no DTLS, in time
+	DTLSFailed     End = "dtls-failed"     // the handshake failed: wrong certificate, no common profile
+	Failed         End = "error"           // the gateway's own failure
+)
+
+var ends = []End{Deleted, Replaced, Removed, Draining, Gone, Codec, PeerClosed, ConsentExpired, SetupTimeout, DTLSFailed, Failed}
+
+// Ends returns all causes, for metrics that want to show zeros.
+func Ends() []End { return ends }
+
+// Cause returns the word for why a session ended, out of Ends.
+func Cause(err error) string {
+	var e End
+	if errors.As(err, &e) {
+		return string(e)
+	}
+	return string(Failed)
+}

@@ -1,0 +1,325 @@
+package rtc
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/logging"
+	"github.com/pion/stun/v4"
+	"github.com/pion/transport/v5/deadline"
+
+	"sightline/internal/sdp"
+)
+
+// maxRemoteCandidates is how many candidates of a client are tried; each costs checks.
+const maxRemoteCandidates = 32
+
+// A generation is one ICE session of a peer (RFC 8445, section 2.5): a pair of
+// credentials and the agent that speaks under them. A restart makes a new generation
+// beside the old one, which goes on until the new one has a path or fails.
+type generation struct {
+	session *Session
+	agent   *ice.Agent
+	etag    string
+
+	ufrag, pwd             string
+	remoteUfrag, remotePwd string
+
+	reader sync.WaitGroup // of ICE-TCP
+
+	mu         sync.Mutex // guards what follows
+	conn       *ice.Conn  // once started; used for ICE-TCP
+	conns      []*agentConn
+	candidates map[string]bool // remote ones taken, by transport address
+	ended      bool            // the client said end-of-candidates
+}
+
+// newGeneration makes an agent with credentials of its own and gathers its candidates.
+func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, error) {
+	g := &generation{
+		session: s, etag: newETag(),
+		ufrag: newSecret(16), pwd: newSecret(32),
+		remoteUfrag: remoteUfrag, remotePwd: remotePwd,
+		candidates: make(map[string]bool),
+	}
+	e := s.engine
+	networks := []ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6}
+	var keepalive time.Duration
+	if e.tcp != nil {
+		keepalive = consentInterval // over TCP only the agent can send checks
+	}
+	options := []ice.AgentOption{
+		ice.WithUDPMux(agentMux{g}),
+		ice.WithLocalCredentials(g.ufrag, g.pwd),
+		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}),
+		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled),
+		ice.WithDisableActiveTCP(),
+		ice.WithLoggerFactory(silent{}),
+		ice.WithRemoteIPFilter(func(ip net.IP) bool {
+			a, ok := netip.AddrFromSlice(ip)
+			return ok && e.allowed(a.Unmap())
+		}),
+		// Consent and liveness are the session's (see consent.go): the agent neither
+		// pings a connected UDP path nor gives one up.
+		ice.WithKeepaliveInterval(keepalive), ice.WithDisconnectedTimeout(0), ice.WithFailedTimeout(0),
+		ice.WithMaxBindingRequests(100),
+		ice.WithBindingRequestHandler(func(_ *stun.Message, _, remote ice.Candidate, _ *ice.CandidatePair) bool {
+			if a, ok := candidateAddr(remote); ok && !remote.NetworkType().IsTCP() {
+				s.authenticated(a)
+			}
+			return false
+		}),
+	}
+	if e.tcp != nil {
+		networks = append(networks, ice.NetworkTypeTCP4, ice.NetworkTypeTCP6)
+		options = append(options, ice.WithTCPMux(e.tcp))
+	}
+	if e.loopback {
+		options = append(options, ice.WithIncludeLoopback())
+	}
+	agent, err := ice.NewAgentWithOptions(append(options, ice.WithNetworkTypes(networks))...)
+	if err != nil {
+		return nil, fmt.Errorf("ice agent: %w", err)
+	}
+	g.agent = agent
+	e.udp.addUfrag(g.ufrag, g)
+	if err := g.gather(); err != nil {
+		g.close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// gather waits for the agent's candidates: they are known addresses, so at once.
+func (g *generation) gather() error {
+	done := make(chan struct{})
+	var once sync.Once
+	err := g.agent.OnCandidate(func(c ice.Candidate) {
+		if c == nil {
+			once.Do(func() { close(done) })
+		}
+	})
+	if err == nil {
+		err = g.agent.OnSelectedCandidatePairChange(func(local, remote ice.Candidate) { g.session.selected(g, local, remote) })
+	}
+	if err == nil {
+		err = g.agent.GatherCandidates()
+	}
+	if err != nil {
+		return fmt.Errorf("ice gathering: %w", err)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-time.After(2 * time.Second):
+		return fmt.Errorf("ice gathering took more than 2 s")
+	}
+}
+
+// add takes the remote candidates; duplicates, and what a policy forbids, are
+// silently dropped (RFC 8840, RFC 8838, section 14).
+func (g *generation) add(values []string, end bool) {
+	for _, v := range values {
+		c, ok := sdp.ParseCandidate(v)
+		if !ok || !g.session.engine.allowed(c.Addr.Addr()) {
+			continue
+		}
+		key := c.Transport + " " + c.Addr.String()
+		g.mu.Lock()
+		take := !g.ended && !g.candidates[key] && len(g.candidates) < maxRemoteCandidates
+		if take {
+			g.candidates[key] = true
+		}
+		g.mu.Unlock()
+		if !take {
+			continue
+		}
+		if candidate, err := ice.UnmarshalCandidate(v); err == nil {
+			_ = g.agent.AddRemoteCandidate(candidate)
+		}
+	}
+	if end {
+		g.mu.Lock()
+		g.ended = true
+		g.mu.Unlock()
+	}
+}
+
+// receiveRequest passes a client's check to the agent, on the local candidate that it
+// came to.
+func (g *generation) receiveRequest(d datagram, local netip.Addr) {
+	g.mu.Lock()
+	var to *agentConn
+	for _, c := range g.conns {
+		if c.local == local || to == nil && c.local.Is4() == d.remote.Addr().Is4() {
+			to = c
+			if c.local == local {
+				break
+			}
+		}
+	}
+	g.mu.Unlock()
+	if to != nil {
+		to.receiveSTUN(d)
+	}
+}
+
+// start lets the agent check. Its remote credentials are fixed from here on.
+func (g *generation) start() error {
+	conn, err := g.agent.StartAccept(g.remoteUfrag, g.remotePwd)
+	if err != nil {
+		return fmt.Errorf("ice: %w", err)
+	}
+	g.mu.Lock()
+	g.conn = conn
+	g.mu.Unlock()
+	if g.session.engine.tcp != nil {
+		g.reader.Go(func() { g.readTCP(conn) })
+	}
+	return nil
+}
+
+// readTCP passes on what comes over ICE-TCP; over UDP media never goes through the agent.
+func (g *generation) readTCP(conn *ice.Conn) {
+	buf := make([]byte, maxDatagram)
+	for {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return
+		}
+		g.session.enqueue(datagram{append([]byte(nil), buf[:n]...), netip.AddrPort{}, time.Now()})
+	}
+}
+
+// bury stops answering checks. With revoked, those that still come are told that consent
+// is gone.
+func (g *generation) bury(revoked bool) {
+	var t *tombstone
+	if revoked {
+		t = &tombstone{g.pwd, time.Now().Add(tombstoneTimeout)}
+	}
+	g.session.engine.udp.removeUfrag(g.ufrag, t)
+}
+
+// close ends the agent and waits for its goroutines.
+func (g *generation) close() {
+	g.session.engine.udp.removeUfrag(g.ufrag, nil)
+	_ = g.agent.GracefulClose()
+	g.reader.Wait()
+}
+
+func candidateAddr(c ice.Candidate) (netip.AddrPort, bool) {
+	a, err := netip.ParseAddr(c.Address())
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(a.Unmap().WithZone(""), uint16(c.Port())), true
+}
+
+// agentMux gives the agent of one generation its share of the socket.
+type agentMux struct{ g *generation }
+
+func (m agentMux) GetListenAddresses() []net.Addr {
+	u := m.g.session.engine.udp
+	addrs := m.g.session.engine.localAddresses()
+	out := make([]net.Addr, len(addrs))
+	for i, a := range addrs {
+		out[i] = net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, u.port))
+	}
+	return out
+}
+
+func (m agentMux) GetConn(_ string, addr net.Addr) (net.PacketConn, error) {
+	a, ok := addr.(*net.UDPAddr)
+	if !ok {
+		return nil, fmt.Errorf("rtc: no UDP address: %v", addr)
+	}
+	c := &agentConn{
+		g: m.g, local: a.AddrPort().Addr().Unmap(), port: uint16(a.Port),
+		in: make(chan datagram, 32), closed: make(chan struct{}), deadline: deadline.New(),
+	}
+	m.g.mu.Lock()
+	m.g.conns = append(m.g.conns, c)
+	m.g.mu.Unlock()
+	return c, nil
+}
+
+func (m agentMux) RemoveConnByUfrag(string) {}
+func (m agentMux) Close() error             { return nil }
+
+// An agentConn is one local candidate as the agent sees it. Only STUN passes here:
+// media and DTLS go between socket and session.
+type agentConn struct {
+	g     *generation
+	local netip.Addr
+	port  uint16
+	in    chan datagram
+
+	once     sync.Once
+	closed   chan struct{}
+	deadline *deadline.Deadline
+}
+
+func (c *agentConn) receiveSTUN(d datagram) {
+	select {
+	case c.in <- d:
+	default: // a flood; checks are repeated
+	}
+}
+
+func (c *agentConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	select {
+	case d := <-c.in:
+		return copy(p, d.buf), net.UDPAddrFromAddrPort(d.remote), nil
+	case <-c.closed:
+		return 0, nil, net.ErrClosed
+	case <-c.deadline.Done():
+		return 0, nil, os.ErrDeadlineExceeded
+	}
+}
+
+func (c *agentConn) WriteTo(p []byte, addr net.Addr) (int, error) {
+	a, ok := addr.(*net.UDPAddr)
+	if !ok {
+		return 0, fmt.Errorf("rtc: no UDP address: %v", addr)
+	}
+	remote := netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), uint16(a.Port))
+	u := c.g.session.engine.udp
+	if request, id, ok := peekSTUN(p); ok && request {
+		u.expect(id, c, time.Now())
+	}
+	u.send(p, newDestination(u.out.ipv6, remote, c.local))
+	return len(p), nil
+}
+
+func (c *agentConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return nil
+}
+
+func (c *agentConn) LocalAddr() net.Addr {
+	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.local, c.port))
+}
+func (c *agentConn) SetDeadline(t time.Time) error     { c.deadline.Set(t); return nil }
+func (c *agentConn) SetReadDeadline(t time.Time) error { c.deadline.Set(t); return nil }
+func (c *agentConn) SetWriteDeadline(time.Time) error  { return nil }
+
+// silent keeps pion's own log lines out: they would speak of addresses per packet.
+type silent struct{}
+
+func (silent) NewLogger(string) logging.LeveledLogger { return silent{} }
+func (silent) Trace(string)                           {}
+func (silent) Tracef(string, ...any)                  {}
+func (silent) Debug(string)                           {}
+func (silent) Debugf(string, ...any)                  {}
+func (silent) Info(string)                            {}
+func (silent) Infof(string, ...any)                   {}
+func (silent) Warn(string)                            {}
+func (silent) Warnf(string, ...any)                   {}
+func (silent) Error(string)                           {}
+func (silent) Errorf(string, ...any)                  {}

@@ -1,0 +1,315 @@
+package rtc
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/rtcp"
+
+	"sightline/internal/media"
+	"sightline/internal/sdp"
+)
+
+const (
+	reportInterval = time.Second
+	maxNACKs       = 256 // sequence numbers answered of one RTCP packet
+	resentMemory   = 128 // resent numbers that are remembered, against repetition within a round trip
+	minResendGap   = 15 * time.Millisecond
+)
+
+// A LocalTrack sends one track to a viewer. It is a media.Sink.
+type LocalTrack struct {
+	session *Session
+	section *sdp.Section
+	level   byte // extension ids; 0: not negotiated
+	turn    byte
+
+	format   atomic.Pointer[sdp.Format] // of what is sent now
+	feedback atomic.Pointer[media.Feedback]
+
+	packets, bytes, resent, nacks, keyframes, dropped atomic.Uint64
+	loss                                              atomic.Uint32 // of 256
+	jitter                                            atomic.Uint32 // in units of the clock rate
+	rtt                                               atomic.Int64
+
+	rtxMu       sync.Mutex // guards rtxSequence
+	rtxSequence uint16
+
+	// Of the session's goroutine.
+	nextReport time.Time
+	budget     int // packets that may be resent until the next report
+	recent     [resentMemory]resentPacket
+	recentAt   int
+	fir        map[uint32]uint8 // last FIR command number by sender
+}
+
+type resentPacket struct {
+	sequence uint16
+	at       time.Time
+}
+
+func newLocalTrack(s *Session, section *sdp.Section) *LocalTrack {
+	t := &LocalTrack{session: s, section: section, rtxSequence: uint16(newSSRC()), budget: 100}
+	t.level = extensionID(section, audioLevelURI)
+	t.turn = extensionID(section, orientationURI)
+	t.format.Store(&section.Formats[0])
+	return t
+}
+
+func extensionID(section *sdp.Section, uri string) byte {
+	if id := section.Extensions[uri]; id < 15 { // 15 and more need two-byte headers
+		return id
+	}
+	return 0
+}
+
+// Kind is what the track carries.
+func (t *LocalTrack) Kind() media.Kind { return t.section.Kind }
+
+// SetFeedback tells who answers the viewer's requests. Until then they are dropped.
+func (t *LocalTrack) SetFeedback(f media.Feedback) { t.feedback.Store(&f) }
+
+// SetCodec implements media.Sink.
+func (t *LocalTrack) SetCodec(c media.Codec) bool {
+	f := matchFormat(t.section.Formats, c)
+	if f == nil {
+		return false
+	}
+	t.format.Store(f)
+	return true
+}
+
+// matchFormat finds the payload type that carries c: the same codec and, where it matters
+// to depacketising, the same mode; the same profile if there is one, else any, since
+// decoders take more than they say.
+func matchFormat(formats []sdp.Format, c media.Codec) *sdp.Format {
+	var any *sdp.Format
+	for i := range formats {
+		f := &formats[i]
+		if !f.Codec.Is(c.Name) {
+			continue
+		}
+		if c.Is("H264") && param(f.Codec.Fmtp, "packetization-mode") != param(c.Fmtp, "packetization-mode") {
+			continue
+		}
+		if profile(f.Codec) == profile(c) {
+			return f
+		}
+		if any == nil {
+			any = f
+		}
+	}
+	return any
+}
+
+func profile(c media.Codec) string {
+	switch {
+	case c.Is("H264"):
+		if p := strings.ToLower(param(c.Fmtp, "profile-level-id")); len(p) == 6 {
+			return p[:4]
+		}
+		return ""
+	case c.Is("VP9"):
+		if p := param(c.Fmtp, "profile-id"); p != "" {
+			return p
+		}
+		return "0"
+	case c.Is("H265"), c.Is("AV1"):
+		if p := param(c.Fmtp, "profile-id") + param(c.Fmtp, "profile"); p != "" {
+			return p
+		}
+		return map[bool]string{true: "1", false: "0"}[c.Is("H265")]
+	default:
+		return ""
+	}
+}
+
+// param returns a format parameter's value, "" if it is not there.
+func param(fmtp, name string) string {
+	for p := range strings.SplitSeq(fmtp, ";") {
+		k, v, _ := strings.Cut(strings.TrimSpace(p), "=")
+		if strings.EqualFold(k, name) {
+			return v
+		}
+	}
+	return ""
+}
+
+// Write implements media.Sink.
+func (t *LocalTrack) Write(packets []media.Outgoing) bool {
+	out, ok := t.session.seal.begin()
+	if !ok {
+		t.dropped.Add(uint64(len(packets)))
+		return false
+	}
+	f := t.format.Load()
+	var bytes uint64
+	for i := range packets {
+		p := &packets[i]
+		bytes += uint64(len(p.Payload))
+		t.write(out, p, f.PayloadType, p.Sequence, t.section.SSRC, nil)
+	}
+	if !out.end() {
+		t.dropped.Add(uint64(len(packets)))
+		return false
+	}
+	t.packets.Add(uint64(len(packets)))
+	t.bytes.Add(bytes)
+	return true
+}
+
+const maxHeader = 12 + 8 + 2 // RTP, two one-byte extensions, OSN
+
+func (t *LocalTrack) write(out *burst, p *media.Outgoing, pt uint8, sequence uint16, ssrc uint32, osn []byte) {
+	if len(p.Payload) > maxDatagram {
+		return
+	}
+	b := out.space(maxHeader + len(p.Payload))
+	var extensions [2]extension
+	n := 0
+	if t.level != 0 && p.HasLevel {
+		v := p.Level & 0x7f
+		if p.Voice {
+			v |= 0x80
+		}
+		extensions[n] = extension{t.level, v}
+		n++
+	}
+	if t.turn != 0 && p.HasRotation {
+		extensions[n] = extension{t.turn, p.Rotation}
+		n++
+	}
+	b = putHeader(b, p.Marker, pt, sequence, p.Timestamp, ssrc, extensions[:n])
+	b = append(b, osn...)
+	b = append(b, p.Payload...)
+	out.rtp(b)
+}
+
+// tick sends the sender report when it is due (RFC 3550, section 6.4.1).
+func (t *LocalTrack) tick(now time.Time) {
+	if now.Before(t.nextReport) {
+		return
+	}
+	t.nextReport = now.Add(reportInterval)
+	t.budget = min(100+int(t.packets.Load()), 500)
+	feedback := t.feedback.Load()
+	if feedback == nil || t.packets.Load() == 0 {
+		return
+	}
+	timestamp, ok := (*feedback).Timestamp(now)
+	if !ok {
+		return
+	}
+	t.session.seal.rtcp(
+		&rtcp.SenderReport{
+			SSRC: t.section.SSRC, NTPTime: toNTP(now), RTPTime: timestamp,
+			PacketCount: uint32(t.packets.Load()), OctetCount: uint32(t.bytes.Load()),
+		},
+		description(t.section.SSRC, t.session.request.Stream),
+	)
+}
+
+func description(ssrc uint32, cname string) *rtcp.SourceDescription {
+	return &rtcp.SourceDescription{Chunks: []rtcp.SourceDescriptionChunk{{
+		Source: ssrc,
+		Items:  []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: cname}},
+	}}}
+}
+
+// resend answers a NACK (RFC 4585, section 6.2.1) by RTX (RFC 4588) where it was
+// negotiated, else on the same SSRC. What was resent within the last round trip, or is
+// beyond the budget, is not sent again.
+func (t *LocalTrack) resend(sequences []uint16, now time.Time) {
+	t.nacks.Add(uint64(len(sequences)))
+	feedback := t.feedback.Load()
+	if feedback == nil {
+		return
+	}
+	gap := max(time.Duration(t.rtt.Load()), minResendGap)
+	wanted := sequences[:0]
+	for _, q := range sequences {
+		if t.budget > 0 && !t.resentSince(q, now.Add(-gap)) {
+			t.budget--
+			t.recent[t.recentAt] = resentPacket{q, now}
+			t.recentAt = (t.recentAt + 1) % resentMemory
+			wanted = append(wanted, q)
+		}
+	}
+	if len(wanted) == 0 {
+		return
+	}
+	f := t.format.Load()
+	(*feedback).Resend(wanted, func(p media.Outgoing) {
+		out, ok := t.session.seal.begin()
+		if !ok {
+			return
+		}
+		if f.RTX != 0 && t.section.RTXSSRC != 0 {
+			t.rtxMu.Lock()
+			t.rtxSequence++
+			sequence := t.rtxSequence
+			t.rtxMu.Unlock()
+			t.write(out, &p, f.RTX, sequence, t.section.RTXSSRC, []byte{byte(p.Sequence >> 8), byte(p.Sequence)})
+		} else {
+			t.write(out, &p, f.PayloadType, p.Sequence, t.section.SSRC, nil)
+		}
+		if out.end() {
+			t.resent.Add(1)
+		}
+	})
+}
+
+func (t *LocalTrack) resentSince(sequence uint16, since time.Time) bool {
+	for i := range t.recent {
+		if t.recent[i].sequence == sequence && t.recent[i].at.After(since) {
+			return true
+		}
+	}
+	return false
+}
+
+// reported takes a reception report block about the track.
+func (t *LocalTrack) reported(r rtcp.ReceptionReport, arrival time.Time) {
+	t.loss.Store(uint32(r.FractionLost))
+	t.jitter.Store(r.Jitter)
+	if r.LastSenderReport == 0 {
+		return
+	}
+	// RFC 3550, section 6.4.1: the middle 32 bits of NTP time, in 1/65536 s.
+	took := uint32(toNTP(arrival)>>16) - r.LastSenderReport - r.Delay
+	if took < 1<<31 {
+		t.rtt.Store(int64(max(time.Duration(took)*time.Second/65536, time.Microsecond)))
+	}
+}
+
+func (t *LocalTrack) requestKeyframe() {
+	t.keyframes.Add(1)
+	if f := t.feedback.Load(); f != nil {
+		(*f).RequestKeyframe()
+	}
+}
+
+// Stats implements media.Sink.
+func (t *LocalTrack) Stats() media.SinkStats {
+	rtt := time.Duration(t.rtt.Load())
+	if rtt == 0 {
+		rtt = t.session.RTT()
+	}
+	clock := max(t.format.Load().Codec.ClockRate, 1)
+	return media.SinkStats{
+		Packets: t.packets.Load(), Bytes: t.bytes.Load(), Resent: t.resent.Load(), NACKs: t.nacks.Load(),
+		Keyframes: t.keyframes.Load(), Dropped: t.dropped.Load(),
+		Loss:   float64(t.loss.Load()) / 256,
+		Jitter: time.Duration(t.jitter.Load()) * time.Second / time.Duration(clock),
+		RTT:    rtt, Path: t.session.Path(),
+	}
+}
+
+// ntpEpoch is 1970 in NTP's seconds.
+const ntpEpoch = 2208988800
+
+func toNTP(t time.Time) uint64 {
+	return uint64(t.Unix()+ntpEpoch)<<32 | uint64(t.Nanosecond())<<32/1e9
+}

@@ -1,0 +1,527 @@
+package rtc
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/ice/v4"
+
+	"sightline/internal/fault"
+	"sightline/internal/media"
+	"sightline/internal/rtpstream"
+	"sightline/internal/sdp"
+)
+
+const (
+	publisherQueue = 2048 // datagrams that wait for a publisher's session: some 4K keyframes
+	viewerQueue    = 128  // a viewer sends reports only
+
+	publisherTick = 10 * time.Millisecond // for NACK and transport-wide feedback
+	viewerTick    = 200 * time.Millisecond
+
+	maxOldUfrags = 8 // restarts whose credentials are remembered as used up
+)
+
+// An AnswerRequest says what kind of session shall answer an offer.
+type AnswerRequest struct {
+	Offer   *sdp.Offer
+	Publish bool   // WHIP: receive; else WHEP: send
+	Client  string // User-Agent
+
+	Send   map[media.Kind]media.Codec // WHEP: the codec that is live, for each kind to send
+	Stream string                     // WHEP: the msid stream id
+}
+
+// A Session is one peer. It goes
+//
+//	answered ──▶ connected ──▶ closed
+//	    └──────────────────────▲
+//
+// and never back. Its Run goroutine owns what it receives; sending is guarded by seal.
+type Session struct {
+	engine      *Engine
+	request     AnswerRequest
+	answer      *sdp.Answer
+	ffmpeg      bool // hangs for good on close_notify
+	reducedSize bool // RFC 5506
+
+	in        chan datagram
+	wake      chan struct{} // the path has changed
+	connected chan struct{} // closed once DTLS is up
+	closed    chan struct{} // closed once the session has ended
+	closeOnce sync.Once
+
+	path      atomic.Pointer[path] // nil until ICE has selected one
+	lastMedia atomic.Int64         // UnixNano of the last packet with a valid tag
+	discarded atomic.Uint64        // packets without a valid tag, or of nobody
+	opener    opener               // of the session's goroutine
+	seal      sealer
+	receiver  *receiver     // of a publisher
+	sinks     []*LocalTrack // of a viewer
+	consent   consent
+	transport *dtlsTransport
+
+	mu       sync.Mutex // guards what follows
+	running  bool
+	current  *generation   // the newest: trickled candidates and ETags are its
+	retired  []*generation // older ones that are not closed yet
+	oldUsed  []string      // remote ufrags of older generations
+	remotes  map[netip.AddrPort]struct{}
+	state    string
+	exempted bool
+}
+
+// Answer makes a session that answers the offer. It is registered at the socket but does
+// nothing until Run; a session that is never run has to be closed. The error is a
+// fault.Unprocessable if the offer can't be answered.
+func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
+	s := &Session{
+		engine: e, request: r,
+		ffmpeg: r.Offer.SessionName == "FFmpegPublishSession" || strings.HasPrefix(r.Client, "Lavf/"),
+		in:     make(chan datagram, viewerQueue),
+		wake:   make(chan struct{}, 1), connected: make(chan struct{}), closed: make(chan struct{}),
+		remotes: make(map[netip.AddrPort]struct{}), state: "new",
+	}
+	if r.Publish {
+		s.in = make(chan datagram, publisherQueue)
+	}
+	s.seal.session = s
+	s.transport = newDTLSTransport(s)
+
+	g, err := newGeneration(s, r.Offer.Ufrag, r.Offer.Pwd)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := r.Offer.Answer(sdp.Request{
+		Publish: r.Publish, Send: r.Send,
+		Ufrag: g.ufrag, Pwd: g.pwd, Fingerprint: e.fingerprint, Candidates: e.candidates(),
+		Stream: r.Stream, CNAME: r.Stream, RTCPMuxOnly: e.config.RTCPMuxOnly, SSRC: newSSRC,
+	})
+	if err != nil {
+		g.close()
+		return nil, err
+	}
+	s.answer, s.current = answer, g
+	s.seal.ssrc = newSSRC()
+	s.reducedSize = len(answer.Sections) > 0
+	for _, section := range answer.Sections {
+		s.reducedSize = s.reducedSize && section.ReducedSize
+	}
+	if r.Publish {
+		s.receiver = newReceiver(s, answer.Sections)
+	} else {
+		for i := range answer.Sections {
+			s.sinks = append(s.sinks, newLocalTrack(s, &answer.Sections[i]))
+		}
+	}
+	g.add(r.Offer.Candidates, r.Offer.EndOfCandidates)
+	e.mu.Lock()
+	e.sessions[s] = struct{}{}
+	e.mu.Unlock()
+	return s, nil
+}
+
+func newSSRC() uint32 {
+	var b [4]byte
+	for {
+		_, _ = rand.Read(b[:])
+		if v := binary.BigEndian.Uint32(b[:]); v != 0 {
+			return v
+		}
+	}
+}
+
+// SDP is the answer.
+func (s *Session) SDP() []byte { return s.answer.SDP }
+
+// ETag is the strong entity tag of the newest ICE session (RFC 9725, section 4.3.1), with
+// its quotes.
+func (s *Session) ETag() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current.etag
+}
+
+// Offer is what the session answered: fragments refer to it.
+func (s *Session) Offer() *sdp.Offer { return s.request.Offer }
+
+// Codecs are the first negotiated ones of each accepted kind.
+func (s *Session) Codecs() map[media.Kind]media.Codec {
+	out := make(map[media.Kind]media.Codec)
+	for _, section := range s.answer.Sections {
+		out[section.Kind] = section.Formats[0].Codec
+	}
+	return out
+}
+
+// Sources are a publisher's tracks; Sinks a viewer's. Both are there after Answer.
+func (s *Session) Sources() []media.Source {
+	var out []media.Source
+	if s.receiver != nil {
+		for _, t := range s.receiver.tracks {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func (s *Session) Sinks() []*LocalTrack { return s.sinks }
+
+// Connected is closed once DTLS is up.
+func (s *Session) Connected() <-chan struct{} { return s.connected }
+
+// Path is the ICE path in use: "udp", "tcp" or "relay"; "" while there is none.
+func (s *Session) Path() string {
+	if p := s.path.Load(); p != nil {
+		return p.name
+	}
+	return ""
+}
+
+// RTT is the round-trip time of the last consent check; 0: not known.
+func (s *Session) RTT() time.Duration { return time.Duration(s.consent.rtt.Load()) }
+
+// State is "new", "connected" or "closed".
+func (s *Session) State() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// Run is the life of the session: ICE, DTLS, packets, reports, consent. It returns the
+// cause of the end, an End where it is a known one. When ctx is done the session is ended
+// properly, with ctx's cause. Call it once.
+func (s *Session) Run(ctx context.Context) (err error) {
+	defer func() { s.end(err) }()
+	setup := time.NewTimer(s.engine.config.SetupTimeout.D())
+	defer setup.Stop()
+	every := viewerTick
+	if s.request.Publish {
+		every = publisherTick
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+
+	s.mu.Lock()
+	s.running = true
+	first := s.current
+	s.mu.Unlock()
+	if err := first.start(); err != nil {
+		return err
+	}
+
+	var workers sync.WaitGroup
+	handshake := make(chan handshakeResult, 1)
+	defer func() {
+		select {
+		case r := <-handshake: // it succeeded as the session ended
+			if r.conn != nil {
+				_ = r.conn.Close()
+			}
+		default:
+		}
+	}()
+	defer workers.Wait()
+	stop, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var secured *dtls.Conn
+	peerClosed := make(chan error, 1)
+	handshaking := false
+	defer func() {
+		s.bury(err)
+		if secured != nil {
+			_ = secured.Close() // close_notify
+		}
+		s.transport.close()
+	}()
+
+	for {
+		select {
+		case d := <-s.in:
+			s.receive(d)
+		case now := <-tick.C:
+			if secured == nil {
+				continue
+			}
+			s.tick(now)
+			if s.consent.expired(s, now) {
+				return ConsentExpired
+			}
+		case <-s.wake:
+			s.retire()
+			if s.path.Load() != nil && !handshaking {
+				handshaking = true
+				workers.Go(func() { handshake <- s.handshake(stop) })
+			}
+		case r := <-handshake:
+			if r.err != nil {
+				if context.Cause(ctx) != nil {
+					return context.Cause(ctx)
+				}
+				return errors.Join(DTLSFailed, r.err)
+			}
+			secured = r.conn
+			if err := errors.Join(s.seal.open(r.keys), s.opener.open(r.keys)); err != nil {
+				return err
+			}
+			s.consent.begin(time.Now())
+			setup.Stop()
+			s.mu.Lock()
+			s.state = "connected"
+			s.mu.Unlock()
+			close(s.connected)
+			workers.Go(func() { peerClosed <- readUntilClosed(secured) })
+		case <-peerClosed:
+			return PeerClosed
+		case <-setup.C:
+			return SetupTimeout
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// tick does what is due.
+func (s *Session) tick(now time.Time) {
+	s.consent.check(s, now)
+	if s.receiver != nil {
+		s.receiver.tick(now)
+	}
+	for _, t := range s.sinks {
+		t.tick(now)
+	}
+}
+
+// receive takes one datagram of the session.
+func (s *Session) receive(d datagram) {
+	switch rtpstream.Classify(d.buf) {
+	case rtpstream.STUN:
+		s.consent.receive(s, d)
+	case rtpstream.DTLS:
+		s.transport.deliver(d)
+	case rtpstream.RTP:
+		if s.receiver != nil {
+			s.receiver.receiveRTP(d)
+		}
+	case rtpstream.RTCP:
+		s.receiveRTCP(d)
+	}
+}
+
+// enqueue hands a datagram to the session's goroutine; false if its queue is full.
+func (s *Session) enqueue(d datagram) bool {
+	select {
+	case s.in <- d:
+		return true
+	default:
+		return false
+	}
+}
+
+// receiveSTUN takes the response to a consent check.
+func (s *Session) receiveSTUN(d datagram) { s.enqueue(d) }
+
+// alive tells whether authenticated packets have come lately.
+func (s *Session) alive(now time.Time) bool {
+	return now.UnixNano()-s.lastMedia.Load() < int64(5*time.Second)
+}
+
+// authenticated takes note that a check from remote had the session's integrity: from now
+// on what comes from there is the session's.
+func (s *Session) authenticated(remote netip.AddrPort) {
+	const maxRemotes = 32
+	s.mu.Lock()
+	_, known := s.remotes[remote]
+	room := len(s.remotes) < maxRemotes && s.state != "closed"
+	s.mu.Unlock()
+	if known || !room || !s.engine.udp.claim(remote, s, time.Now()) {
+		return
+	}
+	s.mu.Lock()
+	s.remotes[remote] = struct{}{}
+	late := s.state == "closed"
+	s.mu.Unlock()
+	if late {
+		s.engine.udp.release(s, []netip.AddrPort{remote})
+	}
+}
+
+// selected takes the pair that ICE has chosen in generation g.
+func (s *Session) selected(g *generation, local, remote ice.Candidate) {
+	p := &path{generation: g}
+	switch {
+	case local.NetworkType().IsTCP():
+		g.mu.Lock()
+		p.name, p.tcp = "tcp", g.conn
+		g.mu.Unlock()
+		if p.tcp == nil {
+			return
+		}
+	default:
+		a, ok := candidateAddr(remote)
+		l, okLocal := candidateAddr(local)
+		if !ok || !okLocal {
+			return
+		}
+		p.name = "udp"
+		if remote.Type() == ice.CandidateTypeRelay {
+			p.name = "relay"
+		}
+		s.authenticated(a)
+		p.udp = newDestination(s.engine.udp.out.ipv6, a, l.Addr())
+	}
+	s.mu.Lock()
+	// A late selection of an older generation doesn't take the path back.
+	if old := s.path.Load(); s.state != "closed" && (g == s.current || old == nil || old.generation == g) {
+		s.path.Store(p)
+	}
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// retire closes the generations that the path has left behind.
+func (s *Session) retire() {
+	p := s.path.Load()
+	s.mu.Lock()
+	var done []*generation
+	if p != nil && p.generation == s.current {
+		done, s.retired = s.retired, nil
+	}
+	s.mu.Unlock()
+	for _, g := range done {
+		g.close()
+	}
+}
+
+// Patch applies a fragment whose precondition held (RFC 9725, section 4.3). Without a
+// restart it returns nil: candidates were trickled. With one it returns the fragment to
+// answer with; ETag has changed then. The old ICE session goes on until the new one has a
+// path. With single only one candidate is listed. The error is a fault.BadRequest if only
+// one of ufrag and pwd is new, and a fault.Precondition for credentials of an ICE session
+// that a restart has replaced.
+func (s *Session) Patch(f *sdp.Fragment, single bool) (restart []byte, err error) {
+	s.mu.Lock()
+	current := s.current
+	used := slices.Contains(s.oldUsed, f.Ufrag)
+	ended := s.state == "closed"
+	s.mu.Unlock()
+	switch sameUfrag, samePwd := f.Ufrag == current.remoteUfrag, f.Pwd == current.remotePwd; {
+	case ended:
+		return nil, fault.New(fault.NotFound, "the session has ended")
+	case sameUfrag && samePwd:
+		current.add(f.Candidates, f.EndOfCandidates)
+		return nil, nil
+	case sameUfrag || samePwd:
+		return nil, fault.New(fault.BadRequest, "an ICE restart needs a new ice-ufrag and a new ice-pwd (RFC 8445, section 9); only one of them has changed")
+	case used:
+		return nil, fault.New(fault.Precondition, "these ICE credentials belong to an ICE session that a restart has replaced")
+	}
+	g, err := newGeneration(s, f.Ufrag, f.Pwd)
+	if err != nil {
+		return nil, err
+	}
+	g.add(f.Candidates, f.EndOfCandidates)
+	s.mu.Lock()
+	if s.state == "closed" {
+		s.mu.Unlock()
+		g.close()
+		return nil, fault.New(fault.NotFound, "the session has ended")
+	}
+	var superseded *generation // a restart that never got a path
+	if p := s.path.Load(); p != nil && p.generation != s.current {
+		superseded = s.current
+	} else {
+		s.retired = append(s.retired, s.current)
+	}
+	s.oldUsed = append(s.oldUsed, s.current.remoteUfrag)
+	if len(s.oldUsed) > maxOldUfrags {
+		s.oldUsed = s.oldUsed[1:]
+	}
+	s.current = g
+	running := s.running
+	s.mu.Unlock()
+	if superseded != nil {
+		superseded.close()
+	}
+	if running {
+		if err := g.start(); err != nil {
+			return nil, err
+		}
+	}
+	candidates := s.engine.candidates()
+	if single && len(candidates) > 1 {
+		candidates = candidates[:1]
+	}
+	return s.answer.WriteFragment(g.ufrag, g.pwd, candidates), nil
+}
+
+// bury decides what the peer is told of the end: checks are answered with 403 from now on
+// (RFC 7675, section 5.2). FFmpeg is told nothing at all: it hangs on close_notify, and
+// ends by itself when nobody answers.
+func (s *Session) bury(cause error) {
+	if s.ffmpeg {
+		s.transport.mute()
+	}
+	s.mu.Lock()
+	s.state = "closed"
+	generations := append(s.retired, s.current)
+	s.retired = nil
+	s.mu.Unlock()
+	for _, g := range generations {
+		g.bury(!s.ffmpeg && Cause(cause) != string(PeerClosed))
+	}
+}
+
+// end frees what the session holds.
+func (s *Session) end(cause error) {
+	s.closeOnce.Do(func() {
+		s.mu.Lock()
+		s.state = "closed"
+		generations := append(s.retired, s.current)
+		s.retired = nil
+		remotes := make([]netip.AddrPort, 0, len(s.remotes))
+		for r := range s.remotes {
+			remotes = append(remotes, r)
+		}
+		s.mu.Unlock()
+		for _, g := range generations {
+			g.close()
+		}
+		s.seal.close()
+		s.transport.close()
+		s.engine.udp.release(s, remotes)
+		if s.receiver != nil {
+			s.receiver.close()
+		}
+		s.engine.mu.Lock()
+		delete(s.engine.sessions, s)
+		if cause != nil {
+			s.engine.ended[Cause(cause)]++
+		}
+		s.engine.mu.Unlock()
+		close(s.closed)
+	})
+}
+
+// Close frees a session that is never run. It is idempotent, and does nothing to one that
+// runs: cancel its context.
+func (s *Session) Close() {
+	s.mu.Lock()
+	running := s.running
+	s.mu.Unlock()
+	if !running {
+		s.end(nil)
+	}
+}

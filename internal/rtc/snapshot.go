@@ -1,0 +1,60 @@
+package rtc
+
+import "maps"
+
+// A Snapshot is what metrics need, read in one call.
+type Snapshot struct {
+	Sessions  []SessionCount
+	Exempt    int               // sessions that live on SRTP alone: their client answers no consent checks
+	Ended     map[string]uint64 // sessions that have ended, by Cause
+	Discarded uint64            // SRTP and SRTCP of the sessions of now: bad tag, replayed, of nobody
+	Socket    SocketSnapshot
+}
+
+// A SessionCount counts the sessions of now.
+type SessionCount struct {
+	Publish bool
+	Path    string // "udp", "tcp", "relay"; "" while connecting
+	Count   int
+}
+
+// A SocketSnapshot holds the totals of the media socket.
+type SocketSnapshot struct {
+	Received, ReceivedBytes uint64
+	Sent, SentBytes         uint64
+	Unknown                 uint64 // datagrams that belonged to nobody
+	Overflow                uint64 // dropped: their session's queue was full
+	Full                    uint64 // not sent: the socket's buffer was full
+}
+
+// Snapshot returns the engine's numbers. It is safe for concurrent use.
+func (e *Engine) Snapshot() Snapshot {
+	u := &e.udp.stats
+	out := Snapshot{Socket: SocketSnapshot{
+		Received: u.received.Load(), ReceivedBytes: u.receivedBytes.Load(),
+		Sent: u.sent.Load(), SentBytes: u.sentBytes.Load(),
+		Unknown: u.unknown.Load(), Overflow: u.overflow.Load(), Full: u.full.Load(),
+	}}
+	e.mu.Lock()
+	out.Ended = maps.Clone(e.ended)
+	sessions := make([]*Session, 0, len(e.sessions))
+	for s := range e.sessions {
+		sessions = append(sessions, s)
+	}
+	e.mu.Unlock()
+	counts := make(map[SessionCount]int)
+	for _, s := range sessions {
+		out.Discarded += s.discarded.Load()
+		counts[SessionCount{Publish: s.request.Publish, Path: s.Path()}]++
+		s.mu.Lock()
+		if s.exempted {
+			out.Exempt++
+		}
+		s.mu.Unlock()
+	}
+	for k, n := range counts {
+		k.Count = n
+		out.Sessions = append(out.Sessions, k)
+	}
+	return out
+}

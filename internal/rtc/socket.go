@@ -1,0 +1,345 @@
+package rtc
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+
+	"sightline/internal/rtpstream"
+)
+
+const (
+	maxDatagram = 1600 // what a datagram of ours may hold: an Ethernet frame and some
+	readBatch   = 32   // datagrams taken by one system call
+
+	maxTransactions    = 1 << 14 // STUN requests of ours that wait for a response
+	transactionTimeout = 10 * time.Second
+
+	maxTombstones    = 1 << 12
+	tombstoneTimeout = time.Minute
+)
+
+// A datagram is what came in one UDP datagram or one ICE-TCP frame.
+type datagram struct {
+	buf     []byte
+	remote  netip.AddrPort
+	arrival time.Time
+}
+
+// A socket is the one UDP port of all sessions. It knows whose a datagram is:
+//
+//   - a STUN request by the ufrag in its USERNAME;
+//   - a STUN response by its transaction, which only a request of ours has made;
+//   - everything else by the remote address, once a STUN request from there carried a
+//     session's integrity (so nobody is served before his address is verified).
+//
+// What belongs to nobody is dropped without an answer.
+type socket struct {
+	conn *net.UDPConn
+	out  sender
+	log  *slog.Logger
+
+	addrs []netip.Addr // local addresses that are offered to the agents
+	port  uint16
+
+	mu           sync.RWMutex // guards what follows
+	ufrags       map[string]*generation
+	remotes      map[netip.AddrPort]*Session
+	transactions map[transactionID]transaction
+	tombstones   map[string]tombstone
+
+	stats socketStats
+	done  chan struct{} // closed when the reader has ended
+}
+
+type socketStats struct {
+	received, receivedBytes atomic.Uint64
+	sent, sentBytes         atomic.Uint64
+	unknown                 atomic.Uint64 // belonged to nobody
+	overflow                atomic.Uint64 // its session's queue was full
+	full                    atomic.Uint64 // not sent: the socket's buffer was full
+}
+
+type transactionID [12]byte
+
+type transaction struct {
+	to      stunReceiver
+	expires time.Time
+}
+
+// A stunReceiver takes STUN responses to requests that it has sent.
+type stunReceiver interface{ receiveSTUN(datagram) }
+
+func listenUDP(addr string, bufferSize int, log *slog.Logger) (*socket, error) {
+	conn, err := listenPacket(addr)
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{
+		conn:         conn,
+		log:          log,
+		port:         uint16(conn.LocalAddr().(*net.UDPAddr).Port),
+		ufrags:       make(map[string]*generation),
+		remotes:      make(map[netip.AddrPort]*Session),
+		transactions: make(map[transactionID]transaction),
+		tombstones:   make(map[string]tombstone),
+		done:         make(chan struct{}),
+	}
+	if err := s.out.init(conn); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("ice.udp_listen: %w", err)
+	}
+	setBuffers(conn, bufferSize, log)
+	return s, nil
+}
+
+func listenPacket(addr string) (*net.UDPConn, error) {
+	a, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("ice.udp_listen: %w", err)
+	}
+	network := "udp"
+	if a.IP.To4() != nil {
+		network = "udp4"
+	}
+	conn, err := net.ListenUDP(network, a)
+	if err != nil {
+		return nil, fmt.Errorf("ice.udp_listen: %w", err)
+	}
+	return conn, nil
+}
+
+// isIPv6 tells whether the socket speaks the IPv6 system calls; IPv4 addresses are
+// mapped then (RFC 4291, section 2.5.5.2).
+func isIPv6(conn *net.UDPConn) bool {
+	return conn.LocalAddr().(*net.UDPAddr).IP.To4() == nil
+}
+
+// run reads until the socket is closed. Its owner waits for it.
+func (s *socket) run() {
+	defer close(s.done)
+	var read func([]ipv6.Message) (int, error)
+	var local func(oob []byte) netip.Addr
+	if isIPv6(s.conn) {
+		p := ipv6.NewPacketConn(s.conn)
+		_ = p.SetControlMessage(ipv6.FlagDst, true) // without it the system chooses our source address
+		read = func(ms []ipv6.Message) (int, error) { return p.ReadBatch(ms, 0) }
+		local = func(oob []byte) netip.Addr {
+			var cm ipv6.ControlMessage
+			if cm.Parse(oob) != nil {
+				return netip.Addr{}
+			}
+			a, _ := netip.AddrFromSlice(cm.Dst)
+			return a.Unmap()
+		}
+	} else {
+		p := ipv4.NewPacketConn(s.conn)
+		_ = p.SetControlMessage(ipv4.FlagDst, true)
+		read = func(ms []ipv6.Message) (int, error) { return p.ReadBatch(ms, 0) }
+		local = func(oob []byte) netip.Addr {
+			var cm ipv4.ControlMessage
+			if cm.Parse(oob) != nil {
+				return netip.Addr{}
+			}
+			a, _ := netip.AddrFromSlice(cm.Dst)
+			return a.Unmap()
+		}
+	}
+
+	ms := make([]ipv6.Message, readBatch)
+	for i := range ms {
+		ms[i].Buffers = [][]byte{make([]byte, maxDatagram)}
+		ms[i].OOB = make([]byte, 64)
+	}
+	for {
+		n, err := read(ms)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// An ICMP error of some earlier datagram of ours; the next read goes on.
+			s.log.Debug("udp read", "error", err)
+			continue
+		}
+		now := time.Now()
+		for i := range ms[:n] {
+			m := &ms[i]
+			s.stats.received.Add(1)
+			s.stats.receivedBytes.Add(uint64(m.N))
+			from, ok := m.Addr.(*net.UDPAddr)
+			if !ok || m.N == 0 {
+				continue
+			}
+			ap := from.AddrPort()
+			ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+			b := m.Buffers[0][:m.N]
+			if rtpstream.Classify(b) == rtpstream.STUN {
+				s.dispatchSTUN(b, ap, local(m.OOB[:m.NN]), now)
+				continue
+			}
+			s.dispatch(b, ap, now)
+		}
+	}
+}
+
+// dispatch hands DTLS, RTP and RTCP to the session that has the remote address. It copies b.
+func (s *socket) dispatch(b []byte, remote netip.AddrPort, now time.Time) {
+	s.mu.RLock()
+	session := s.remotes[remote]
+	s.mu.RUnlock()
+	if session == nil {
+		s.stats.unknown.Add(1)
+		return
+	}
+	if !session.enqueue(datagram{append([]byte(nil), b...), remote, now}) {
+		s.stats.overflow.Add(1)
+	}
+}
+
+// dispatchSTUN hands STUN to whom its transaction or its ufrag belongs. It copies b.
+func (s *socket) dispatchSTUN(b []byte, remote netip.AddrPort, local netip.Addr, now time.Time) {
+	request, id, ok := peekSTUN(b)
+	if !ok {
+		s.stats.unknown.Add(1)
+		return
+	}
+	d := datagram{append([]byte(nil), b...), remote, now}
+	if !request {
+		s.mu.Lock()
+		t, ok := s.transactions[id]
+		delete(s.transactions, id)
+		s.mu.Unlock()
+		if !ok {
+			s.stats.unknown.Add(1)
+			return
+		}
+		t.to.receiveSTUN(d)
+		return
+	}
+	ufrag, ok := peekUfrag(b)
+	if !ok {
+		s.stats.unknown.Add(1)
+		return
+	}
+	s.mu.RLock()
+	g := s.ufrags[ufrag]
+	grave, buried := s.tombstones[ufrag]
+	s.mu.RUnlock()
+	switch {
+	case g != nil:
+		g.receiveRequest(d, local)
+	case buried && now.Before(grave.expires):
+		s.revoke(grave, d, local)
+	default:
+		s.stats.unknown.Add(1)
+	}
+}
+
+// expect registers a request of ours, so that its response finds the way back.
+func (s *socket) expect(id transactionID, to stunReceiver, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.transactions) >= maxTransactions {
+		for k, t := range s.transactions {
+			if now.After(t.expires) {
+				delete(s.transactions, k)
+			}
+		}
+		if len(s.transactions) >= maxTransactions {
+			return // the response will be dropped, the check be repeated
+		}
+	}
+	s.transactions[id] = transaction{to, now.Add(transactionTimeout)}
+}
+
+// sweep forgets what has expired. The engine calls it now and then.
+func (s *socket) sweep(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, t := range s.transactions {
+		if now.After(t.expires) {
+			delete(s.transactions, k)
+		}
+	}
+	for k, t := range s.tombstones {
+		if now.After(t.expires) {
+			delete(s.tombstones, k)
+		}
+	}
+}
+
+// addUfrag makes requests for ufrag reach g.
+func (s *socket) addUfrag(ufrag string, g *generation) {
+	s.mu.Lock()
+	s.ufrags[ufrag] = g
+	s.mu.Unlock()
+}
+
+// removeUfrag forgets g. With a tombstone, checks that still come are told that
+// consent is revoked (RFC 7675, section 5.2) for a while.
+func (s *socket) removeUfrag(ufrag string, t *tombstone) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.ufrags, ufrag)
+	if t != nil && len(s.tombstones) < maxTombstones {
+		s.tombstones[ufrag] = *t
+	}
+}
+
+// claim makes datagrams from remote reach session. A live session keeps its address:
+// nobody else can take it while authenticated packets come from there.
+func (s *socket) claim(remote netip.AddrPort, session *Session, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.remotes[remote]; old != nil && old != session && old.alive(now) {
+		return false
+	}
+	s.remotes[remote] = session
+	return true
+}
+
+// release forgets the addresses of a session.
+func (s *socket) release(session *Session, remotes []netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range remotes {
+		if s.remotes[r] == session {
+			delete(s.remotes, r)
+		}
+	}
+}
+
+// send sends one datagram. It never blocks; false means that the buffer was full.
+func (s *socket) send(b []byte, to *udpDestination) bool {
+	return s.sendSegments(b, len(b), to)
+}
+
+// sendSegments sends b cut into datagrams of size bytes (the last may be shorter), in
+// one system call where the kernel can cut.
+func (s *socket) sendSegments(b []byte, size int, to *udpDestination) bool {
+	if len(b) == 0 {
+		return true
+	}
+	ok := s.out.send(b, size, to)
+	if !ok {
+		s.stats.full.Add(1)
+		return false
+	}
+	s.stats.sent.Add(uint64((len(b) + size - 1) / size))
+	s.stats.sentBytes.Add(uint64(len(b)))
+	return true
+}
+
+func (s *socket) close() {
+	s.out.close()
+	s.conn.Close()
+	<-s.done
+}

@@ -1,0 +1,90 @@
+package rtc
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/pion/stun/v4"
+)
+
+// peekSTUN reads of a STUN message what is needed to find its receiver (RFC 8489,
+// section 5): whether it is a request and its transaction. Indications and everything
+// but Binding are not taken.
+func peekSTUN(b []byte) (request bool, id transactionID, ok bool) {
+	if len(b) < 20 || binary.BigEndian.Uint32(b[4:]) != 0x2112A442 || int(binary.BigEndian.Uint16(b[2:]))+20 != len(b) {
+		return false, id, false
+	}
+	copy(id[:], b[8:20])
+	switch binary.BigEndian.Uint16(b) {
+	case 0x0001:
+		return true, id, true
+	case 0x0101, 0x0111:
+		return false, id, true
+	default:
+		return false, id, false
+	}
+}
+
+// peekUfrag returns the local half of a request's USERNAME: the part before the colon
+// (RFC 8445, section 7.2.2).
+func peekUfrag(b []byte) (string, bool) {
+	const username = 0x0006
+	for at := 20; at+4 <= len(b); {
+		typ, n := binary.BigEndian.Uint16(b[at:]), int(binary.BigEndian.Uint16(b[at+2:]))
+		at += 4
+		if at+n > len(b) {
+			return "", false
+		}
+		if typ == username {
+			local, _, ok := strings.Cut(string(b[at:at+n]), ":")
+			return local, ok && local != ""
+		}
+		at += (n + 3) &^ 3
+	}
+	return "", false
+}
+
+// A tombstone is what is left of a session that the gateway has ended: enough to tell
+// its peer that consent is revoked.
+type tombstone struct {
+	pwd     string
+	expires time.Time
+}
+
+// revoke answers a check for an ended session with 403 (RFC 7675, section 5.2). Only a
+// request with the right integrity gets it, and it is smaller than the request.
+func (s *socket) revoke(t tombstone, d datagram, local netip.Addr) {
+	m := &stun.Message{Raw: d.buf}
+	if m.Decode() != nil {
+		return
+	}
+	integrity := stun.NewShortTermIntegrity(t.pwd)
+	if integrity.Check(m) != nil {
+		return
+	}
+	reply, err := stun.Build(m, stun.BindingError, stun.CodeForbidden, integrity, stun.Fingerprint)
+	if err != nil {
+		return
+	}
+	s.send(reply.Raw, newDestination(s.out.ipv6, d.remote, local))
+}
+
+// A check is a consent check of ours that waits for its response.
+type check struct {
+	id   transactionID
+	sent time.Time
+	pwd  string // the peer's, which signs the response
+}
+
+// buildCheck makes a consent check: an ordinary Binding request of a controlled agent
+// (RFC 7675, section 5.1).
+func buildCheck(username, remotePwd string, tieBreaker uint64) (*stun.Message, error) {
+	const priority = 110<<24 | 65535<<8 | 255 // of a peer-reflexive candidate (RFC 8445, section 7.1.1)
+	return stun.Build(stun.BindingRequest, stun.TransactionID,
+		stun.NewUsername(username),
+		stun.RawAttribute{Type: stun.AttrICEControlled, Length: 8, Value: binary.BigEndian.AppendUint64(nil, tieBreaker)},
+		stun.RawAttribute{Type: stun.AttrPriority, Length: 4, Value: binary.BigEndian.AppendUint32(nil, priority)},
+		stun.NewShortTermIntegrity(remotePwd), stun.Fingerprint)
+}
