@@ -19,6 +19,7 @@ import (
 	"sightline/internal/httpapi"
 	"sightline/internal/opt"
 	"sightline/internal/rtc"
+	"sightline/metrics"
 	"sightline/rooms"
 	"sightline/rooms/api"
 )
@@ -30,6 +31,7 @@ type Config struct {
 	Auth     auth.Config    `toml:"auth"`
 	Rooms    rooms.Config   `toml:"rooms"`
 	API      api.Config     `toml:"api"`
+	Metrics  metrics.Config `toml:"metrics"`
 	Log      Log            `toml:"log"`
 	Shutdown Shutdown       `toml:"shutdown"`
 }
@@ -49,12 +51,13 @@ type Shutdown struct {
 // Defaults returns the configuration that the shipped config.toml states.
 func Defaults() Config {
 	return Config{
-		HTTP:  httpapi.Defaults(),
-		ICE:   rtc.Defaults(),
-		Auth:  auth.Defaults(),
-		Rooms: rooms.Defaults(),
-		API:   api.Defaults(),
-		Log:   Log{Level: slog.LevelInfo, Format: "text"},
+		HTTP:    httpapi.Defaults(),
+		ICE:     rtc.Defaults(),
+		Auth:    auth.Defaults(),
+		Rooms:   rooms.Defaults(),
+		API:     api.Defaults(),
+		Metrics: metrics.Defaults(),
+		Log:     Log{Level: slog.LevelInfo, Format: "text"},
 		// Well within the ten seconds that docker stop waits before it kills.
 		Shutdown: Shutdown{DrainTimeout: opt.Duration(5 * time.Second)},
 	}
@@ -68,6 +71,7 @@ func (c Config) Validate() error {
 		c.Auth.Validate(),
 		c.Rooms.Validate(),
 		c.API.Validate(),
+		c.Metrics.Validate(),
 		c.Log.Validate(),
 		c.Shutdown.Validate(),
 		c.checkExposure(),
@@ -77,13 +81,24 @@ func (c Config) Validate() error {
 // checkExposure is about how sections go together: what is reached from other machines
 // must be protected.
 func (c Config) checkExposure() error {
-	if _, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil {
-		return nil // HTTP.Validate says so
+	var errs []error
+	if isAddress(c.HTTP.Listen) {
+		errs = append(errs,
+			auth.CheckExposure(c.HTTP.Listen, c.Auth),
+			httpapi.CheckTransport(c.HTTP, len(c.Auth.Tokens) == 0))
 	}
-	return errors.Join(
-		auth.CheckExposure(c.HTTP.Listen, c.Auth),
-		httpapi.CheckTransport(c.HTTP, len(c.Auth.Tokens) == 0),
-	)
+	if open := len(c.Auth.Tokens) == 0 && !c.Auth.Open; open && isAddress(c.Metrics.Listen) && !auth.Loopback(c.Metrics.Listen) {
+		errs = append(errs, fmt.Errorf("metrics.listen: %s can be reached from other machines, and no token is configured: "+
+			"either add a token under [[auth.tokens]], or set auth.open = true to let everybody read", c.Metrics.Listen))
+	}
+	return errors.Join(errs...)
+}
+
+// isAddress says whether it makes sense to ask where listen can be reached from; if not,
+// its section's Validate has complained.
+func isAddress(listen string) bool {
+	_, _, err := net.SplitHostPort(listen)
+	return err == nil
 }
 
 // derive sets what follows from other sections. A gateway that is only reached from its
