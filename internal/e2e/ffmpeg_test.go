@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // A camera is what ffmpeg publishes: a test picture at 30 frames/s in H.264 and a tone in Opus.
@@ -54,4 +56,11 @@ func mark(run int) string {
 		boxes = append(boxes, square(25-bit, 1, "white", fmt.Sprintf("mod(floor(n/%d),2)", 1<<bit)))
 	}
 	return strings.Join(boxes, ",")
+}
+
+// wantEndOfFFmpeg ends ffmpeg as a person does, and checks that the server has understood its DELETE.
+func wantEndOfFFmpeg(t *testing.T, s *server, p *process, publisher string) {
+	t.Helper()
+	p.stop(syscall.SIGINT, 5*time.Second)
+	s.awaitEnd(publisher, time.Second)
 }
