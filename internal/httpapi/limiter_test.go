@@ -1,0 +1,77 @@
+package httpapi
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// Item 18 of docs/CONFORMANCE.md.
+func TestLimiterCountsEachClient(t *testing.T) {
+	l := newLimiter(2, 3)
+	now := time.Unix(1, 0)
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	for i := range 3 {
+		if wait := l.take(a, now); wait != 0 {
+			t.Errorf("request %d of the burst has to wait %v", i, wait)
+		}
+	}
+	if wait := l.take(a, now); wait < time.Second {
+		t.Errorf("the fourth waits %v, want a second", wait)
+	}
+	if wait := l.take(b, now); wait != 0 {
+		t.Errorf("another client has to wait %v", wait)
+	}
+	if wait := l.take(a, now.Add(500*time.Millisecond)); wait != 0 {
+		t.Errorf("half a second later it waits %v, want nothing at 2 a second", wait)
+	}
+}
+
+func TestLimiterKnowsASubscriberByHisNetwork(t *testing.T) {
+	l := newLimiter(1, 1)
+	now := time.Unix(1, 0)
+	l.take(netip.MustParseAddr("2001:db8:1:2::1"), now)
+	if l.take(netip.MustParseAddr("2001:db8:1:2:ffff::1%eth0"), now) == 0 {
+		t.Error("an address of the same /64 has a bucket of its own")
+	}
+	if l.take(netip.MustParseAddr("2001:db8:1:3::1"), now) != 0 {
+		t.Error("an address of another /64 has none")
+	}
+	l.take(netip.MustParseAddr("192.0.2.1"), now)
+	if l.take(netip.MustParseAddr("::ffff:192.0.2.1"), now) == 0 {
+		t.Error("the mapped form of an address has a bucket of its own")
+	}
+	l.take(netip.Addr{}, now)
+	if l.take(netip.Addr{}, now) == 0 {
+		t.Error("clients without an address share no bucket")
+	}
+}
+
+func TestLimiterIsBounded(t *testing.T) {
+	l := newLimiter(1, 2)
+	now := time.Unix(1, 0)
+	address := func(i int) netip.Addr {
+		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(i))))
+	}
+	for i := range maxBuckets {
+		l.take(address(i), now)
+	}
+	taken := 0
+	for i := range 100 {
+		if l.take(address(maxBuckets+i), now) == 0 {
+			taken++
+		}
+	}
+	if len(l.buckets) != maxBuckets {
+		t.Errorf("%d buckets, want %d", len(l.buckets), maxBuckets)
+	}
+	if taken != 2 {
+		t.Errorf("%d requests of newcomers taken, want the burst of 2 for all of them", taken)
+	}
+	// Once the others are idle for long enough, a newcomer has his own again.
+	l.take(address(1<<20), now.Add(10*time.Second))
+	if len(l.buckets) != 1 {
+		t.Errorf("%d buckets after a pause, want 1", len(l.buckets))
+	}
+}

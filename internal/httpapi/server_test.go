@@ -1,0 +1,225 @@
+package httpapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"sightline/internal/opt"
+)
+
+func TestListenErrorNamesItsKey(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := Defaults()
+	c.Listen = l.Addr().String()
+	if _, err := NewServer(c, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), "http.listen: ") {
+		t.Errorf("got %v", err)
+	}
+	c.Listen, c.TLSCert, c.TLSKey = "127.0.0.1:0", "/nowhere/cert.pem", "/nowhere/key.pem"
+	if _, err := NewServer(c, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), "http.tls_cert: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestServerThatNeverRanIsClosed(t *testing.T) {
+	c := Defaults()
+	c.Listen = "127.0.0.1:0"
+	s, err := NewServer(c, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s.Close()
+	if l, err := net.Listen("tcp", s.Addr().String()); err != nil {
+		t.Errorf("the port is still taken: %v", err)
+	} else {
+		l.Close()
+	}
+}
+
+// A stream of events has no end of its own: the end of the server is its end.
+func TestEndOfRunEndsStreams(t *testing.T) {
+	c := Defaults()
+	c.Listen = "127.0.0.1:0"
+	r := NewRouter(c, slog.New(slog.DiscardHandler))
+	r.GET("/events", Handle(func(c *gin.Context) error {
+		c.Header("Content-Type", "text/event-stream")
+		_, _ = c.Writer.WriteString("data: 1\n\n")
+		c.Writer.Flush()
+		<-c.Request.Context().Done()
+		return context.Cause(c.Request.Context())
+	}))
+	s, err := NewServer(c, r, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	conn, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+	lines := bufio.NewReader(conn)
+	for line := ""; line != "data: 1\n"; {
+		if line, err = lines.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("Run took %v to end", took)
+	}
+}
+
+func TestHeaderThatNeverEndsIsCutOff(t *testing.T) {
+	c := Defaults()
+	c.ReadHeaderTimeout = opt.Duration(100 * time.Millisecond)
+	base := serve(t, c, NewRouter(c, slog.New(slog.DiscardHandler)))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection is still open")
+	}
+}
+
+// newPair writes a certificate for 127.0.0.1 and returns its serial number.
+func newPair(t *testing.T, certFile, keyFile string) *big.Int {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		// Two files of one length written within a tick of the file system's clock would
+		// look alike.
+		at := time.Unix(serial.Int64()%1e9, 0)
+		if err := os.Chtimes(file, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return serial
+}
+
+func TestHTTPSSpeaksHTTP2(t *testing.T) {
+	dir := t.TempDir()
+	c := Defaults()
+	c.TLSCert, c.TLSKey = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	newPair(t, c.TLSCert, c.TLSKey)
+	base := serve(t, c, endpoint(c, slog.New(slog.DiscardHandler)))
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+
+	res, err := client.Post(base+"/whip/a/b", "application/sdp", strings.NewReader("v=0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body := text(t, res); res.StatusCode != 201 || res.ProtoMajor != 2 || body != "3" {
+		t.Errorf("got %s %d %q", res.Proto, res.StatusCode, body)
+	}
+	// Row 6 over HTTP/2: the connection may stay, the request may not.
+	res, err = client.Post(base+"/whip/a/b", "application/sdp", bytes.NewReader(make([]byte, c.MaxBody+1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text(t, res); res.StatusCode != 413 {
+		t.Errorf("got %d, want 413", res.StatusCode)
+	}
+}
+
+func TestCertificateIsReadAgainWhenItChanges(t *testing.T) {
+	dir := t.TempDir()
+	cert := &certificate{
+		certFile: filepath.Join(dir, "cert.pem"), keyFile: filepath.Join(dir, "key.pem"), log: slog.New(slog.DiscardHandler),
+	}
+	serial := func() *big.Int {
+		t.Helper()
+		cert.checked = time.Time{} // the next look is due
+		pair, err := cert.get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(pair.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaf.SerialNumber
+	}
+	first := newPair(t, cert.certFile, cert.keyFile)
+	if err := cert.load(); err != nil {
+		t.Fatal(err)
+	}
+	if got := serial(); got.Cmp(first) != 0 {
+		t.Errorf("got %v, want %v", got, first)
+	}
+	second := newPair(t, cert.certFile, cert.keyFile)
+	if got := serial(); got.Cmp(second) != 0 {
+		t.Errorf("after the change: got %v, want %v", got, second)
+	}
+	if err := os.WriteFile(cert.keyFile, []byte("half a fi"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := serial(); got.Cmp(second) != 0 {
+		t.Errorf("after a broken change: got %v, want %v", got, second)
+	}
+	third := newPair(t, cert.certFile, cert.keyFile)
+	if got := serial(); got.Cmp(third) != 0 {
+		t.Errorf("after its repair: got %v, want %v", got, third)
+	}
+}
