@@ -138,6 +138,7 @@ type SinkStats struct {
 	NACKs     uint64 // sequence numbers that the viewer asked for
 	Keyframes uint64 // PLI and FIR received
 	Dropped   uint64 // not sent because the path was full
+	Lost      uint64 // what the viewer has last reported as lost in all (RFC 3550, section 6.4.1)
 
 	Loss   float64       // the viewer's last reported fraction lost, 0 to 1
 	Jitter time.Duration // the viewer's last reported jitter
