@@ -1,0 +1,182 @@
+// Package api is the room API: what is live, as JSON and as server-sent events, and an
+// end to a publisher.
+//
+// Every handler is one call on the heart, seen through a view: a token that is for
+// certain rooms or publishers is shown only these. openapi.yaml describes what goes over
+// the wire, and the tests hold every response against it.
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/gin-gonic/gin"
+
+	"sightline/internal/auth"
+	"sightline/internal/httpapi"
+	"sightline/rooms"
+)
+
+// An Authorizer decides who may read and who may end sessions. An empty room or publisher
+// stands for no particular one. Its error is a fault. *auth.Auth is one.
+type Authorizer interface {
+	Authorize(r *http.Request, scope auth.Scope, room, publisher string) (auth.Identity, error)
+}
+
+// heart is what the API needs of rooms.Registry.
+type heart interface {
+	Rooms() []rooms.RoomInfo
+	Room(name string) (rooms.RoomInfo, error)
+	Tracks(room string) ([]rooms.TrackInfo, error)
+	Remove(room, publisher string) error
+
+	// watch is Registry.Watch. An empty room stands for all of them.
+	watch(room string, after uint64) (watcher, error)
+}
+
+// watcher is what the API needs of rooms.Watcher. Next returns ctx's error, and loses no
+// event, if ctx is done first; another error ends the stream.
+type watcher interface {
+	Next(ctx context.Context) (rooms.Event, error)
+	Close()
+}
+
+// registry makes a heart of the real one.
+type registry struct{ *rooms.Registry }
+
+func (r registry) watch(room string, after uint64) (watcher, error) { return r.Watch(room, after) }
+
+// API is the room API. Close it before the registry.
+type API struct {
+	config Config
+	rooms  heart
+	auth   Authorizer
+	epoch  string // of this process's event ids
+
+	running context.Context // done when the API closes
+	end     context.CancelFunc
+	open    sync.WaitGroup // the event streams
+
+	mu      sync.Mutex // guards what follows
+	streams int
+	closed  bool
+}
+
+// New returns the room API of a registry.
+func New(c Config, r *rooms.Registry, a Authorizer) *API { return newAPI(c, registry{r}, a) }
+
+func newAPI(c Config, h heart, a Authorizer) *API {
+	api := &API{config: c, rooms: h, auth: a}
+	// The registry's event ids begin anew with each process. Without an epoch, the id of
+	// the process before would be taken for one of this.
+	var epoch [5]byte
+	_, _ = rand.Read(epoch[:]) // never fails (crypto/rand)
+	api.epoch = fmt.Sprintf("%x", epoch)
+	api.running, api.end = context.WithCancel(context.Background())
+	return api
+}
+
+// Close ends the event streams and waits for them. Requests for further ones are then
+// refused as unavailable. It is idempotent.
+func (a *API) Close() {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.end()
+	a.open.Wait()
+}
+
+// Register adds the API's routes.
+func (a *API) Register(r gin.IRouter) {
+	get := func(path string, h httpapi.Handler) {
+		r.GET(path, httpapi.Handle(h))
+		r.HEAD(path, httpapi.Handle(h)) // RFC 9110, section 9.1; net/http leaves the body out
+	}
+	get("/api/openapi.yaml", a.describe)
+	get("/api/rooms", a.listRooms)
+	get("/api/rooms/:room", a.getRoom)
+	get("/api/rooms/:room/tracks", a.listTracks)
+	r.GET("/api/rooms/:room/events", httpapi.Handle(a.watchRoom))
+	r.GET("/api/events", httpapi.Handle(a.watchRoom))
+	r.DELETE("/api/rooms/:room/publishers/:publisher", httpapi.Handle(a.removePublisher))
+}
+
+func (a *API) describe(c *gin.Context) error {
+	return answer(c, "application/yaml", Description) // RFC 9512
+}
+
+func (a *API) listRooms(c *gin.Context) error {
+	v, err := a.reader(c, "")
+	if err != nil {
+		return err
+	}
+	return answerJSON(c, roomList{Rooms: v.rooms(a.rooms.Rooms())})
+}
+
+func (a *API) getRoom(c *gin.Context) error {
+	name := c.Param("room")
+	v, err := a.reader(c, name)
+	if err != nil {
+		return err
+	}
+	info, err := a.rooms.Room(name)
+	if err != nil {
+		return err
+	}
+	return answerJSON(c, v.room(info))
+}
+
+func (a *API) listTracks(c *gin.Context) error {
+	name := c.Param("room")
+	v, err := a.reader(c, name)
+	if err != nil {
+		return err
+	}
+	infos, err := a.rooms.Tracks(name)
+	if err != nil {
+		return err
+	}
+	return answerJSON(c, trackList{Room: name, Tracks: v.active(infos)})
+}
+
+func (a *API) removePublisher(c *gin.Context) error {
+	room, publisher := c.Param("room"), c.Param("publisher")
+	if _, err := a.auth.Authorize(c.Request, auth.Admin, room, publisher); err != nil {
+		return err
+	}
+	if err := a.rooms.Remove(room, publisher); err != nil {
+		return err
+	}
+	c.Header("Cache-Control", "no-store")
+	c.Status(http.StatusNoContent)
+	return nil
+}
+
+// reader checks that the caller may read of a room, or of any room if that is empty, and
+// returns how it sees the rooms. The check comes before the room is looked up, so that
+// rooms that are forbidden and rooms that don't exist look the same.
+func (a *API) reader(c *gin.Context, room string) (view, error) {
+	if _, err := a.auth.Authorize(c.Request, auth.Read, room, ""); err != nil {
+		return view{}, err
+	}
+	return view{
+		base: httpapi.BaseURL(c),
+		sees: func(room, publisher string) bool {
+			_, err := a.auth.Authorize(c.Request, auth.Read, room, publisher)
+			return err == nil
+		},
+	}, nil
+}
+
+func answerJSON(c *gin.Context, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return errors.Join(errors.New("encode the answer"), err)
+	}
+	return answer(c, "application/json", body)
+}

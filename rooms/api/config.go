@@ -1,0 +1,46 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"sightline/internal/opt"
+)
+
+// Config is the section api of the configuration.
+type Config struct {
+	// MaxStreams is how many event streams may be open at a time, over all rooms.
+	MaxStreams int `toml:"max_streams"`
+
+	// Ping is how long an event stream may be silent before a comment is sent, so that
+	// either end notices a dead connection.
+	Ping opt.Duration `toml:"ping"`
+
+	// WriteTimeout cuts off a reader of events that takes nothing for so long.
+	WriteTimeout opt.Duration `toml:"write_timeout"`
+}
+
+// Defaults returns the configuration that the shipped file states.
+func Defaults() Config {
+	return Config{
+		MaxStreams:   500,
+		Ping:         opt.Duration(15 * time.Second),
+		WriteTimeout: opt.Duration(10 * time.Second),
+	}
+}
+
+// Validate reports everything that is wrong, each with its key.
+func (c Config) Validate() error {
+	var errs []error
+	if c.MaxStreams < 1 {
+		errs = append(errs, fmt.Errorf("api.max_streams: must be a positive number of event streams, got %d", c.MaxStreams))
+	}
+	if d := c.Ping.D(); d < time.Second || d > time.Minute {
+		errs = append(errs, fmt.Errorf("api.ping: must be between 1s and 1m, got %s", d))
+	}
+	if d := c.WriteTimeout.D(); d < time.Second || d > time.Minute {
+		errs = append(errs, fmt.Errorf("api.write_timeout: must be between 1s and 1m, got %s", d))
+	}
+	return errors.Join(errs...)
+}

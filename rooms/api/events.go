@@ -1,0 +1,150 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"sightline/internal/fault"
+)
+
+// retry is how long an EventSource waits before it comes back.
+const retry = 2 * time.Second
+
+// watchRoom streams a room's events, or those of all rooms on the route without one, until
+// the client leaves, takes nothing for too long, or the gateway stops.
+//
+// All events are of the default type, with their own type in the JSON, so that
+// EventSource.onmessage sees every one of them: a named event reaches only those who knew
+// its name beforehand.
+func (a *API) watchRoom(c *gin.Context) error {
+	room := c.Param("room")
+	v, err := a.reader(c, room)
+	if err != nil {
+		return err
+	}
+	if err := a.enter(); err != nil {
+		return err
+	}
+	defer a.leave()
+
+	w, err := a.rooms.watch(room, a.after(c.GetHeader("Last-Event-ID")))
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+
+	ctx, cancel := context.WithCancel(c.Request.Context())
+	defer cancel()
+	defer context.AfterFunc(a.running, cancel)()
+
+	s := stream{
+		w:       c.Writer,
+		control: http.NewResponseController(c.Writer),
+		timeout: a.config.WriteTimeout.D(),
+	}
+	// A server that can't set deadlines could not get rid of a dead reader.
+	if err := s.control.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil {
+		return fmt.Errorf("begin an event stream: %w", err)
+	}
+	c.Header("Content-Type", "text/event-stream")
+	c.Header("Cache-Control", "no-store")
+	c.Header("X-Accel-Buffering", "no") // nginx would hold events back
+	c.Status(http.StatusOK)
+	if err := s.write(fmt.Sprintf("retry: %d\n\n", retry.Milliseconds())); err != nil {
+		return nil // the reader has gone
+	}
+	a.pump(ctx, &s, w, v)
+	return nil
+}
+
+// pump writes events until something ends the stream; there is nobody left to tell why.
+func (a *API) pump(ctx context.Context, s *stream, w watcher, v view) {
+	for ctx.Err() == nil {
+		silence, cancel := context.WithDeadline(ctx, s.last.Add(a.config.Ping.D()))
+		e, err := w.Next(silence)
+		cancel()
+		switch {
+		case err == nil:
+			id := a.epoch + "-" + strconv.FormatUint(e.ID, 10)
+			shown, ok := v.event(e, id)
+			if !ok {
+				continue
+			}
+			data, err := json.Marshal(shown)
+			if err != nil || s.write("id: "+id+"\ndata: "+string(data)+"\n\n") != nil {
+				return
+			}
+		case silence.Err() != nil && ctx.Err() == nil:
+			if s.write(": ping\n\n") != nil {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// after returns the event that a Last-Event-ID names, or 0 for none of this process's.
+func (a *API) after(lastEventID string) uint64 {
+	epoch, number, found := strings.Cut(lastEventID, "-")
+	if !found || epoch != a.epoch {
+		return 0
+	}
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// enter counts an event stream, if there is room for one more.
+func (a *API) enter() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.closed:
+		return fault.New(fault.Unavailable, "the gateway is about to stop").After(5 * time.Second)
+	case a.streams >= a.config.MaxStreams:
+		return fault.New(fault.Unavailable, "%d event streams are open, which is the limit", a.streams).After(5 * time.Second)
+	}
+	a.streams++
+	a.open.Add(1)
+	return nil
+}
+
+func (a *API) leave() {
+	a.mu.Lock()
+	a.streams--
+	a.mu.Unlock()
+	a.open.Done()
+}
+
+// A stream writes server-sent events, each at once and with a deadline.
+type stream struct {
+	w       io.Writer
+	control *http.ResponseController
+	timeout time.Duration
+	last    time.Time // when something was written
+}
+
+func (s *stream) write(text string) error {
+	if err := s.control.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(s.w, text); err != nil {
+		return err
+	}
+	if err := s.control.Flush(); err != nil {
+		return err
+	}
+	s.last = time.Now()
+	return nil
+}

@@ -1,0 +1,218 @@
+package api
+
+import (
+	"math"
+	"net/url"
+	"time"
+
+	"sightline/internal/media"
+	"sightline/rooms"
+)
+
+// What follows is the JSON of the room API; openapi.yaml describes each member.
+
+type roomList struct {
+	Rooms []room `json:"rooms"`
+}
+
+type room struct {
+	Name       string      `json:"name"`
+	Since      time.Time   `json:"since"`
+	Viewers    int         `json:"viewers"`
+	Publishers []publisher `json:"publishers"`
+}
+
+type publisher struct {
+	Name    string    `json:"name"`
+	Label   string    `json:"label"`
+	Session string    `json:"session"`
+	Client  string    `json:"client"`
+	Since   time.Time `json:"since"`
+	WHIP    string    `json:"whip"`
+	WHEP    string    `json:"whep"`
+	Watch   string    `json:"watch"`
+	Tracks  []track   `json:"tracks"`
+}
+
+type trackList struct {
+	Room   string  `json:"room"`
+	Tracks []track `json:"tracks"`
+}
+
+type track struct {
+	ID                 string    `json:"id"`
+	Room               string    `json:"room"`
+	Publisher          string    `json:"publisher"`
+	Kind               string    `json:"kind"`
+	Label              string    `json:"label"`
+	Codec              string    `json:"codec"`
+	Profile            string    `json:"profile"`
+	Width              int       `json:"width"`
+	Height             int       `json:"height"`
+	FPS                float64   `json:"fps"`
+	Bitrate            int       `json:"bitrate"`
+	State              string    `json:"state"`
+	Since              time.Time `json:"since"`
+	PacketAgeMs        *int64    `json:"packetAgeMs"`
+	KeyframeAgeMs      *int64    `json:"keyframeAgeMs"`
+	KeyframeIntervalMs *int64    `json:"keyframeIntervalMs"`
+	Loss               float64   `json:"loss"`
+	RTTMs              *float64  `json:"rttMs"`
+	Viewers            int       `json:"viewers"`
+	Session            string    `json:"session"`
+	Client             string    `json:"client"`
+	Path               string    `json:"path"`
+	WHEP               string    `json:"whep"`
+	Watch              string    `json:"watch"`
+}
+
+type event struct {
+	Type  string    `json:"type"`
+	ID    string    `json:"id"`
+	Time  time.Time `json:"time"`
+	Room  string    `json:"room,omitempty"`
+	Track *track    `json:"track,omitempty"`
+	Rooms *[]room   `json:"rooms,omitempty"` // a snapshot without rooms says so
+}
+
+// A view is how one request sees the rooms: under which URL it reached the gateway, and
+// what its token lets it see.
+type view struct {
+	base string // "https://example.org", without a slash at the end
+
+	// sees reports whether the caller may read of a publisher in a room; an empty
+	// publisher stands for the room itself.
+	sees func(room, publisher string) bool
+}
+
+func (v view) rooms(infos []rooms.RoomInfo) []room {
+	out := make([]room, 0, len(infos)) // never null
+	for _, info := range infos {
+		if v.sees(info.Name, "") {
+			out = append(out, v.room(info))
+		}
+	}
+	return out
+}
+
+func (v view) room(info rooms.RoomInfo) room {
+	out := room{
+		Name:       info.Name,
+		Since:      instant(info.Since),
+		Viewers:    info.Viewers,
+		Publishers: make([]publisher, 0, len(info.Publishers)),
+	}
+	for _, p := range info.Publishers {
+		if !v.sees(info.Name, p.Name) {
+			continue
+		}
+		pub := publisher{
+			Name:    p.Name,
+			Label:   p.Label,
+			Session: p.Session,
+			Client:  p.Client,
+			Since:   instant(p.Since),
+			WHIP:    v.url("whip", info.Name, p.Name),
+			WHEP:    v.url("whep", info.Name, p.Name),
+			Watch:   v.url("watch", info.Name, p.Name),
+			Tracks:  make([]track, 0, len(p.Tracks)),
+		}
+		for _, t := range p.Tracks {
+			pub.Tracks = append(pub.Tracks, v.track(t))
+		}
+		out.Publishers = append(out.Publishers, pub)
+	}
+	return out
+}
+
+// active lists the tracks that are not gone.
+func (v view) active(infos []rooms.TrackInfo) []track {
+	out := make([]track, 0, len(infos))
+	for _, info := range infos {
+		if info.State != rooms.Gone && v.sees(info.Room, info.Publisher) {
+			out = append(out, v.track(info))
+		}
+	}
+	return out
+}
+
+func (v view) track(info rooms.TrackInfo) track {
+	t := track{
+		ID:          info.ID,
+		Room:        info.Room,
+		Publisher:   info.Publisher,
+		Kind:        string(info.Kind),
+		Label:       info.Label,
+		Codec:       info.Codec.Name,
+		Profile:     info.Profile,
+		Width:       info.Width,
+		Height:      info.Height,
+		FPS:         round(info.FrameRate, 10),
+		Bitrate:     info.Bitrate,
+		State:       string(info.State),
+		Since:       instant(info.Since),
+		PacketAgeMs: milliseconds(info.PacketAge),
+		Loss:        round(info.Loss, 1e4),
+		Viewers:     info.Viewers,
+		Session:     info.Session,
+		Client:      info.Client,
+		Path:        info.Path,
+		WHEP:        v.url("whep", info.Room, info.Publisher, string(info.Kind)),
+		Watch:       v.url("watch", info.Room, info.Publisher, string(info.Kind)),
+	}
+	if info.Kind == media.Video {
+		t.KeyframeAgeMs = milliseconds(info.KeyframeAge)
+		if info.KeyframeInterval > 0 {
+			t.KeyframeIntervalMs = milliseconds(info.KeyframeInterval)
+		}
+	}
+	if info.RTT > 0 {
+		ms := round(float64(info.RTT)/float64(time.Millisecond), 100)
+		t.RTTMs = &ms
+	}
+	return t
+}
+
+// event returns false for what the caller may not see.
+func (v view) event(e rooms.Event, id string) (event, bool) {
+	out := event{Type: string(e.Type), ID: id, Time: instant(e.Time), Room: e.Room}
+	switch {
+	case e.Type == rooms.SnapshotEvent:
+		all := v.rooms(e.Rooms)
+		out.Rooms = &all
+		return out, true
+	case e.Track != nil:
+		t := v.track(*e.Track)
+		out.Room, out.Track = t.Room, &t
+		return out, v.sees(t.Room, t.Publisher)
+	}
+	return out, v.sees(e.Room, "")
+}
+
+func (v view) url(elements ...string) string {
+	u := v.base
+	for _, e := range elements {
+		u += "/" + url.PathEscape(e)
+	}
+	return u
+}
+
+// instant returns t as the API writes it: UTC, to the millisecond.
+func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+// milliseconds returns nil for a negative duration, which stands for "none yet".
+func milliseconds(d time.Duration) *int64 {
+	if d < 0 {
+		return nil
+	}
+	ms := d.Milliseconds()
+	return &ms
+}
+
+// round keeps 1/unit of v. What is no number has no JSON and becomes 0.
+func round(v, unit float64) float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0
+	}
+	return math.Round(v*unit) / unit
+}

@@ -1,0 +1,207 @@
+package rooms
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"sightline/internal/fault"
+)
+
+const (
+	maxJournal  = 1024 // events that a watcher who comes back can still get
+	maxQueue    = 256  // events that wait for one watcher
+	maxWatchers = 1000
+)
+
+// A journal keeps the last events.
+type journal struct {
+	events []Event // a ring once it is full
+	last   uint64  // id of the newest
+}
+
+// newJournal begins with an id that no earlier run of the gateway has reached, so that a
+// watcher who comes back after a restart is not taken for one of this run.
+func newJournal(now time.Time) journal { return journal{last: uint64(now.UnixMilli())} }
+
+func (j *journal) add(e *Event) {
+	j.last++
+	e.ID = j.last
+	if len(j.events) < maxJournal {
+		j.events = append(j.events, *e)
+		return
+	}
+	copy(j.events, j.events[1:])
+	j.events[maxJournal-1] = *e
+}
+
+// since returns the events of a room, "" for all, after the one with the given id; false if
+// they are not all there, or too many for a watcher's queue.
+func (j *journal) since(after uint64, room string) ([]Event, bool) {
+	first := j.last + 1 - uint64(len(j.events))
+	if after > j.last || after+1 < first {
+		return nil, false
+	}
+	var out []Event
+	for _, e := range j.events[after+1-first:] {
+		if room == "" || e.Room == room {
+			out = append(out, e)
+		}
+	}
+	return out, len(out) <= maxQueue
+}
+
+// emitLocked tells all watchers of an event. The caller holds r.mu.
+func (r *Registry) emitLocked(e Event) {
+	r.events.add(&e)
+	for w := range r.watchers {
+		if w.room != "" && w.room != e.Room {
+			continue
+		}
+		if !w.push(e) {
+			w.reset(r.snapshotEventLocked(w.room))
+		}
+	}
+}
+
+func (r *Registry) snapshotEventLocked(room string) Event {
+	now := time.Now()
+	rooms := r.roomsLocked(now)
+	if room != "" {
+		rooms = slices.DeleteFunc(rooms, func(m RoomInfo) bool { return m.Name != room })
+	}
+	return Event{ID: r.events.last, Type: SnapshotEvent, Room: room, Time: now, Rooms: rooms}
+}
+
+// A Watcher gets the events of a room, or of all. A slow one loses repetitions, not facts:
+// of what waits for it only the newest about each track is kept, and if that is too much it
+// begins again with a snapshot.
+type Watcher struct {
+	registry *Registry
+	room     string
+
+	ready chan struct{} // holds one token while queue is not empty or the watcher has ended
+
+	mu    sync.Mutex // guards what follows
+	queue []Event
+	ended bool
+}
+
+// Watch returns a watcher of a room, or of all rooms if that is "". Its first events are
+// those after the one with the id after, if they are still there; otherwise a snapshot. The
+// error is a fault: BadRequest if the room's name is none, Unavailable at a limit.
+func (r *Registry) Watch(room string, after uint64) (*Watcher, error) {
+	if room != "" {
+		if err := ValidName(room); err != nil {
+			return nil, err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errClosing()
+	}
+	if len(r.watchers) >= maxWatchers {
+		return nil, fault.New(fault.Unavailable, "no more watchers of events: the limit of %d is reached", maxWatchers).After(retryAfter)
+	}
+	r.tellLocked(time.Now()) // what has changed goes before
+	w := &Watcher{registry: r, room: room, ready: make(chan struct{}, 1)}
+	missed, ok := r.events.since(after, room)
+	if !ok || after == 0 {
+		missed = []Event{r.snapshotEventLocked(room)}
+	}
+	w.queue = missed
+	w.signal()
+	r.watchers[w] = struct{}{}
+	return w, nil
+}
+
+// Next waits for the next event. It returns the cause of ctx when that is done, and
+// ErrClosed once the watcher or the registry is closed. One goroutine calls it.
+func (w *Watcher) Next(ctx context.Context) (Event, error) {
+	for {
+		w.mu.Lock()
+		if w.ended {
+			w.mu.Unlock()
+			return Event{}, ErrClosed
+		}
+		if len(w.queue) > 0 {
+			e := w.queue[0]
+			w.queue = w.queue[1:]
+			w.mu.Unlock()
+			return e, nil
+		}
+		w.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return Event{}, context.Cause(ctx)
+		case <-w.ready:
+		}
+	}
+}
+
+// Close ends the watcher. It may be called more than once.
+func (w *Watcher) Close() {
+	w.registry.mu.Lock()
+	delete(w.registry.watchers, w)
+	w.registry.mu.Unlock()
+	w.end()
+}
+
+func (w *Watcher) end() {
+	w.mu.Lock()
+	w.ended, w.queue = true, nil
+	w.mu.Unlock()
+	w.signal()
+}
+
+func (w *Watcher) signal() {
+	select {
+	case w.ready <- struct{}{}:
+	default:
+	}
+}
+
+// push queues an event in place of those that it makes needless. It returns false if there
+// is no room for it.
+func (w *Watcher) push(e Event) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return true
+	}
+	w.queue = slices.DeleteFunc(w.queue, func(old Event) bool { return e.replaces(old) })
+	if len(w.queue) >= maxQueue {
+		return false
+	}
+	w.queue = append(w.queue, e)
+	w.signal()
+	return true
+}
+
+// replaces reports whether nobody needs to hear of old once e is known.
+func (e *Event) replaces(old Event) bool {
+	if old.Room != e.Room {
+		return false
+	}
+	switch e.Type {
+	case TrackChanged:
+		return old.Type == TrackChanged && old.Track.ID == e.Track.ID
+	case TrackRemoved:
+		return old.Track != nil && old.Track.ID == e.Track.ID
+	case RoomClosed:
+		return old.Type == RoomOpened || old.Type == RoomClosed
+	}
+	return false
+}
+
+// reset makes a snapshot all that the watcher has to hear.
+func (w *Watcher) reset(snapshot Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.ended {
+		w.queue = []Event{snapshot}
+		w.signal()
+	}
+}

@@ -1,0 +1,277 @@
+package rooms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"sightline/internal/fault"
+	"sightline/internal/media"
+)
+
+// Why a publication or a subscription ended.
+var (
+	ErrReplaced = errors.New("replaced by a newer session of the same publisher")
+	ErrRemoved  = errors.New("removed by an administrator")
+	ErrGone     = errors.New("the publisher is gone")
+	ErrCodec    = errors.New("the viewer can't take the track's codec")
+	ErrClosed   = errors.New("closed")
+)
+
+// A PublishRequest says who wants to publish.
+type PublishRequest struct {
+	Room, Publisher string
+	Subject         string // who is behind it: another one can't have the name while it is taken
+	Session         string // public id of the session
+	Client          string // its User-Agent
+	Label           string // for people; may be empty
+	Codecs          map[media.Kind]media.Codec
+}
+
+// A Publication is one session's hold on a publisher's name:
+//
+//	reserved ──Run──▶ feeding ──▶ ended
+//	    └────────Close────────────▲
+type Publication struct {
+	registry *Registry
+	request  PublishRequest
+	number   uint64 // later ones are newer
+
+	ended chan struct{} // closed when it is replaced, removed or the registry closes
+	cause error         // why; guarded by Registry.mu until ended is closed
+
+	reserved bool // guarded by Registry.mu, as what follows
+	running  bool
+
+	reference reference // of its tracks; the goroutine that keeps the time has it
+}
+
+// endLocked ends the publication. The caller holds Registry.mu.
+func (p *Publication) endLocked(cause error) {
+	if p.cause == nil {
+		p.cause = cause
+		close(p.ended)
+	}
+}
+
+// Run makes the publication the publisher's feed and forwards what the sources bring. Call
+// it once the session is connected: from here on a session that had the name before has
+// lost it. It returns nil when all sources have ended, the cause of ctx when that is done,
+// and otherwise ErrReplaced, ErrRemoved, ErrClosed or a fault if the name can't be had any
+// more. When it returns an error the session must be ended, so that its sources end.
+func (p *Publication) Run(ctx context.Context, sources ...media.Source) error {
+	feeds, err := p.registry.begin(p, sources)
+	if err != nil {
+		return err
+	}
+	defer p.registry.detach(p, feeds)
+
+	results := make(chan error, len(feeds))
+	for t, f := range feeds {
+		p.registry.readers.Go(func() { results <- t.read(f) })
+	}
+	var failed error
+	for range feeds {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-p.ended:
+			return p.cause
+		case err := <-results:
+			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, ErrReplaced) {
+				failed = errors.Join(failed, err)
+			}
+		}
+	}
+	select {
+	case <-p.ended: // a reader may have noticed first
+		return p.cause
+	default:
+	}
+	if failed != nil {
+		return fmt.Errorf("read sources: %w", failed)
+	}
+	return nil
+}
+
+// Close gives the reservation back. It may be called at any time and more than once.
+func (p *Publication) Close() {
+	r := p.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.endLocked(ErrClosed)
+	r.unreserveLocked(p)
+}
+
+// Publish reserves the publisher's name for a session that is about to connect. The error
+// is a fault: Conflict if the name is taken and takeover is "reject", Forbidden if another
+// subject has it, Unavailable at a limit, BadRequest if a name is none.
+func (r *Registry) Publish(req PublishRequest) (*Publication, error) {
+	for _, name := range []string{req.Room, req.Publisher} {
+		if err := ValidName(name); err != nil {
+			return nil, err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errClosing()
+	}
+	if err := r.allowedLocked(&req, nil); err != nil {
+		return nil, err
+	}
+	m := r.rooms[req.Room]
+	if m == nil {
+		if len(r.rooms) >= r.config.MaxRooms {
+			return nil, limit("rooms", "max_rooms", r.config.MaxRooms)
+		}
+		m = &room{name: req.Room, publishers: make(map[string]*publisher), reserved: make(map[string]int)}
+		r.rooms[req.Room] = m
+	}
+	if m.publishers[req.Publisher] == nil && m.reserved[req.Publisher] == 0 && m.names() >= r.config.MaxPublishers {
+		return nil, limit("publishers in the room", "max_publishers", r.config.MaxPublishers)
+	}
+	m.reserved[req.Publisher]++
+	r.publications++
+	return &Publication{
+		registry: r, request: req, number: r.publications,
+		ended: make(chan struct{}), reserved: true,
+	}, nil
+}
+
+// allowedLocked checks whether the request may have its name. self is the publication that
+// asks, nil for a new one.
+func (r *Registry) allowedLocked(req *PublishRequest, self *Publication) error {
+	m := r.rooms[req.Room]
+	if m == nil {
+		return nil
+	}
+	p := m.publishers[req.Publisher]
+	if p != nil && p.subject != req.Subject {
+		return fault.New(fault.Forbidden, "publisher %q in room %q belongs to someone else", req.Publisher, req.Room)
+	}
+	taken := p != nil && p.feed != nil
+	if self == nil && m.reserved[req.Publisher] > 0 {
+		taken = true
+	}
+	if taken && r.config.Takeover == TakeoverReject {
+		return fault.New(fault.Conflict, "publisher %q is already live in room %q", req.Publisher, req.Room).After(retryAfter)
+	}
+	return nil
+}
+
+// unreserveLocked forgets the reservation, and the room if nothing is in it.
+func (r *Registry) unreserveLocked(p *Publication) {
+	m := r.rooms[p.request.Room]
+	if !p.reserved || m == nil {
+		return
+	}
+	p.reserved = false
+	name := p.request.Publisher
+	if m.reserved[name]--; m.reserved[name] <= 0 {
+		delete(m.reserved, name)
+	}
+	r.tidyLocked(m)
+}
+
+// begin makes p the feed of its publisher, and f the feed of each track.
+func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*feed, error) {
+	feeds := make([]*feed, len(sources))
+	kinds := make(map[media.Kind]bool)
+	for i, s := range sources {
+		if kinds[s.Kind()] || s.Kind() != media.Audio && s.Kind() != media.Video {
+			return nil, fmt.Errorf("begin publication: a second source of kind %q, or one of no known kind", s.Kind())
+		}
+		kinds[s.Kind()] = true
+		feeds[i] = &feed{source: s, codec: s.Codec()}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.cause != nil {
+		return nil, p.cause
+	}
+	if !p.reserved || p.running {
+		return nil, errors.New("begin publication: it was begun before")
+	}
+	if err := r.allowedLocked(&p.request, p); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	m := r.rooms[p.request.Room]
+	pub := m.publishers[p.request.Publisher]
+	switch {
+	case pub == nil:
+		pub = &publisher{room: m, name: p.request.Publisher, subject: p.request.Subject, since: now}
+		m.publishers[pub.name] = pub
+		r.openLocked(m, now)
+	case pub.feed != nil && pub.feed.number > p.number:
+		return nil, ErrReplaced
+	case pub.feed != nil:
+		r.takeovers++
+		pub.feed.endLocked(ErrReplaced)
+	default:
+		r.takeovers++
+	}
+	p.running = true
+	pub.feed = p
+	pub.label, pub.client, pub.session = p.request.Label, p.request.Client, p.request.Session
+	r.unreserveLocked(p)
+	out := make(map[*track]*feed, len(feeds))
+	for _, f := range feeds {
+		e := pub.entry(f.source.Kind())
+		if *e == nil {
+			*e = &trackEntry{track: newTrack(m.name, pub.name, f.source.Kind(), &r.config, r.forwardingDelay, now)}
+		}
+		(*e).since = time.Time{}
+		(*e).attach(f, now)
+		out[(*e).track] = f
+	}
+	for _, e := range pub.entries() { // what the session before had, and this one has not
+		if out[e.track] == nil && e.since.IsZero() {
+			e.since = now
+			e.abandon(now)
+		}
+	}
+	r.tellLocked(now)
+	return out, nil
+}
+
+// detach ends p's time as the feed of its publisher.
+func (r *Registry) detach(p *Publication, feeds map[*track]*feed) {
+	now := time.Now()
+	for t, f := range feeds {
+		t.detach(f, now)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.rooms[p.request.Room]
+	if m == nil {
+		return
+	}
+	pub := m.publishers[p.request.Publisher]
+	if pub == nil || pub.feed != p {
+		return
+	}
+	pub.feed, pub.session = nil, ""
+	for _, e := range pub.entries() {
+		if e.since.IsZero() {
+			e.since = now
+		}
+	}
+	r.tellLocked(now)
+}
+
+// Remove ends the session that feeds a publisher. The error is a fault.NotFound if none does.
+func (r *Registry) Remove(room, publisher string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.rooms[room]; m != nil {
+		if p := m.publishers[publisher]; p != nil && p.feed != nil {
+			p.feed.endLocked(ErrRemoved)
+			return nil
+		}
+	}
+	return fault.New(fault.NotFound, "publisher %q is not live in room %q", publisher, room)
+}

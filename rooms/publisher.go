@@ -1,0 +1,75 @@
+package rooms
+
+import (
+	"time"
+
+	"sightline/internal/media"
+)
+
+// A room holds publishers by name. It is there while one of them is, or is about to come.
+type room struct {
+	name       string
+	since      time.Time // when its first publisher came; zero before
+	publishers map[string]*publisher
+	reserved   map[string]int // names that are about to come, and for how many sessions
+}
+
+// names returns how many publishers the room has or is about to have.
+func (r *room) names() int {
+	n := len(r.publishers)
+	for name := range r.reserved {
+		if r.publishers[name] == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// A publisher has a name, and tracks that outlive the sessions that feed them. It is guarded
+// by Registry.mu.
+type publisher struct {
+	room    *room
+	name    string
+	subject string
+	since   time.Time
+
+	feed    *Publication // nil while it is away
+	label   string       // of the last session, as client
+	client  string
+	session string // "" while it is away
+
+	audio, video *trackEntry
+}
+
+// A trackEntry is a track with what the registry keeps about it, guarded by Registry.mu.
+type trackEntry struct {
+	*track
+	viewers int
+	since   time.Time // when its feed ended; zero while it has one
+	told    facts     // what watchers know; zero: nothing
+}
+
+// entries returns the publisher's tracks, audio before video.
+func (p *publisher) entries() []*trackEntry {
+	var out []*trackEntry
+	for _, e := range []*trackEntry{p.audio, p.video} {
+		if e != nil {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func (p *publisher) entry(kind media.Kind) **trackEntry {
+	if kind == media.Audio {
+		return &p.audio
+	}
+	return &p.video
+}
+
+// A viewer is a WHEP session: its subscriptions count as one.
+type viewer struct {
+	room          *room
+	session       string
+	subscriptions int
+}

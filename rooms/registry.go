@@ -1,0 +1,259 @@
+package rooms
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"sightline/internal/fault"
+	"sightline/internal/media"
+)
+
+// retryAfter is when a client may ask again for what is not there yet, or at a limit.
+const retryAfter = 2 * time.Second
+
+// pairPatience is how long a track that has not begun keeps its publisher's pair from being
+// played: an encoder may offer a track that it never sends.
+const pairPatience = 3 * time.Second
+
+// A Registry holds all rooms. Its methods are safe for concurrent use.
+type Registry struct {
+	config Config
+	log    *slog.Logger
+
+	firstPacket     *histogram
+	firstKeyframe   *histogram
+	forwardingDelay *histogram
+
+	readers sync.WaitGroup // of sources
+	keeper  sync.WaitGroup // the goroutine that keeps the time
+	done    chan struct{}  // closed to end it
+	kick    chan struct{}  // something is to be told to watchers now
+
+	mu           sync.Mutex // guards what follows, and the fields that say so
+	closed       bool
+	rooms        map[string]*room
+	viewers      map[*viewer]struct{}
+	publications uint64 // how many there were
+	takeovers    uint64
+	events       journal
+	watchers     map[*Watcher]struct{}
+}
+
+// New returns a registry without rooms. config is valid.
+func New(config Config, log *slog.Logger) *Registry {
+	r := &Registry{
+		config: config, log: log,
+		firstPacket:     newHistogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+		firstKeyframe:   newHistogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+		forwardingDelay: newHistogram(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
+		done:            make(chan struct{}),
+		kick:            make(chan struct{}, 1),
+		rooms:           make(map[string]*room),
+		viewers:         make(map[*viewer]struct{}),
+		events:          newJournal(time.Now()),
+		watchers:        make(map[*Watcher]struct{}),
+	}
+	r.keeper.Go(r.keepTime)
+	return r
+}
+
+// Close ends all publications, subscriptions and watchers with ErrClosed, and waits until
+// all sources have ended: their sessions end when Publication.Run returns.
+func (r *Registry) Close() {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return
+	}
+	r.closed = true
+	close(r.done)
+	var tracks []*track
+	for _, m := range r.rooms {
+		for _, p := range m.publishers {
+			if p.feed != nil {
+				p.feed.endLocked(ErrClosed)
+			}
+			for _, e := range p.entries() {
+				tracks = append(tracks, e.track)
+			}
+		}
+	}
+	for w := range r.watchers {
+		w.end()
+	}
+	clear(r.watchers)
+	r.mu.Unlock()
+	for _, t := range tracks {
+		t.end(ErrClosed)
+	}
+	r.keeper.Wait()
+	r.readers.Wait()
+}
+
+// end ends all subscriptions of a track.
+func (t *track) end(cause error) {
+	t.mu.Lock()
+	all := make([]*Subscription, 0, len(t.viewing))
+	for s := range t.viewing {
+		all = append(all, s)
+	}
+	t.mu.Unlock()
+	for _, s := range all {
+		s.end(cause)
+	}
+}
+
+// A PlayRequest says what a viewer wants.
+type PlayRequest struct {
+	Room, Publisher string
+	Kind            media.Kind // "": the pair, as far as the publisher has it
+	Session         string     // public id of the viewer's session
+	Client, Subject string
+}
+
+// Play finds what a viewer asks for, audio before video. The subscriptions count towards the
+// limits until each is closed. The error is a fault: Conflict if it is not live, Unavailable
+// at a limit, BadRequest if a name is none.
+func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
+	for _, name := range []string{req.Room, req.Publisher} {
+		if err := ValidName(name); err != nil {
+			return nil, err
+		}
+	}
+	if req.Kind != "" && req.Kind != media.Audio && req.Kind != media.Video {
+		return nil, fault.New(fault.NotFound, "no kind of track is called %q: there are %q and %q", req.Kind, media.Audio, media.Video)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errClosing()
+	}
+	entries := r.playableLocked(req, time.Now())
+	if len(entries) == 0 {
+		what := "publisher"
+		if req.Kind != "" {
+			what = string(req.Kind) + " of publisher"
+		}
+		return nil, fault.New(fault.Conflict, "%s %q is not live in room %q", what, req.Publisher, req.Room).After(retryAfter)
+	}
+	if len(r.viewers) >= r.config.MaxViewers {
+		return nil, limit("viewers", "max_viewers", r.config.MaxViewers)
+	}
+	for _, e := range entries {
+		if e.viewers >= r.config.MaxViewersPerTrack {
+			return nil, limit("viewers of track "+e.id, "max_viewers_per_track", r.config.MaxViewersPerTrack)
+		}
+	}
+	v := &viewer{room: r.rooms[req.Room], session: req.Session, subscriptions: len(entries)}
+	r.viewers[v] = struct{}{}
+	subscriptions := make([]*Subscription, len(entries))
+	for i, e := range entries {
+		e.viewers++
+		s := newSubscription(r, v, e.track)
+		e.admit(s)
+		subscriptions[i] = s
+	}
+	r.wake()
+	return subscriptions, nil
+}
+
+// playableLocked returns the tracks that a viewer can have now: those that are live, or
+// stalled within the grace. For the pair all must have begun, within reason.
+func (r *Registry) playableLocked(req PlayRequest, now time.Time) []*trackEntry {
+	m := r.rooms[req.Room]
+	if m == nil || m.publishers[req.Publisher] == nil {
+		return nil
+	}
+	p := m.publishers[req.Publisher]
+	if req.Kind != "" {
+		if e := *p.entry(req.Kind); e != nil && e.begunSince(now) >= 0 {
+			return []*trackEntry{e}
+		}
+		return nil
+	}
+	entries, begun := p.entries(), false
+	for _, e := range entries {
+		switch since := e.begunSince(now); {
+		case since >= 0:
+			begun = true
+		case since > -pairPatience:
+			return nil
+		}
+	}
+	if !begun {
+		return nil
+	}
+	return entries
+}
+
+// begunSince returns how long the track has had something to show; negative: for how long
+// it has not, though its session is up.
+func (t *track) begunSince(now time.Time) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.readings.look(t.began, t.config.StalledAfter.D(), now)
+	if t.readings.state == Connecting {
+		return min(-1, -now.Sub(t.readings.since))
+	}
+	return now.Sub(t.readings.since)
+}
+
+func (t *track) admit(s *Subscription) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.viewing[s] = nil
+}
+
+func (t *track) dismiss(s *Subscription) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.viewing[s] == nil { // otherwise it counts until its Run returns
+		delete(t.viewing, s)
+	}
+}
+
+// closeSubscription gives back what s counts.
+func (r *Registry) closeSubscription(s *Subscription) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
+		return
+	}
+	s.track.dismiss(s)
+	if v := s.viewer; v.subscriptions > 1 {
+		v.subscriptions--
+	} else {
+		delete(r.viewers, v)
+	}
+	if e := r.entryLocked(s.track); e != nil {
+		e.viewers--
+	}
+	r.wake()
+}
+
+// entryLocked returns the registry's entry of a track, nil if that is gone.
+func (r *Registry) entryLocked(t *track) *trackEntry {
+	if m := r.rooms[t.room]; m != nil {
+		if p := m.publishers[t.publisher]; p != nil {
+			if e := *p.entry(t.kind); e != nil && e.track == t {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+func errClosing() error {
+	return fault.New(fault.Unavailable, "the gateway is shutting down").After(retryAfter)
+}
+
+// limit says which limit is reached, and by which key it is set.
+func limit(what, key string, n int) error {
+	return fault.New(fault.Unavailable, "no more %s: the limit of %d is reached (rooms.%s)", what, n, key).
+		After(retryAfter).With("limit", "rooms."+key)
+}
