@@ -1,0 +1,169 @@
+package web
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+)
+
+func serve(t *testing.T) http.Handler {
+	t.Helper()
+	gin.SetMode(gin.ReleaseMode)
+	pages, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	router := gin.New()
+	pages.Register(router)
+	return router
+}
+
+func ask(h http.Handler, method, url string, header http.Header) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, url, nil)
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, req)
+	return rec
+}
+
+func TestPagesAreFoundUnderValidNamesOnly(t *testing.T) {
+	h := serve(t)
+	for _, tt := range []struct {
+		path string
+		want int
+	}{
+		{"/", 200},
+		{"/watch/mri-2/console", 200},
+		{"/watch/mri-2/console/video", 200},
+		{"/watch/mri-2/console/audio", 200},
+		{"/watch/mri-2/console/subtitles", 404},
+		{"/watch/mri-2/.hidden", 404},
+		{"/watch/~mix/console", 404},
+		{"/watch/mri-2/%3Cscript%3E", 404},
+		{"/watch/mri-2/" + strings.Repeat("a", 65), 404},
+		{"/assets/watch.js", 200},
+		{"/assets/none.js", 404},
+		{"/assets/../web.go", 404},
+		{"/assets/", 404},
+	} {
+		t.Run(tt.path, func(t *testing.T) {
+			get := ask(h, http.MethodGet, tt.path, nil)
+			if get.Code != tt.want {
+				t.Fatalf("GET is answered %d, want %d", get.Code, tt.want)
+			}
+			head := ask(h, http.MethodHead, tt.path, nil)
+			if head.Code != tt.want {
+				t.Errorf("HEAD is answered %d, want %d", head.Code, tt.want)
+			}
+			for _, name := range []string{"Content-Type", "Cache-Control", "Etag", "Content-Security-Policy"} {
+				if got, want := head.Header().Get(name), get.Header().Get(name); got != want {
+					t.Errorf("HEAD has %s %q, GET %q", name, got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestPolicyAllowsNothingFromElsewhereAndNothingInline(t *testing.T) {
+	h := serve(t)
+	inline := regexp.MustCompile(`(?i)<script(?:\s[^>]*)?>[^<]|<style|\sstyle=|\son[a-z]+=|javascript:`)
+	elsewhere := regexp.MustCompile(`(?:src|href)="(?:https?:)?//|@import|\burl\(`)
+	for _, path := range []string{"/", "/watch/r/p", "/watch/r/p/none", "/assets/watch.css", "/assets/watch.js"} {
+		res := ask(h, http.MethodGet, path, nil)
+		csp := res.Header().Get("Content-Security-Policy")
+		for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'", "base-uri 'none'", "frame-ancestors 'self'"} {
+			if !strings.Contains(csp, want) {
+				t.Errorf("%s: policy %q lacks %q", path, csp, want)
+			}
+		}
+		if strings.Contains(csp, "unsafe") || strings.Contains(csp, "*") {
+			t.Errorf("%s: policy %q is lax", path, csp)
+		}
+		if got, want := res.Header().Get("X-Content-Type-Options"), "nosniff"; got != want {
+			t.Errorf("%s: X-Content-Type-Options is %q, want %q", path, got, want)
+		}
+		if strings.HasPrefix(res.Header().Get("Content-Type"), "text/html") {
+			if found := inline.FindString(res.Body.String()); found != "" {
+				t.Errorf("%s: inline script or style %q", path, found)
+			}
+		}
+		if found := elsewhere.FindString(res.Body.String()); found != "" {
+			t.Errorf("%s: loads from elsewhere: %q", path, found)
+		}
+	}
+}
+
+func TestPagesAreNotStoredAndTheirAssetsAreForAYear(t *testing.T) {
+	h := serve(t)
+	links := regexp.MustCompile(`(?:src|href)="([^"]*assets/[^"]*)"`)
+	for _, page := range []string{"/", "/watch/r/p", "/watch/r/p/video", "/watch/r/p/none"} {
+		res := ask(h, http.MethodGet, page, nil)
+		if got, want := res.Header().Get("Cache-Control"), "no-store"; got != want {
+			t.Errorf("%s: Cache-Control is %q, want %q", page, got, want)
+		}
+		found := links.FindAllStringSubmatch(res.Body.String(), -1)
+		if len(found) < 2 {
+			t.Errorf("%s names %d assets, want a style and an icon at least", page, len(found))
+		}
+		for _, link := range found {
+			// As a browser resolves it; pages may also be below a proxy's path.
+			url := path.Join(path.Dir(page), link[1])
+			asset := ask(h, http.MethodGet, url, nil)
+			if asset.Code != http.StatusOK {
+				t.Errorf("%s: %s is answered %d", page, url, asset.Code)
+			}
+			if got := asset.Header().Get("Cache-Control"); !strings.Contains(got, "immutable") || !strings.Contains(got, "max-age=31536000") {
+				t.Errorf("%s: Cache-Control is %q, want immutable for a year", url, got)
+			}
+		}
+	}
+}
+
+func TestAssetIsNotSentAgain(t *testing.T) {
+	h := serve(t)
+	first := ask(h, http.MethodGet, "/assets/watch.js", nil)
+	if got, want := first.Header().Get("Cache-Control"), "no-cache"; got != want {
+		t.Errorf("Cache-Control is %q, want %q", got, want)
+	}
+	again := ask(h, http.MethodGet, "/assets/watch.js", http.Header{"If-None-Match": {first.Header().Get("ETag")}})
+	if again.Code != http.StatusNotModified || again.Body.Len() != 0 {
+		t.Errorf("asked with its ETag it is answered %d with %d bytes, want 304 with none", again.Code, again.Body.Len())
+	}
+}
+
+func TestWatchPageNamesItsTrack(t *testing.T) {
+	body := ask(serve(t), http.MethodGet, "/watch/mri-2/console/video", nil).Body.String()
+	for _, want := range []string{`data-room="mri-2"`, `data-publisher="console"`, `data-kind="video"`, `data-root="./../../../"`, "<title>console · mri-2</title>"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("page lacks %s", want)
+		}
+	}
+}
+
+// Modules import each other by relative names, so all of them come from the folder of one
+// version.
+func TestModulesImportOnlyWhatIsThere(t *testing.T) {
+	pages, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	imports := regexp.MustCompile(`(?m)^import .* from '([^']+)';`)
+	for name, a := range pages.assets {
+		if path.Ext(name) != ".js" {
+			continue
+		}
+		for _, m := range imports.FindAllStringSubmatch(string(a.content), -1) {
+			target, ok := strings.CutPrefix(m[1], "./")
+			if _, there := pages.assets[target]; !ok || !there {
+				t.Errorf("%s imports %q, which is not here", name, m[1])
+			}
+		}
+	}
+}
