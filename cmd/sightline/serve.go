@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sightline/internal/auth"
+	"sightline/internal/config"
+	"sightline/internal/httpapi"
+	"sightline/internal/rtc"
+	"sightline/rooms"
+	"sightline/rooms/api"
+	"sightline/web"
+	"sightline/whep"
+	"sightline/whip"
+)
+
+func (p *process) serve(ctx context.Context) error {
+	fs := p.flags("serve", "Runs the gateway until SIGTERM or SIGINT; it then drains, and a second signal skips the\n"+
+		"wait. config.toml is the manual of the configuration; SIGHTLINE_<SECTION>_<KEY> overrides.")
+	file := p.configFlag(fs)
+	if err := p.parse(fs); err != nil {
+		return err
+	}
+	c, err := p.load(*file)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, c, p.logger(c.Log), p.signals, nil)
+}
+
+// A guest is a part that uses the gateway from outside, such as the demo's cameras. addr
+// is where HTTP listens. It runs until ctx is done, which is before the gateway drains.
+type guest func(ctx context.Context, addr string) error
+
+// serve builds everything in order, answers until a signal, a failure or the end of ctx,
+// drains, and closes in reverse. guest may be nil.
+func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-chan os.Signal, guest guest) (err error) {
+	began, cause := time.Now(), "cannot start"
+	defer func() { lastWords(log, began, cause, err) }()
+	log.Info("sightline starts", "version", buildVersion())
+
+	registry := rooms.New(c.Rooms, log)
+	defer registry.Close()
+	peers, err := rtc.New(c.ICE, log)
+	if err != nil {
+		return advise(err)
+	}
+	defer peers.Close()
+	tokens := auth.New(c.Auth)
+	sessions := httpapi.NewResources(c.HTTP, rtc.Deleted, rtc.Draining, log)
+	defer sessions.Close()
+	roomAPI := api.New(c.API, registry, tokens)
+	defer roomAPI.Close()
+	pages, err := web.New()
+	if err != nil {
+		return err
+	}
+
+	router := httpapi.NewRouter(c.HTTP, log)
+	whip.New(registry, peers, tokens, sessions, log).Route(router)
+	whep.New(registry, peers, tokens, sessions, log).Route(router)
+	sessions.Route(router)
+	roomAPI.Register(router)
+	pages.Register(router)
+
+	server, err := httpapi.NewServer(c.HTTP, router, log)
+	if err != nil {
+		return advise(err)
+	}
+	defer server.Close()
+
+	g, life := errgroup.WithContext(ctx) // done at the first failure
+	life, end := context.WithCancel(life)
+	defer end()
+	g.Go(func() error { return server.Run(life) })
+	visit := welcome(life, g, guest, server.Addr().String())
+	if !tokens.Enabled() && !auth.Loopback(c.HTTP.Listen) {
+		log.Warn("no tokens are configured: everybody who reaches the gateway may publish and watch")
+	}
+
+	select {
+	case s := <-signals:
+		cause = s.String()
+		visit.end()
+		drain(life, sessions, c.Shutdown.DrainTimeout.D(), signals, log)
+	case <-life.Done():
+		cause = "failure"
+		if ctx.Err() != nil {
+			cause = context.Cause(ctx).Error()
+		}
+		visit.end()
+	}
+	sessions.Close() // while HTTP still answers: a client that is closed sends its DELETE
+	end()
+	return g.Wait()
+}
+
+// A visit is the time of a guest.
+type visit struct {
+	leave context.CancelFunc
+	left  chan struct{}
+}
+
+// welcome runs the guest until the visit ends or life does.
+func welcome(life context.Context, g *errgroup.Group, guest guest, addr string) visit {
+	ctx, leave := context.WithCancel(life)
+	v := visit{leave: leave, left: make(chan struct{})}
+	g.Go(func() error {
+		defer close(v.left)
+		if guest == nil {
+			return nil
+		}
+		return guest(ctx, addr)
+	})
+	return v
+}
+
+// end ends the visit and waits for the guest to have left.
+func (v visit) end() {
+	v.leave()
+	<-v.left
+}
+
+var (
+	errDrainTimeout = errors.New("shutdown.drain_timeout")
+	errSecondSignal = errors.New("second signal")
+)
+
+// drain takes no more sessions, and lets those of now go on until none is left, the
+// timeout is over or a second signal comes.
+func drain(ctx context.Context, sessions *httpapi.Resources, timeout time.Duration, signals <-chan os.Signal, log *slog.Logger) {
+	began := time.Now()
+	sessions.Drain()
+	log.Info("draining", "sessions", sessions.Len(), "timeout", timeout)
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(timeout, func() { cancel(errDrainTimeout) })
+	defer timer.Stop()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-signals:
+			cancel(errSecondSignal)
+		case <-ctx.Done():
+		}
+	})
+	cause := "no session is left"
+	if err := sessions.Wait(ctx); err != nil {
+		cause = err.Error()
+	}
+	cancel(nil)
+	wg.Wait()
+	log.Info("drained", "after", time.Since(began).Round(time.Millisecond), "cause", cause, "sessions", sessions.Len())
+}
+
+// lastWords is the last line of the log.
+func lastWords(log *slog.Logger, began time.Time, cause string, err error) {
+	ran := slog.Duration("ran", time.Since(began).Round(time.Millisecond))
+	if err != nil {
+		log.Error("sightline ended", ran, "cause", cause, "err", err)
+		return
+	}
+	log.Info("sightline ended", ran, "cause", cause)
+}
+
+// logger returns the log that the configuration asks for, on standard error.
+func (p *process) logger(c config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(p.stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(p.stderr, options))
+}
+
+// advise says what to do about a listener's error, which begins with its key.
+func advise(err error) error {
+	key, _, _ := strings.Cut(err.Error(), ": ")
+	example, known := map[string]string{
+		"http.listen":          "127.0.0.1:8081",
+		"ice.udp_listen":       ":8190",
+		"ice.tcp_listen":       ":8190",
+		"metrics.listen":       "127.0.0.1:9091",
+		"metrics.debug_listen": "127.0.0.1:6061",
+	}[key]
+	switch {
+	case !known:
+		return err
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: another program has this port, perhaps another sightline; end it, or choose another port with %s, such as %s=%s",
+			err, key, config.Variable(key), example)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w: ports below 1024 need the capability CAP_NET_BIND_SERVICE (docs/OPERATIONS.md), or choose another with %s", err, key)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: no interface of this machine has this address", err)
+	}
+	return err
+}
