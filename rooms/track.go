@@ -13,6 +13,10 @@ import (
 // its first packet may come by retransmission, after the rest.
 const maxHeld = 512
 
+// parameterPatience is how long a new source's first keyframe waits for the parameter sets
+// that may have been lost before it.
+const parameterPatience = 200 * time.Millisecond
+
 // A track is what viewers play: one line of packets, whatever sources feed it in turn.
 type track struct {
 	id        string // "publisher/kind"
@@ -42,6 +46,7 @@ type track struct {
 
 	began  bool            // the feed's first packet has its place
 	held   []*media.Packet // of a feed that has not begun
+	intra  *media.Packet   // of held: begins a keyframe, but for parameter sets
 	params bool            // this feed's keyframes begin with parameter sets
 	group  uint64          // where the last group of pictures begins; 0: none that is of use
 	keyTS  uint32          // its timestamp
@@ -93,7 +98,7 @@ func (t *track) attach(f *feed, now time.Time) {
 
 // restart forgets what held for the source, or for the encoding, that was read until now.
 func (t *track) restart() {
-	t.began, t.held, t.params, t.group = false, nil, false, 0
+	t.began, t.held, t.intra, t.params, t.group = false, nil, nil, false, 0
 	t.ids.Switch()
 	t.arrivals = leastDelay{}
 	t.mapping.settled, t.mapping.since = false, time.Time{} // the old one is about right: the line goes on by the wall clock
@@ -225,19 +230,25 @@ func (t *track) hold(p *media.Packet) {
 		t.begin(p, false)
 		return
 	}
-	if media.StartOf(p.Codec, p.Payload) == media.NoStart {
-		if len(t.held) < maxHeld {
-			t.held = append(t.held, p)
-		} else {
-			copy(t.held, t.held[1:])
-			t.held[maxHeld-1] = p
+	first := t.intra
+	switch start := media.StartOf(p.Codec, p.Payload); {
+	case start == media.ParameterStart:
+		first = p
+	case first != nil && p.Arrival.Sub(first.Arrival) > parameterPatience:
+	case first == nil && start == media.IntraStart:
+		t.intra = p
+		fallthrough
+	default:
+		if len(t.held) == maxHeld {
+			t.held = t.held[:copy(t.held, t.held[1:])]
 		}
+		t.held = append(t.held, p)
 		return
 	}
-	held := t.held
-	t.begin(p, false)
+	held := append(t.held, p)
+	t.begin(first, false)
 	for _, h := range held { // older ones find no place
-		if int16(h.Sequence-p.Sequence) > 0 {
+		if int16(h.Sequence-first.Sequence) > 0 {
 			t.place(h)
 		}
 	}
@@ -250,7 +261,7 @@ func (t *track) begin(p *media.Packet, lost bool) {
 		q := *p
 		q.Marker, p = true, &q
 	}
-	t.began, t.held = true, nil
+	t.began, t.held, t.intra = true, nil, nil
 	t.num.begin(p, p.Arrival, lost)
 	t.place(p)
 }
