@@ -12,6 +12,7 @@ import (
 // watch plays a publisher's pair for some seconds and checks what was decoded in that time. It returns the readings.
 func watch(t *testing.T, s *server, b *browser, publisher, codec string, d time.Duration, fps int) sessionStats {
 	t.Helper()
+	others, _ := s.track(publisher + "/video")
 	b.play("viewer", s.whep(publisher), "audio video", "")
 	first := b.firstFrame("viewer", 10*time.Second)
 	before := b.stats("viewer")
@@ -28,9 +29,9 @@ func watch(t *testing.T, s *server, b *browser, publisher, codec string, d time.
 		t.Errorf("plays %s, want %s", after.Video.Codec, codec)
 	}
 	wantSound(t, before.Audio, after.Audio, d)
-	s.awaitViewers(publisher+"/video", 1, time.Second)
+	s.awaitViewers(publisher+"/video", others.Viewers+1, time.Second)
 	b.stop("viewer")
-	s.awaitViewers(publisher+"/video", 0, 5*time.Second)
+	s.awaitViewers(publisher+"/video", others.Viewers, 5*time.Second)
 	return after
 }
 

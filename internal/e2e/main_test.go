@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -123,7 +124,14 @@ func prepareHost() error {
 			return fmt.Errorf("%v: %w\n%s", c, err, out)
 		}
 	}
-	return nil
+	// The kernel takes up to a second to call a link running, and libnice looks for running ones only once.
+	for range 100 {
+		if c, err := clients.runs("client"); err != nil || c {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return errors.New("the link between server and clients doesn't come up")
 }
 
 // cacheFolder follows the rule of setup.sh.

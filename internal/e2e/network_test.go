@@ -46,6 +46,16 @@ func (n namespace) command(argv ...string) []string {
 	return append([]string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", n.pid()), "--"}, argv...)
 }
 
+// runs says whether a link is up and has a carrier.
+func (n namespace) runs(link string) (bool, error) {
+	argv := n.command("ip", "link", "show", link)
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		return false, fmt.Errorf("ip link show: %w\n%s", err, out)
+	}
+	return strings.Contains(string(out), "state UP"), nil
+}
+
 func (n namespace) close() {
 	n.stdin.Close()
 	n.holder.Wait()
