@@ -1,0 +1,279 @@
+// Package doortest is for tests of the doors: a whole gateway on 127.0.0.1 and pion peers
+// that use it.
+package doortest
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/pion/webrtc/v4"
+
+	"sightline/internal/auth"
+	"sightline/internal/httpapi"
+	"sightline/internal/rtc"
+	"sightline/rooms"
+)
+
+// A Gateway is all that doors need, behind an HTTP server.
+type Gateway struct {
+	URL      string
+	Rooms    *rooms.Registry
+	Peers    *rtc.Engine
+	Auth     *auth.Auth
+	Sessions *httpapi.Resources
+	Log      *slog.Logger
+
+	client *http.Client
+}
+
+// Options are what a test wants different from the defaults.
+type Options struct {
+	HTTP  httpapi.Config
+	ICE   rtc.Config
+	Auth  auth.Config
+	Rooms rooms.Config
+	Log   *slog.Logger
+}
+
+// A Door adds its routes.
+type Door interface{ Route(gin.IRouter) }
+
+// Start runs a gateway until the test ends. change may be nil.
+func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *Gateway {
+	t.Helper()
+	o := Options{
+		HTTP: httpapi.Defaults(), ICE: rtc.Defaults(), Auth: auth.Defaults(), Rooms: rooms.Defaults(),
+		Log: slog.New(slog.DiscardHandler),
+	}
+	o.HTTP.Listen, o.ICE.UDPListen = "127.0.0.1:0", "127.0.0.1:0"
+	if change != nil {
+		change(&o)
+	}
+	g := &Gateway{Log: o.Log, client: &http.Client{Transport: &http.Transport{}}}
+	g.Rooms = rooms.New(o.Rooms, g.Log)
+	t.Cleanup(g.Rooms.Close)
+	var err error
+	if g.Peers, err = rtc.New(o.ICE, g.Log); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Peers.Close() })
+	g.Auth = auth.New(o.Auth)
+	g.Sessions = httpapi.NewResources(o.HTTP, rtc.Deleted, rtc.Draining, g.Log)
+	t.Cleanup(g.Sessions.Close)
+	router := httpapi.NewRouter(o.HTTP, g.Log)
+	g.Sessions.Route(router)
+	for _, door := range doors {
+		door(g).Route(router)
+	}
+	server, err := httpapi.NewServer(o.HTTP, router, g.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.URL = "http://" + server.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- server.Run(ctx) }()
+	t.Cleanup(func() {
+		g.client.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// A Response is an HTTP response whose body has been read.
+type Response struct {
+	*http.Response
+	Text    string
+	Problem map[string]any // of a problem document, else nil
+}
+
+// Do sends a request to a path or a whole URL. header holds names and values in turn.
+func (g *Gateway) Do(t *testing.T, method, target, body string, header ...string) Response {
+	t.Helper()
+	if strings.HasPrefix(target, "/") {
+		target = g.URL + target
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	res, err := g.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := Response{Response: res, Text: string(text)}
+	if res.Header.Get("Content-Type") == "application/problem+json" {
+		if err := json.Unmarshal(text, &out.Problem); err != nil {
+			t.Fatalf("problem document: %v\n%s", err, text)
+		}
+	}
+	return out
+}
+
+// Post sends an offer.
+func (g *Gateway) Post(t *testing.T, path, offer string, header ...string) Response {
+	t.Helper()
+	return g.Do(t, http.MethodPost, path, offer, append([]string{"Content-Type", "application/sdp"}, header...)...)
+}
+
+// A Peer is a pion client.
+type Peer struct {
+	*webrtc.PeerConnection
+	Session string // URL
+	ETag    string
+
+	connected chan struct{}
+	closed    chan struct{} // when the gateway has closed DTLS, or the connection failed
+	readers   sync.WaitGroup
+}
+
+// NewPeer returns a client that talks over 127.0.0.1. It is closed when the test ends.
+func NewPeer(t *testing.T) *Peer {
+	t.Helper()
+	var settings webrtc.SettingEngine
+	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetInterfaceFilter(func(name string) bool { return name == "lo" })
+	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	engine := &webrtc.MediaEngine{}
+	if err := engine.RegisterDefaultCodecs(); err != nil {
+		t.Fatal(err)
+	}
+	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(engine)).
+		NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Peer{PeerConnection: pc, connected: make(chan struct{}), closed: make(chan struct{})}
+	var begin, end sync.Once
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		switch {
+		case s == webrtc.PeerConnectionStateConnected:
+			begin.Do(func() { close(p.connected) })
+		case s >= webrtc.PeerConnectionStateDisconnected:
+			end.Do(func() { close(p.closed) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = pc.GracefulClose()
+		p.readers.Wait()
+	})
+	return p
+}
+
+// Send adds tracks to a publisher. Each sends a packet of payload every 20 ms until the
+// test ends.
+func (p *Peer) Send(t *testing.T, payload func(mime string) []byte, mimes ...string) {
+	t.Helper()
+	for _, mime := range mimes {
+		capability := webrtc.RTPCodecCapability{MimeType: mime, ClockRate: 90000}
+		if strings.HasPrefix(mime, "audio/") {
+			capability.ClockRate, capability.Channels = 48000, 2
+		}
+		track, err := webrtc.NewTrackLocalStaticRTP(capability, mime[:5], "stream")
+		if err != nil {
+			t.Fatal(err)
+		}
+		transceiver, err := p.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What is read is what pion handles: requests for retransmission, reports.
+		p.readers.Go(func() {
+			for b := make([]byte, 1500); ; {
+				if _, _, err := transceiver.Sender().Read(b); err != nil {
+					return
+				}
+			}
+		})
+		pump(t, track, capability.ClockRate, payload(mime))
+	}
+}
+
+// Receive makes the peer a viewer of kinds.
+func (p *Peer) Receive(t *testing.T, kinds ...webrtc.RTPCodecType) {
+	t.Helper()
+	for _, kind := range kinds {
+		if _, err := p.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Offer returns an offer with all candidates.
+func (p *Peer) Offer(t *testing.T, options *webrtc.OfferOptions) string {
+	t.Helper()
+	offer, err := p.CreateOffer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gathered := webrtc.GatheringCompletePromise(p.PeerConnection)
+	if err := p.SetLocalDescription(offer); err != nil {
+		t.Fatal(err)
+	}
+	<-gathered
+	return p.LocalDescription().SDP
+}
+
+// Connect posts the peer's offer, takes the answer and waits until the peer is connected.
+func (p *Peer) Connect(t *testing.T, g *Gateway, path string, header ...string) Response {
+	t.Helper()
+	res := g.Post(t, path, p.Offer(t, nil), header...)
+	if res.StatusCode != http.StatusCreated {
+		t.Fatalf("POST %s: got %d %s", path, res.StatusCode, res.Text)
+	}
+	p.Session, p.ETag = res.Header.Get("Location"), res.Header.Get("ETag")
+	if err := p.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: res.Text}); err != nil {
+		t.Fatalf("%v\n%s", err, res.Text)
+	}
+	select {
+	case <-p.connected:
+	case <-time.After(10 * time.Second):
+		t.Fatalf("not connected: %s", p.ConnectionState())
+	}
+	return res
+}
+
+// WaitClosed waits until the gateway has closed the connection.
+func (p *Peer) WaitClosed(t *testing.T) {
+	t.Helper()
+	select {
+	case <-p.closed:
+	case <-time.After(5 * time.Second):
+		t.Fatalf("the gateway did not close the connection: %s", p.ConnectionState())
+	}
+}
+
+// Eventually waits until check returns "", or fails with what it says.
+func Eventually(t *testing.T, check func() string) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		complaint := check()
+		if complaint == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(complaint)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

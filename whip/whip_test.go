@@ -1,0 +1,535 @@
+package whip
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/pion/webrtc/v4"
+	"go.uber.org/goleak"
+
+	"sightline/internal/auth"
+	"sightline/internal/doortest"
+	"sightline/internal/rtc"
+	"sightline/rooms"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, change func(*doortest.Options)) *doortest.Gateway {
+	t.Helper()
+	return doortest.Start(t, change, func(g *doortest.Gateway) doortest.Door {
+		return New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Log)
+	})
+}
+
+// offer is what a publisher of H.264 and Opus sends; each test changes what it is about.
+const offer = `v=0
+o=- 1 1 IN IP4 127.0.0.1
+s=-
+t=0 0
+a=group:BUNDLE 0 1
+a=msid-semantic:WMS *
+m=audio 9 UDP/TLS/RTP/SAVPF 111
+c=IN IP4 0.0.0.0
+a=mid:0
+a=sendonly
+a=msid:s a
+a=rtcp-mux
+a=setup:actpass
+a=ice-ufrag:aaaa
+a=ice-pwd:aaaaaaaaaaaaaaaaaaaaaa
+a=fingerprint:sha-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F
+a=rtpmap:111 opus/48000/2
+m=video 9 UDP/TLS/RTP/SAVPF 96
+c=IN IP4 0.0.0.0
+a=mid:1
+a=sendonly
+a=msid:s v
+a=rtcp-mux
+a=setup:actpass
+a=ice-ufrag:aaaa
+a=ice-pwd:aaaaaaaaaaaaaaaaaaaaaa
+a=fingerprint:sha-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F
+a=rtpmap:96 H264/90000
+a=fmtp:96 packetization-mode=1;profile-level-id=42e01f;level-asymmetry-allowed=1
+a=rtcp-fb:96 nack
+a=rtcp-fb:96 nack pli
+`
+
+func lines(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
+
+func without(line string) string { return lines(strings.ReplaceAll(offer, line+"\n", "")) }
+
+func with(old, new string) string { return lines(strings.ReplaceAll(offer, old, new)) }
+
+// The items and rows that the names mention are those of docs/CONFORMANCE.md.
+func TestPublishAnswers(t *testing.T) {
+	camera := auth.NewToken()
+	tokens := func(o *doortest.Options) {
+		o.Auth.Tokens = []auth.Token{{
+			Name: "camera", SHA256: auth.HashToken(camera), Scopes: []auth.Scope{auth.Publish}, Rooms: []string{"mri-*"},
+		}}
+	}
+	open := start(t, nil)
+	closed := start(t, tokens)
+	const sdp, path = "application/sdp", "/whip/mri-2/console"
+	for _, tt := range []struct {
+		name         string
+		gateway      *doortest.Gateway
+		method, path string
+		body         string
+		header       []string
+		status       int
+		kind         string
+		want         map[string]string
+	}{
+		{"item 1", open, "POST", path, lines(offer), nil, 201, "", map[string]string{"Content-Type": sdp, "Cache-Control": "no-store", "Accept-Patch": "application/trickle-ice-sdpfrag"}},
+		{"row 11: LF only", open, "POST", path, offer, nil, 201, "", nil},
+		{"row 57: passive", open, "POST", path, with("setup:actpass", "setup:passive"), nil, 201, "", nil},
+		{"item 42: sendrecv", open, "POST", path, with("a=sendonly", "a=sendrecv"), nil, 201, "", nil},
+		{"item 24: nonsense for a token in open mode", open, "POST", path, lines(offer), []string{"Authorization", "Bearer undefined"}, 201, "", nil},
+
+		{"row 2", open, "POST", path, "{}", []string{"Content-Type", "application/json"}, 415, "media-type", map[string]string{"Accept": sdp}},
+		{"row 5", open, "POST", path, "", nil, 400, "bad-request", nil},
+		{"row 6", open, "POST", path, lines(offer) + strings.Repeat("a=x\r\n", 20000), nil, 413, "too-large", nil},
+		{"row 10", open, "POST", path, lines(offer) + "a=\x00\r\n", nil, 400, "bad-request", nil},
+		{"row 49: no v=", open, "POST", path, without("v=0"), nil, 400, "bad-request", nil},
+		{"row 50: no mid", open, "POST", path, without("a=mid:1"), nil, 400, "bad-request", nil},
+		{"row 51: no bundle", open, "POST", path, without("a=group:BUNDLE 0 1"), nil, 422, "unprocessable", nil},
+		{"row 53: no rtcp-mux", open, "POST", path, without("a=rtcp-mux"), nil, 422, "unprocessable", nil},
+		{"row 58: recvonly", open, "POST", path, with("a=sendonly", "a=recvonly"), nil, 422, "unprocessable", nil},
+		{"row 58: inactive", open, "POST", path, with("a=sendonly", "a=inactive"), nil, 422, "unprocessable", nil},
+		{"item 44, row 63: no common codec", open, "POST", path, with("H264/90000", "H263/90000"), nil, 422, "unprocessable", nil},
+		{"not a name", open, "POST", "/whip/mri-2/.console", lines(offer), nil, 400, "bad-request", nil},
+		{"tilde", open, "POST", "/whip/~mix/console", lines(offer), nil, 400, "bad-request", nil},
+		{"escaped slash", open, "POST", "/whip/a%2Fb/console", lines(offer), nil, 404, "not-found", nil},
+
+		{"item 5", open, "GET", path, "", nil, 200, "", map[string]string{"Content-Type": sdp}},
+		{"item 5, by a browser", open, "GET", path, "", []string{"Accept", "text/html"}, 200, "", map[string]string{"Content-Type": sdp, "Refresh": ""}},
+		{"item 6", open, "HEAD", path, "", nil, 200, "", map[string]string{"Content-Type": sdp}},
+		{"item 7", open, "OPTIONS", path, "", nil, 200, "", map[string]string{"Accept-Post": sdp}},
+		{"item 10, row 13: PATCH", open, "PATCH", path, "", nil, 405, "method-not-allowed", map[string]string{"Allow": "GET, HEAD, OPTIONS, POST"}},
+		{"item 10, row 13: DELETE", open, "DELETE", path, "", nil, 405, "method-not-allowed", map[string]string{"Allow": "GET, HEAD, OPTIONS, POST"}},
+		{"item 10: PUT", open, "PUT", path, "", nil, 405, "method-not-allowed", map[string]string{"Allow": "GET, HEAD, OPTIONS, POST"}},
+
+		{"item 20", closed, "POST", path, lines(offer), []string{"Authorization", "bearer " + camera}, 201, "", nil},
+		{"item 21, row 18", closed, "POST", path, lines(offer), nil, 401, "unauthenticated", map[string]string{"Www-Authenticate": `Bearer realm="sightline"`}},
+		{"row 19: Basic", closed, "POST", path, lines(offer), []string{"Authorization", "Basic YTpi"}, 401, "unauthenticated", nil},
+		{"item 22", closed, "POST", path, lines(offer), []string{"Authorization", "Bearer x"}, 401, "unauthenticated", map[string]string{"Www-Authenticate": `Bearer realm="sightline", error="invalid_token"`}},
+		{"item 22: two headers", closed, "POST", path, lines(offer), []string{"Authorization", "Bearer " + camera, "Authorization", "Bearer " + camera}, 400, "bad-request", nil},
+		{"row 23", closed, "POST", "/whip/ct-1/console", lines(offer), []string{"Authorization", "Bearer " + camera}, 403, "forbidden", map[string]string{"Www-Authenticate": `Bearer realm="sightline", error="insufficient_scope", scope="publish"`}},
+		{"401 before 415", closed, "POST", path, "{}", []string{"Content-Type", "application/json"}, 401, "unauthenticated", nil},
+		{"item 23: preflight without a token", closed, "OPTIONS", path, "", []string{"Origin", "https://x.example", "Access-Control-Request-Method", "POST"}, 200, "", map[string]string{"Accept-Post": sdp, "Access-Control-Allow-Origin": "*"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			header := tt.header
+			if tt.method == "POST" && !strings.Contains(strings.Join(header, " "), "Content-Type") {
+				header = append([]string{"Content-Type", sdp}, header...)
+			}
+			res := tt.gateway.Do(t, tt.method, tt.path, tt.body, header...)
+			if res.StatusCode != tt.status {
+				t.Fatalf("got %d %s, want %d", res.StatusCode, res.Text, tt.status)
+			}
+			if got, _ := res.Problem["kind"].(string); got != tt.kind {
+				t.Errorf("problem %v, want kind %q", res.Problem, tt.kind)
+			}
+			for name, want := range tt.want {
+				if got := res.Header.Get(name); got != want {
+					t.Errorf("%s: %q, want %q", name, got, want)
+				}
+			}
+			if tt.status != 201 {
+				if n := tt.gateway.Sessions.Len(); n != 0 {
+					t.Errorf("%d sessions live", n)
+				}
+				return
+			}
+			if location := res.Header.Get("Location"); !strings.HasPrefix(location, tt.gateway.URL+"/sessions/") {
+				t.Errorf("Location: %q", location)
+			}
+			if !strings.HasPrefix(res.Text, "v=0\r\n") || strings.Count(res.Text, "\n") != strings.Count(res.Text, "\r\n") {
+				t.Errorf("the answer does not begin with v=, or has bare LF:\n%s", res.Text)
+			}
+			if got := tt.gateway.Do(t, "DELETE", res.Header.Get("Location"), ""); got.StatusCode != 200 {
+				t.Errorf("DELETE: got %d", got.StatusCode)
+			}
+		})
+	}
+	for _, g := range []*doortest.Gateway{open, closed} {
+		leftNothing(t, g)
+	}
+}
+
+// leftNothing fails if a session or a reservation is still there.
+func leftNothing(t *testing.T, g *doortest.Gateway) {
+	t.Helper()
+	for _, s := range g.Peers.Snapshot().Sessions {
+		if s.Count != 0 {
+			t.Errorf("%d sessions of kind %+v are left", s.Count, s)
+		}
+	}
+	if n := g.Sessions.Len(); n != 0 {
+		t.Errorf("%d resources are left", n)
+	}
+}
+
+func publish(t *testing.T, g *doortest.Gateway, path string, header ...string) *doortest.Peer {
+	t.Helper()
+	p := doortest.NewPeer(t)
+	p.Send(t, doortest.Keyframe, webrtc.MimeTypeVP8, webrtc.MimeTypeOpus)
+	p.Connect(t, g, path, header...)
+	return p
+}
+
+func state(g *doortest.Gateway, track string) rooms.TrackInfo {
+	tracks, _ := g.Rooms.Tracks("mri-2")
+	for _, info := range tracks {
+		if info.ID == track {
+			return info
+		}
+	}
+	return rooms.TrackInfo{}
+}
+
+func waitFor(t *testing.T, g *doortest.Gateway, track string, want rooms.State) rooms.TrackInfo {
+	t.Helper()
+	doortest.Eventually(t, func() string {
+		if got := state(g, track).State; got != want {
+			return track + " is " + string(got) + ", want " + string(want)
+		}
+		return ""
+	})
+	return state(g, track)
+}
+
+func TestPublisherFeedsItsRoom(t *testing.T) {
+	g := start(t, nil)
+	p := publish(t, g, "/whip/mri-2/console?label=MRI%202%0A%09Console%00", "User-Agent", "camera/1")
+	info := waitFor(t, g, "console/video", rooms.Live)
+	waitFor(t, g, "console/audio", rooms.Live)
+	if info.Label != "MRI 2 Console" || info.Client != "camera/1" || info.Session == "" {
+		t.Errorf("shown as %+v", info)
+	}
+	if strings.Contains(p.Session, info.Session) {
+		t.Errorf("the public id %s is of the secret URL %s", info.Session, p.Session)
+	}
+	if !info.Codec.Is("VP8") {
+		t.Errorf("codec %v", info.Codec)
+	}
+
+	doortest.Eventually(t, func() string {
+		if got := state(g, "console/video").Path; got != "udp" {
+			return "path is " + got
+		}
+		return ""
+	})
+
+	// Items 14 and 16: DELETE ends the media and closes DTLS.
+	if res := g.Do(t, "DELETE", p.Session, ""); res.StatusCode != 200 || res.Text != "" {
+		t.Errorf("DELETE: got %d %q", res.StatusCode, res.Text)
+	}
+	if got := state(g, "console/video"); got.Session != "" {
+		t.Errorf("after DELETE: %+v", got)
+	}
+	p.WaitClosed(t)
+	leftNothing(t, g)
+	if n := g.Peers.Snapshot().Ended[string(rtc.Deleted)]; n != 1 {
+		t.Errorf("%d sessions counted as deleted, want 1", n)
+	}
+}
+
+// A client that closes its connection without DELETE (DTLS close_notify) has left.
+func TestPublisherThatClosesHasLeft(t *testing.T) {
+	g := start(t, nil)
+	p := publish(t, g, "/whip/mri-2/console")
+	waitFor(t, g, "console/video", rooms.Live)
+	if err := p.GracefulClose(); err != nil {
+		t.Fatal(err)
+	}
+	doortest.Eventually(t, func() string {
+		if g.Sessions.Len() != 0 {
+			return "the session lives on"
+		}
+		return ""
+	})
+	if n := g.Peers.Snapshot().Ended[string(rtc.PeerClosed)]; n != 1 {
+		t.Errorf("%d sessions counted as closed by the peer, want 1: %v", n, g.Peers.Snapshot().Ended)
+	}
+	// OBS sends its DELETE after it has closed DTLS.
+	if res := g.Do(t, "DELETE", p.Session, ""); res.StatusCode != 200 {
+		t.Errorf("late DELETE: got %d", res.StatusCode)
+	}
+}
+
+// The newcomer wins once it is connected; the old session is closed properly, and its late
+// PATCH and DELETE touch nothing.
+func TestTakeover(t *testing.T) {
+	g := start(t, nil)
+	first := publish(t, g, "/whip/mri-2/console")
+	before := waitFor(t, g, "console/video", rooms.Live)
+
+	// One that never connects takes nothing.
+	if res := g.Post(t, "/whip/mri-2/console", lines(offer)); res.StatusCode != 201 {
+		t.Fatalf("got %d %s", res.StatusCode, res.Text)
+	}
+	if got := state(g, "console/video").Session; got != before.Session {
+		t.Errorf("fed by %s before the newcomer is connected, want %s", got, before.Session)
+	}
+
+	second := publish(t, g, "/whip/mri-2/console")
+	first.WaitClosed(t)
+	doortest.Eventually(t, func() string {
+		if got := state(g, "console/video"); got.Session == before.Session || got.Session == "" || got.State != rooms.Live {
+			return "not taken over: " + got.Session
+		}
+		return ""
+	})
+	now := state(g, "console/video").Session
+	if res := g.Do(t, "PATCH", first.Session, "", "Content-Type", "application/trickle-ice-sdpfrag", "If-Match", "*"); res.StatusCode != 404 {
+		t.Errorf("late PATCH: got %d", res.StatusCode)
+	}
+	if res := g.Do(t, "DELETE", first.Session, ""); res.StatusCode != 200 {
+		t.Errorf("late DELETE: got %d", res.StatusCode)
+	}
+	if got := state(g, "console/video"); got.Session != now || got.State != rooms.Live {
+		t.Errorf("the late DELETE touched the new session: %+v", got)
+	}
+	if res := g.Do(t, "GET", second.Session, ""); res.StatusCode != 200 {
+		t.Errorf("the new session: %d", res.StatusCode)
+	}
+	if n := g.Peers.Snapshot().Ended[string(rtc.Replaced)]; n != 1 {
+		t.Errorf("%d sessions counted as replaced, want 1: %v", n, g.Peers.Snapshot().Ended)
+	}
+}
+
+func TestTakenNameIsRefusedWhenConfigured(t *testing.T) {
+	g := start(t, func(o *doortest.Options) { o.Rooms.Takeover = rooms.TakeoverReject })
+	publish(t, g, "/whip/mri-2/console")
+	waitFor(t, g, "console/video", rooms.Live)
+	res := g.Post(t, "/whip/mri-2/console", lines(offer))
+	if res.StatusCode != 409 || res.Header.Get("Retry-After") != "2" || res.Problem["kind"] != "conflict" {
+		t.Errorf("got %d %v, Retry-After %q", res.StatusCode, res.Problem, res.Header.Get("Retry-After"))
+	}
+	if n := g.Sessions.Len(); n != 1 {
+		t.Errorf("%d sessions live, want 1", n)
+	}
+}
+
+func TestNameOfAnotherSubject(t *testing.T) {
+	one, two := auth.NewToken(), auth.NewToken()
+	g := start(t, func(o *doortest.Options) {
+		o.Auth.Tokens = []auth.Token{
+			{Name: "one", SHA256: auth.HashToken(one), Scopes: []auth.Scope{auth.Publish}},
+			{Name: "two", SHA256: auth.HashToken(two), Scopes: []auth.Scope{auth.Publish}},
+		}
+	})
+	publish(t, g, "/whip/mri-2/console", "Authorization", "Bearer "+one)
+	waitFor(t, g, "console/video", rooms.Live)
+	if res := g.Post(t, "/whip/mri-2/console", lines(offer), "Authorization", "Bearer "+two); res.StatusCode != 403 {
+		t.Errorf("got %d %s, want 403", res.StatusCode, res.Text)
+	}
+	if res := g.Post(t, "/whip/mri-2/console", lines(offer), "Authorization", "Bearer "+one); res.StatusCode != 201 {
+		t.Errorf("got %d %s, want 201", res.StatusCode, res.Text)
+	}
+}
+
+func TestLimitIsAnswered503(t *testing.T) {
+	g := start(t, func(o *doortest.Options) { o.Rooms.MaxRooms = 1 })
+	if res := g.Post(t, "/whip/a/b", lines(offer)); res.StatusCode != 201 {
+		t.Fatalf("got %d %s", res.StatusCode, res.Text)
+	}
+	res := g.Post(t, "/whip/c/d", lines(offer))
+	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || res.Problem["kind"] != "unavailable" {
+		t.Errorf("got %d %v, Retry-After %q", res.StatusCode, res.Problem, res.Header.Get("Retry-After"))
+	}
+	if n := g.Sessions.Len(); n != 1 {
+		t.Errorf("%d sessions live, want 1", n)
+	}
+}
+
+// Item 12.
+func TestDrainingIsAnswered503(t *testing.T) {
+	g := start(t, nil)
+	p := publish(t, g, "/whip/mri-2/console")
+	g.Sessions.Drain()
+	res := g.Post(t, "/whip/mri-2/console", lines(offer))
+	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+		t.Errorf("got %d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
+	}
+	if res := g.Do(t, "GET", p.Session, ""); res.StatusCode != 200 {
+		t.Errorf("the session of before: got %d", res.StatusCode)
+	}
+	g.Sessions.Close()
+	p.WaitClosed(t)
+	leftNothing(t, g)
+}
+
+// Item 16: the room API's way to end a publisher.
+func TestRemovedPublisherIsClosed(t *testing.T) {
+	g := start(t, nil)
+	p := publish(t, g, "/whip/mri-2/console")
+	waitFor(t, g, "console/video", rooms.Live)
+	if err := g.Rooms.Remove("mri-2", "console"); err != nil {
+		t.Fatal(err)
+	}
+	p.WaitClosed(t)
+	doortest.Eventually(t, func() string {
+		if g.Peers.Snapshot().Ended[string(rtc.Removed)] != 1 {
+			return "not counted as removed"
+		}
+		return ""
+	})
+}
+
+// Items 34 and 35: an ICE restart by PATCH, and the media goes on.
+func TestRestart(t *testing.T) {
+	g := start(t, nil)
+	p := publish(t, g, "/whip/mri-2/console")
+	waitFor(t, g, "console/video", rooms.Live)
+	offer := p.Offer(t, &webrtc.OfferOptions{ICERestart: true})
+	res := g.Do(t, "PATCH", p.Session, fragment(offer), "Content-Type", "application/trickle-ice-sdpfrag", "If-Match", p.ETag)
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "application/trickle-ice-sdpfrag" {
+		t.Fatalf("got %d %s", res.StatusCode, res.Text)
+	}
+	etag := res.Header.Get("ETag")
+	if etag == "" || etag == p.ETag {
+		t.Errorf("ETag %s after %s", etag, p.ETag)
+	}
+	restarted := g.Do(t, "PATCH", p.Session, fragment(offer), "Content-Type", "application/trickle-ice-sdpfrag", "If-Match", p.ETag)
+	if restarted.StatusCode != 412 {
+		t.Errorf("the old ETag: got %d, want 412", restarted.StatusCode)
+	}
+	if err := p.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: spliced(p.RemoteDescription().SDP, res.Text)}); err != nil {
+		t.Fatal(err)
+	}
+	packets := func() uint64 {
+		for _, s := range g.Rooms.Snapshot().Tracks {
+			if s.ID == "console/video" {
+				return s.Source.Packets
+			}
+		}
+		return 0
+	}
+	before := packets()
+	doortest.Eventually(t, func() string {
+		if p.ICEConnectionState() != webrtc.ICEConnectionStateConnected || packets() < before+50 {
+			return "no media after the restart: " + p.ICEConnectionState().String()
+		}
+		return ""
+	})
+	if n := g.Sessions.Len(); n != 1 {
+		t.Errorf("%d sessions live", n)
+	}
+}
+
+// fragment is the ICE part of an offer (RFC 8840, section 9).
+func fragment(offer string) string {
+	var out strings.Builder
+	seen := map[string]bool{}
+	mid := false
+	for line := range strings.Lines(offer) {
+		switch {
+		case strings.HasPrefix(line, "a=ice-ufrag:"), strings.HasPrefix(line, "a=ice-pwd:"):
+			if !seen[line] {
+				out.WriteString(line)
+			}
+			seen[line] = true
+		}
+	}
+	for line := range strings.Lines(offer) {
+		switch {
+		case strings.HasPrefix(line, "a=mid:") && !mid:
+			mid = true
+			out.WriteString("m=video 9 RTP/AVP 0\r\n" + line)
+		case strings.HasPrefix(line, "a=candidate:") && mid && !seen[line]:
+			seen[line] = true
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+// spliced is an answer with the credentials and candidates of a restart's reply.
+func spliced(answer, reply string) string {
+	fresh := map[string]string{}
+	var candidates string
+	for line := range strings.Lines(reply) {
+		name, _, _ := strings.Cut(line, ":")
+		if name == "a=candidate" {
+			candidates += line
+			continue
+		}
+		fresh[name] = line
+	}
+	var out strings.Builder
+	for line := range strings.Lines(answer) {
+		name, _, _ := strings.Cut(line, ":")
+		switch name {
+		case "a=ice-ufrag":
+			out.WriteString(fresh[name])
+		case "a=ice-pwd":
+			out.WriteString(fresh[name] + candidates)
+			candidates = ""
+		case "a=candidate":
+		default:
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+// Row 27: a client that is gone before its answer leaves nothing.
+func TestClientThatDidNotWait(t *testing.T) {
+	g := start(t, func(o *doortest.Options) { o.ICE.SetupTimeout = 0 })
+	if res := g.Post(t, "/whip/mri-2/console", lines(offer)); res.StatusCode != 201 {
+		t.Fatalf("got %d", res.StatusCode)
+	}
+	// It has its answer and never comes: the time for the set-up ends it.
+	doortest.Eventually(t, func() string {
+		if g.Sessions.Len() != 0 {
+			return "the session lives on"
+		}
+		return ""
+	})
+	leftNothing(t, g)
+	if n := g.Peers.Snapshot().Ended[string(rtc.SetupTimeout)]; n != 1 {
+		t.Errorf("failures: %v", g.Peers.Snapshot().Ended)
+	}
+}
+
+// Item 26.
+func TestICEServersAreTold(t *testing.T) {
+	g := start(t, func(o *doortest.Options) {
+		o.ICE.Servers = []rtc.Server{{URL: "turn:turn.example.org?transport=udp", Username: "u", Credential: "c"}, {URL: "stun:stun.example.org"}}
+	})
+	res := g.Post(t, "/whip/mri-2/console", lines(offer))
+	want := []string{
+		`<turn:turn.example.org?transport=udp>; rel="ice-server"; username="u"; credential="c"; credential-type="password"`,
+		`<stun:stun.example.org>; rel="ice-server"`,
+	}
+	if got := res.Header.Values("Link"); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("Link: %q", got)
+	}
+	for _, method := range []string{http.MethodOptions, http.MethodGet} {
+		if got := g.Do(t, method, "/whip/mri-2/console", "").Header.Values("Link"); len(got) != 0 {
+			t.Errorf("%s tells %q", method, got)
+		}
+	}
+}
+
+func TestLabel(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                        "",
+		"  MRI 2 \n console\t":    "MRI 2 console",
+		"Röntgen – Raum 3":        "Röntgen – Raum 3",
+		"a\x00b\x1b[31m\u202ec":   "ab[31mc",
+		"bad \xff utf-8":          "bad utf-8",
+		strings.Repeat("ä", 100):  strings.Repeat("ä", 64),
+		strings.Repeat("a ", 100): strings.TrimSpace(strings.Repeat("a ", 32)),
+	} {
+		if got := label(in); got != want {
+			t.Errorf("label(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
