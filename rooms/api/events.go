@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -70,6 +71,7 @@ func (a *API) pump(ctx context.Context, s *stream, w watcher, v view) {
 	for ctx.Err() == nil {
 		silence, cancel := context.WithDeadline(ctx, s.last.Add(a.config.Ping.D()))
 		e, err := w.Next(silence)
+		silent := silence.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
 		case err == nil:
@@ -82,7 +84,7 @@ func (a *API) pump(ctx context.Context, s *stream, w watcher, v view) {
 			if err != nil || s.write("id: "+id+"\ndata: "+string(data)+"\n\n") != nil {
 				return
 			}
-		case silence.Err() != nil && ctx.Err() == nil:
+		case silent && errors.Is(err, context.DeadlineExceeded):
 			if s.write(": ping\n\n") != nil {
 				return
 			}
