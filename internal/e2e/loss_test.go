@@ -1,0 +1,99 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+	"time"
+)
+
+const (
+	lossPercent = 5
+	lossFor     = 15 * time.Second
+)
+
+// A twentieth of what is sent to the viewer is lost: it asks again, and its picture doesn't stop.
+func TestLossOnTheViewersPath(t *testing.T) {
+	s := serve(t)
+	ffmpeg(t, s.whip("console"), camera{Size: "640x360", Keyframe: 60})
+	s.awaitTrack("console/video", 10*time.Second, nil)
+	b := launch(t, "chromium")
+	b.play("viewer", s.whep("console"), "audio video", "")
+	b.firstFrame("viewer", 5*time.Second)
+
+	resent := s.metric(metricResentToViewers)
+	dropped := playWithLoss(t, b, clientSide)
+	resent = s.metric(metricResentToViewers) - resent
+	t.Logf("the server resent %.0f packets", resent)
+	// Sound, reports and resent packets are dropped, too; video is nine tenths of what is sent.
+	if resent < float64(dropped)/2 {
+		t.Errorf("the server resent %.0f packets, want half of the %d that were dropped at least", resent, dropped)
+	}
+	b.stop("viewer")
+	s.awaitViewers("console/video", 0, 5*time.Second)
+}
+
+// A twentieth of what the publisher sends is lost: the server asks again, at most three times for a packet, and the
+// viewer's picture doesn't stop.
+func TestLossOnThePublishersPath(t *testing.T) {
+	s := serve(t)
+	ffmpeg(t, s.whip("console"), camera{Size: "640x360", Keyframe: 60})
+	s.awaitTrack("console/video", 10*time.Second, nil)
+	b := launch(t, "chromium")
+	b.play("viewer", s.whep("console"), "audio video", "")
+	b.firstFrame("viewer", 5*time.Second)
+
+	lost, asked, repaired := s.metric(metricLost, `kind="video"`), s.metric(metricAsked, `kind="video"`), s.metric(metricRepaired, `kind="video"`)
+	dropped := playWithLoss(t, b, serverSide)
+	lost, asked, repaired = s.metric(metricLost, `kind="video"`)-lost, s.metric(metricAsked, `kind="video"`)-asked, s.metric(metricRepaired, `kind="video"`)-repaired
+	t.Logf("the server missed %.0f packets of video, asked %.0f times and was resent %.0f", lost, asked, repaired)
+	if lost == 0 || asked > 3*lost {
+		t.Errorf("the server asked %.0f times for %.0f lost packets, want three times each at most", asked, lost)
+	}
+	if repaired < 0.9*lost {
+		t.Errorf("the server was resent %.0f of %.0f lost packets, want nine tenths (%d packets were dropped)", repaired, lost, dropped)
+	}
+	b.stop("viewer")
+	s.awaitViewers("console/video", 0, 5*time.Second)
+}
+
+// playWithLoss loses packets that arrive at a side while a viewer plays, and checks that its picture doesn't stop. It
+// returns how many were dropped.
+func playWithLoss(t *testing.T, b *browser, at side) int {
+	t.Helper()
+	before := b.stats("viewer")
+	b.frames("viewer")
+	stop := lose(t, at, lossPercent)
+	time.Sleep(lossFor)
+	came, dropped := stop()
+	after := b.stats("viewer")
+	frames := b.frames("viewer")
+	b.picture("loss-" + string(at))
+
+	gap := longestGap(frames)
+	t.Logf("%d of %d packets dropped; in %v Chromium decoded %d frames, longest time without one %v, %d freezes (%.2f s), "+
+		"asked %d times, was resent %d packets, misses %d of video and %d of audio; %.1f %% of the sound concealed",
+		dropped, came, lossFor, after.Video.FramesDecoded-before.Video.FramesDecoded, gap.Round(time.Millisecond),
+		after.Video.FreezeCount-before.Video.FreezeCount, after.Video.TotalFreezesDuration-before.Video.TotalFreezesDuration,
+		after.Video.NackCount-before.Video.NackCount, after.Video.RetransmittedPacketsReceived-before.Video.RetransmittedPacketsReceived,
+		after.Video.PacketsLost-before.Video.PacketsLost, after.Audio.PacketsLost-before.Audio.PacketsLost,
+		100*(after.Audio.ConcealedSamples-before.Audio.ConcealedSamples)/(after.Audio.TotalSamplesReceived-before.Audio.TotalSamplesReceived))
+	if dropped == 0 {
+		t.Errorf("no packet was dropped")
+	}
+	if gap > time.Second {
+		t.Errorf("the picture stopped for %v, want a second at most", gap)
+	}
+	if want := int(lossFor/time.Second) * 27; len(frames) < want {
+		t.Errorf("%d frames shown in %v, want %d", len(frames), lossFor, want)
+	}
+	return dropped
+}
+
+// Metrics that these tests read.
+const (
+	metricResentToViewers = "sightline_viewer_retransmissions_total"
+	metricLost            = "sightline_publisher_packets_lost_total"
+	metricAsked           = "sightline_publisher_nacked_packets_total"
+	metricRepaired        = "sightline_publisher_retransmissions_total"
+)
