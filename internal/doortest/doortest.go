@@ -5,6 +5,7 @@ package doortest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -146,15 +147,16 @@ type Peer struct {
 	readers   sync.WaitGroup
 }
 
-// NewPeer returns a client that talks over 127.0.0.1. It is closed when the test ends.
-func NewPeer(t *testing.T) *Peer {
+// NewPeer returns a client that talks over 127.0.0.1. It knows all of pion's codecs, or
+// VP8 and Opus only. It is closed when the test ends.
+func NewPeer(t *testing.T, vp8Only ...bool) *Peer {
 	t.Helper()
 	var settings webrtc.SettingEngine
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetInterfaceFilter(func(name string) bool { return name == "lo" })
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	engine := &webrtc.MediaEngine{}
-	if err := engine.RegisterDefaultCodecs(); err != nil {
+	if err := registerCodecs(engine, len(vp8Only) > 0 && vp8Only[0]); err != nil {
 		t.Fatal(err)
 	}
 	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(engine)).
@@ -177,6 +179,21 @@ func NewPeer(t *testing.T) *Peer {
 		p.readers.Wait()
 	})
 	return p
+}
+
+func registerCodecs(m *webrtc.MediaEngine, vp8Only bool) error {
+	if !vp8Only {
+		return m.RegisterDefaultCodecs()
+	}
+	feedback := []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}}
+	return errors.Join(
+		m.RegisterCodec(webrtc.RTPCodecParameters{PayloadType: 96, RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: webrtc.MimeTypeVP8, ClockRate: 90000, RTCPFeedback: feedback,
+		}}, webrtc.RTPCodecTypeVideo),
+		m.RegisterCodec(webrtc.RTPCodecParameters{PayloadType: 111, RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2,
+		}}, webrtc.RTPCodecTypeAudio),
+	)
 }
 
 // Send adds tracks to a publisher. Each sends a packet of payload every 20 ms until the

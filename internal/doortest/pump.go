@@ -30,9 +30,17 @@ func pump(t *testing.T, track *webrtc.TrackLocalStaticRTP, clockRate uint32, pay
 	t.Cleanup(func() { close(stop); <-done })
 }
 
-// Keyframe returns a payload whose every packet is a keyframe: of VP8 (RFC 7741, section
-// 4.3, 64 by 48 pixels) or H.264 (a STAP-A of SPS and PPS would do; this is an IDR slice
-// with both before it). For audio it is a frame of Opus silence.
+// Deltaframe returns a payload that is a whole frame, but no keyframe.
+func Deltaframe(mime string) []byte {
+	if mime == webrtc.MimeTypeH264 {
+		return []byte{0x61, 0x9a, 0x00, 0x10}
+	}
+	return []byte{0x10, 0x11, 0x02, 0x00}
+}
+
+// Keyframe returns a payload that is a whole keyframe: of VP8 (RFC 7741, section 4.3; 64
+// by 48 pixels) or H.264 (an IDR slice with its parameter sets). For audio it is a frame
+// of Opus silence.
 func Keyframe(mime string) []byte {
 	switch mime {
 	case webrtc.MimeTypeVP8:

@@ -1,0 +1,417 @@
+package whep
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/webrtc/v4"
+	"go.uber.org/goleak"
+
+	"sightline/internal/auth"
+	"sightline/internal/doortest"
+	"sightline/internal/media"
+	"sightline/internal/opt"
+	"sightline/internal/rtc"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, change func(*doortest.Options)) *doortest.Gateway {
+	t.Helper()
+	return doortest.Start(t, change, func(g *doortest.Gateway) doortest.Door {
+		return New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Log)
+	})
+}
+
+const (
+	head = "v=0\no=- 1 1 IN IP4 127.0.0.1\ns=-\nt=0 0\na=group:BUNDLE %s\n"
+	part = `c=IN IP4 0.0.0.0
+a=mid:%s
+a=recvonly
+a=rtcp-mux
+a=setup:actpass
+a=ice-ufrag:aaaa
+a=ice-pwd:aaaaaaaaaaaaaaaaaaaaaa
+a=fingerprint:sha-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F
+`
+	audioFormats = "a=rtpmap:111 opus/48000/2\na=fmtp:111 minptime=10;useinbandfec=1\n"
+	videoFormats = "a=rtpmap:96 VP8/90000\na=rtcp-fb:96 nack pli\n"
+)
+
+// offer is what a player of the kinds sends, in their order.
+func offer(kinds ...media.Kind) string {
+	var mids []string
+	var body strings.Builder
+	for i, kind := range kinds {
+		mids = append(mids, fmt.Sprint(i))
+		line, formats := "m=audio 9 UDP/TLS/RTP/SAVPF 111\n", audioFormats
+		if kind == media.Video {
+			line, formats = "m=video 9 UDP/TLS/RTP/SAVPF 96\n", videoFormats
+		}
+		fmt.Fprintf(&body, line+part+formats, fmt.Sprint(i))
+	}
+	return strings.ReplaceAll(fmt.Sprintf(head, strings.Join(mids, " "))+body.String(), "\n", "\r\n")
+}
+
+// The items and rows that the names mention are those of docs/CONFORMANCE.md.
+func TestPlayAnswers(t *testing.T) {
+	nurse := auth.NewToken()
+	open := start(t, nil)
+	closed := start(t, func(o *doortest.Options) {
+		o.Auth.Tokens = []auth.Token{{
+			Name: "nurse", SHA256: auth.HashToken(nurse), Scopes: []auth.Scope{auth.Play}, Rooms: []string{"mri-*"},
+		}}
+	})
+	doortest.Publish(t, open, "mri-2", "console", doortest.VP8, doortest.Opus)
+	doortest.Publish(t, open, "mri-2", "intercom", doortest.Opus)
+	doortest.Publish(t, open, "mri-2", "screen", doortest.H264)
+	pair := offer(media.Audio, media.Video)
+	const sdp, path, page = "application/sdp", "/whep/mri-2/console", "text/html,application/xhtml+xml,*/*;q=0.8"
+	for _, tt := range []struct {
+		name         string
+		gateway      *doortest.Gateway
+		method, path string
+		body         string
+		header       []string
+		status       int
+		kind         string
+		want         map[string]string
+		sections     string // "+" accepted, "-" rejected
+	}{
+		{name: "item 1: the pair", gateway: open, method: "POST", path: path, body: pair, status: 201, want: map[string]string{"Content-Type": sdp, "Cache-Control": "no-store"}, sections: "++"},
+		{name: "the video of the pair", gateway: open, method: "POST", path: path + "/video", body: offer(media.Video), status: 201, sections: "+"},
+		{name: "the audio of the pair", gateway: open, method: "POST", path: path + "/audio", body: offer(media.Audio), status: 201, sections: "+"},
+		{name: "T5: only the video for who offers both", gateway: open, method: "POST", path: path + "/video", body: pair, status: 201, sections: "-+"},
+		{name: "T5: only video offered for the pair", gateway: open, method: "POST", path: path, body: offer(media.Video), status: 201, sections: "+"},
+		{name: "row 62: video first, audio only", gateway: open, method: "POST", path: "/whep/mri-2/intercom", body: offer(media.Video, media.Audio), status: 201, sections: "-+"},
+
+		{name: "row 63: no common codec", gateway: open, method: "POST", path: "/whep/mri-2/screen", body: pair, status: 422, kind: "unprocessable"},
+		{name: "row 63: kind not offered", gateway: open, method: "POST", path: path + "/audio", body: offer(media.Video), status: 422, kind: "unprocessable"},
+		{name: "item 53, row 58: sendonly", gateway: open, method: "POST", path: path, body: strings.ReplaceAll(pair, "recvonly", "sendonly"), status: 422, kind: "unprocessable"},
+		{name: "item 53, row 58: inactive", gateway: open, method: "POST", path: path, body: strings.ReplaceAll(pair, "recvonly", "inactive"), status: 422, kind: "unprocessable"},
+		{name: "item 54: no such room", gateway: open, method: "POST", path: "/whep/ct-1/console", body: pair, status: 409, kind: "conflict", want: map[string]string{"Retry-After": "2"}},
+		{name: "item 54: no such publisher", gateway: open, method: "POST", path: "/whep/mri-2/door", body: pair, status: 409, kind: "conflict", want: map[string]string{"Retry-After": "2"}},
+		{name: "item 54: no such track", gateway: open, method: "POST", path: "/whep/mri-2/intercom/video", body: pair, status: 409, kind: "conflict", want: map[string]string{"Retry-After": "2"}},
+		{name: "no such endpoint", gateway: open, method: "POST", path: path + "/text", body: pair, status: 404, kind: "not-found"},
+		{name: "not a name", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: pair, status: 400, kind: "bad-request"},
+		{name: "row 1", gateway: open, method: "POST", path: path, body: pair, header: []string{"Content-Type", "text/plain"}, status: 415, kind: "media-type", want: map[string]string{"Accept": sdp}},
+		{name: "row 5: empty", gateway: open, method: "POST", path: path, status: 400, kind: "bad-request"},
+		{name: "item 4", gateway: open, method: "POST", path: path, body: "{}", status: 400, kind: "bad-request"},
+
+		{name: "item 5", gateway: open, method: "GET", path: path, status: 200, want: map[string]string{"Content-Type": sdp, "Refresh": ""}},
+		{name: "item 5: any type", gateway: open, method: "GET", path: path, header: []string{"Accept", "*/*"}, status: 200, want: map[string]string{"Refresh": ""}},
+		{name: "opened in a browser", gateway: open, method: "GET", path: path, header: []string{"Accept", page}, status: 200, want: map[string]string{"Content-Type": sdp, "Refresh": "0; url=" + open.URL + "/watch/mri-2/console"}},
+		{name: "video opened in a browser", gateway: open, method: "GET", path: path + "/video", header: []string{"Accept", page}, status: 200, want: map[string]string{"Refresh": "0; url=" + open.URL + "/watch/mri-2/console/video"}},
+		{name: "audio opened in a browser", gateway: open, method: "GET", path: path + "/audio", header: []string{"Accept", page}, status: 200, want: map[string]string{"Refresh": "0; url=" + open.URL + "/watch/mri-2/console/audio"}},
+		{name: "item 6", gateway: open, method: "HEAD", path: path + "/video", status: 200, want: map[string]string{"Content-Type": sdp}},
+		{name: "item 7", gateway: open, method: "OPTIONS", path: path + "/video", status: 200, want: map[string]string{"Accept-Post": sdp}},
+		{name: "item 10, row 13", gateway: open, method: "PATCH", path: path, status: 405, kind: "method-not-allowed", want: map[string]string{"Allow": "GET, HEAD, OPTIONS, POST"}},
+		{name: "item 10, row 13", gateway: open, method: "DELETE", path: path + "/audio", status: 405, kind: "method-not-allowed", want: map[string]string{"Allow": "GET, HEAD, OPTIONS, POST"}},
+
+		{name: "item 21, row 18", gateway: closed, method: "POST", path: path, body: pair, status: 401, kind: "unauthenticated", want: map[string]string{"Www-Authenticate": `Bearer realm="sightline"`}},
+		{name: "item 25: a room that is not there, without a token", gateway: closed, method: "POST", path: "/whep/ct-1/console", body: pair, status: 401, kind: "unauthenticated"},
+		{name: "row 23, item 25: another room", gateway: closed, method: "POST", path: "/whep/ct-1/console", body: pair, header: []string{"Authorization", "Bearer " + nurse}, status: 403, kind: "forbidden", want: map[string]string{"Www-Authenticate": `Bearer realm="sightline", error="insufficient_scope", scope="play"`}},
+		{name: "allowed, but not live", gateway: closed, method: "POST", path: path, body: pair, header: []string{"Authorization", "Bearer " + nurse}, status: 409, kind: "conflict"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			header := tt.header
+			if tt.method == "POST" && !strings.Contains(strings.Join(header, " "), "Content-Type") {
+				header = append([]string{"Content-Type", sdp}, header...)
+			}
+			res := tt.gateway.Do(t, tt.method, tt.path, tt.body, header...)
+			if res.StatusCode != tt.status {
+				t.Fatalf("got %d %s, want %d", res.StatusCode, res.Text, tt.status)
+			}
+			if got, _ := res.Problem["kind"].(string); got != tt.kind {
+				t.Errorf("problem %v, want kind %q", res.Problem, tt.kind)
+			}
+			for name, want := range tt.want {
+				if got := res.Header.Get(name); got != want {
+					t.Errorf("%s: %q, want %q", name, got, want)
+				}
+			}
+			if tt.status == 422 && strings.Contains(tt.name, "common codec") && (res.Problem["offered"] == nil || res.Problem["available"] == nil) {
+				t.Errorf("the problem does not say what is offered and available: %v", res.Problem)
+			}
+			if tt.status == 201 {
+				if got := sections(res.Text); got != tt.sections {
+					t.Errorf("sections %s, want %s:\n%s", got, tt.sections, res.Text)
+				}
+				if got := tt.gateway.Do(t, "DELETE", res.Header.Get("Location"), ""); got.StatusCode != 200 {
+					t.Errorf("DELETE: got %d", got.StatusCode)
+				}
+			}
+			leftNothing(t, tt.gateway)
+		})
+	}
+}
+
+// sections tells which m= sections of an answer are accepted. It fails those without
+// candidates in the first accepted one (RFC 9143, section 7.3.1).
+func sections(answer string) string {
+	var out strings.Builder
+	for i, section := range strings.Split(answer, "m=")[1:] {
+		accepted := strings.Fields(section)[1] != "0"
+		switch {
+		case !accepted:
+			out.WriteString("-")
+		case !strings.Contains(out.String(), "+") && !strings.Contains(section, "a=candidate:"):
+			out.WriteString(fmt.Sprintf("(no candidates in %d)", i))
+		default:
+			out.WriteString("+")
+		}
+	}
+	return out.String()
+}
+
+// leftNothing fails if a session or a subscription is still there.
+func leftNothing(t *testing.T, g *doortest.Gateway) {
+	t.Helper()
+	for _, s := range g.Peers.Snapshot().Sessions {
+		if s.Count != 0 {
+			t.Errorf("%d sessions of kind %+v are left", s.Count, s)
+		}
+	}
+	if n := g.Sessions.Len(); n != 0 {
+		t.Errorf("%d resources are left", n)
+	}
+	if n := g.Rooms.Snapshot().Viewers; n != 0 {
+		t.Errorf("%d viewers are left", n)
+	}
+}
+
+// A viewer counts what he gets.
+type viewer struct {
+	*doortest.Peer
+	audio, video atomic.Int64
+	ssrc         sync.Map // of all packets
+}
+
+func play(t *testing.T, g *doortest.Gateway, path string, vp8Only bool, kinds ...webrtc.RTPCodecType) *viewer {
+	t.Helper()
+	v := &viewer{Peer: doortest.NewPeer(t, vp8Only)}
+	var readers sync.WaitGroup
+	v.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+		readers.Add(1)
+		defer readers.Done()
+		count := &v.video
+		if track.Kind() == webrtc.RTPCodecTypeAudio {
+			count = &v.audio
+		}
+		for {
+			if _, _, err := track.ReadRTP(); err != nil {
+				return
+			}
+			v.ssrc.Store(track.SSRC(), true)
+			count.Add(1)
+		}
+	})
+	v.Receive(t, kinds...)
+	v.Connect(t, g, path)
+	return v
+}
+
+// more waits for ten more packets of each kind that is wanted.
+func (v *viewer) more(t *testing.T, audio, video bool) {
+	t.Helper()
+	a, b := v.audio.Load(), v.video.Load()
+	doortest.Eventually(t, func() string {
+		if audio && v.audio.Load() < a+10 || video && v.video.Load() < b+10 {
+			return fmt.Sprintf("only %d more packets of audio and %d of video", v.audio.Load()-a, v.video.Load()-b)
+		}
+		return ""
+	})
+}
+
+func viewers(g *doortest.Gateway, track string) int {
+	tracks, _ := g.Rooms.Tracks("mri-2")
+	for _, info := range tracks {
+		if info.ID == track {
+			return info.Viewers
+		}
+	}
+	return -1
+}
+
+func ended(g *doortest.Gateway, end rtc.End) func() string {
+	return func() string {
+		if got := g.Peers.Snapshot().Ended; got[string(end)] != 1 {
+			return fmt.Sprintf("sessions ended by %v, want one %s", got, end)
+		}
+		return ""
+	}
+}
+
+func TestViewerGetsThePair(t *testing.T) {
+	g := start(t, nil)
+	doortest.Publish(t, g, "mri-2", "console", doortest.VP8, doortest.Opus)
+	v := play(t, g, "/whep/mri-2/console", false, webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio)
+	v.more(t, true, true)
+	if a, b := viewers(g, "console/audio"), viewers(g, "console/video"); a != 1 || b != 1 {
+		t.Errorf("%d viewers of the audio, %d of the video, want 1 each", a, b)
+	}
+	if n := g.Rooms.Snapshot().Viewers; n != 1 {
+		t.Errorf("%d viewers, want 1", n)
+	}
+	// Items 14 and 16.
+	if res := g.Do(t, "DELETE", v.Session, ""); res.StatusCode != 200 {
+		t.Errorf("DELETE: got %d", res.StatusCode)
+	}
+	leftNothing(t, g)
+	v.WaitClosed(t)
+	doortest.Eventually(t, ended(g, rtc.Deleted))
+}
+
+func TestViewerGetsOneTrack(t *testing.T) {
+	g := start(t, nil)
+	doortest.Publish(t, g, "mri-2", "console", doortest.VP8, doortest.Opus)
+	for _, tt := range []struct {
+		path         string
+		kinds        []webrtc.RTPCodecType
+		audio, video int
+	}{
+		{"/whep/mri-2/console/audio", []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio}, 1, 0},
+		{"/whep/mri-2/console/video", []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio}, 0, 1},
+		{"/whep/mri-2/console", []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo}, 0, 1},
+	} {
+		v := play(t, g, tt.path, false, tt.kinds...)
+		v.more(t, tt.audio == 1, tt.video == 1)
+		if a, b := viewers(g, "console/audio"), viewers(g, "console/video"); a != tt.audio || b != tt.video {
+			t.Errorf("%s: %d viewers of the audio, %d of the video, want %d and %d", tt.path, a, b, tt.audio, tt.video)
+		}
+		if tt.audio == 0 && v.audio.Load() > 0 || tt.video == 0 && v.video.Load() > 0 {
+			t.Errorf("%s: %d packets of audio, %d of video", tt.path, v.audio.Load(), v.video.Load())
+		}
+		g.Do(t, "DELETE", v.Session, "")
+	}
+	leftNothing(t, g)
+}
+
+func TestViewerThatClosesHasLeft(t *testing.T) {
+	g := start(t, nil)
+	doortest.Publish(t, g, "mri-2", "console", doortest.VP8)
+	v := play(t, g, "/whep/mri-2/console", false, webrtc.RTPCodecTypeVideo)
+	v.more(t, false, true)
+	if err := v.GracefulClose(); err != nil {
+		t.Fatal(err)
+	}
+	doortest.Eventually(t, ended(g, rtc.PeerClosed))
+	doortest.Eventually(t, func() string {
+		if n := g.Rooms.Snapshot().Viewers; n != 0 {
+			return "the viewer still counts"
+		}
+		return ""
+	})
+}
+
+// A viewer never notices more than a gap: same session, same SSRC.
+func TestViewerOutlivesItsPublishersSession(t *testing.T) {
+	g := start(t, nil)
+	first := doortest.Publish(t, g, "mri-2", "console", doortest.VP8, doortest.Opus)
+	v := play(t, g, "/whep/mri-2/console", false, webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio)
+	v.more(t, true, true)
+	first.Stop()
+	doortest.Publish(t, g, "mri-2", "console", doortest.VP8, doortest.Opus)
+	v.more(t, true, true)
+	if res := g.Do(t, "GET", v.Session, ""); res.StatusCode != 200 {
+		t.Errorf("the session: got %d", res.StatusCode)
+	}
+	n := 0
+	v.ssrc.Range(func(any, any) bool { n++; return true })
+	if n != 2 {
+		t.Errorf("packets of %d SSRCs, want 2", n)
+	}
+}
+
+func TestViewerEndsWithItsTrack(t *testing.T) {
+	g := start(t, func(o *doortest.Options) {
+		o.Rooms.Grace = opt.Duration(200 * time.Millisecond)
+		o.Rooms.StalledAfter = opt.Duration(100 * time.Millisecond)
+	})
+	feed := doortest.Publish(t, g, "mri-2", "console", doortest.VP8)
+	v := play(t, g, "/whep/mri-2/console", false, webrtc.RTPCodecTypeVideo)
+	v.more(t, false, true)
+	feed.Stop()
+	v.WaitClosed(t)
+	doortest.Eventually(t, ended(g, rtc.Gone))
+	if res := g.Do(t, "DELETE", v.Session, ""); res.StatusCode != 200 {
+		t.Errorf("late DELETE: got %d", res.StatusCode)
+	}
+}
+
+// A codec that the viewer can't take ends its session, so that it comes back.
+func TestViewerEndsWithACodecItCannotTake(t *testing.T) {
+	g := start(t, nil)
+	feed := doortest.Publish(t, g, "mri-2", "console", doortest.VP8)
+	all := play(t, g, "/whep/mri-2/console", false, webrtc.RTPCodecTypeVideo)
+	vp8 := play(t, g, "/whep/mri-2/console", true, webrtc.RTPCodecTypeVideo)
+	all.more(t, false, true)
+	vp8.more(t, false, true)
+	feed.Stop()
+	doortest.Publish(t, g, "mri-2", "console", doortest.H264)
+	vp8.WaitClosed(t)
+	doortest.Eventually(t, ended(g, rtc.Codec))
+	all.more(t, false, true)
+}
+
+func TestViewersPLIReachesTheCamera(t *testing.T) {
+	g := start(t, nil)
+	feed := doortest.Publish(t, g, "mri-2", "console", doortest.VP8)
+	v := play(t, g, "/whep/mri-2/console", false, webrtc.RTPCodecTypeVideo)
+	v.more(t, false, true)
+	before := feed.Keyframes.Load()
+	ssrc := uint32(v.GetReceivers()[0].Track().SSRC())
+	if err := v.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: ssrc}}); err != nil {
+		t.Fatal(err)
+	}
+	doortest.Eventually(t, func() string {
+		if feed.Keyframes.Load() == before {
+			return "the camera was not asked for a keyframe"
+		}
+		return ""
+	})
+}
+
+func TestLimitsAreAnswered503(t *testing.T) {
+	for name, set := range map[string]func(*doortest.Options){
+		"in all":      func(o *doortest.Options) { o.Rooms.MaxViewers = 1 },
+		"for a track": func(o *doortest.Options) { o.Rooms.MaxViewersPerTrack = 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := start(t, set)
+			doortest.Publish(t, g, "mri-2", "console", doortest.VP8, doortest.Opus)
+			first := g.Post(t, "/whep/mri-2/console", offer(media.Audio, media.Video))
+			if first.StatusCode != 201 {
+				t.Fatalf("got %d %s", first.StatusCode, first.Text)
+			}
+			res := g.Post(t, "/whep/mri-2/console", offer(media.Audio, media.Video))
+			if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || res.Problem["limit"] == nil {
+				t.Errorf("got %d %v, Retry-After %q", res.StatusCode, res.Problem, res.Header.Get("Retry-After"))
+			}
+			g.Do(t, "DELETE", first.Header.Get("Location"), "")
+			if res := g.Post(t, "/whep/mri-2/console", offer(media.Audio, media.Video)); res.StatusCode != 201 {
+				t.Errorf("after the first has left: got %d", res.StatusCode)
+			}
+		})
+	}
+}
+
+// Item 12.
+func TestDrainingIsAnswered503(t *testing.T) {
+	g := start(t, nil)
+	doortest.Publish(t, g, "mri-2", "console", doortest.VP8)
+	v := play(t, g, "/whep/mri-2/console", false, webrtc.RTPCodecTypeVideo)
+	g.Sessions.Drain()
+	if res := g.Post(t, "/whep/mri-2/console", offer(media.Video)); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+		t.Errorf("got %d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
+	}
+	v.more(t, false, true)
+	g.Sessions.Close()
+	v.WaitClosed(t)
+	doortest.Eventually(t, ended(g, rtc.Draining))
+}
