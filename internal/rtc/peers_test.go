@@ -178,9 +178,7 @@ func vp8(seq uint16, ts uint32, marker bool) *rtp.Packet {
 func read(t *testing.T, src media.Source, n int) []*media.Packet {
 	t.Helper()
 	got := make(chan []*media.Packet, 1)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() {
+	go func() { // ends with its session at the latest
 		var all []*media.Packet
 		for len(all) < n {
 			var err error
@@ -189,7 +187,7 @@ func read(t *testing.T, src media.Source, n int) []*media.Packet {
 			}
 		}
 		got <- all
-	})
+	}()
 	select {
 	case all := <-got:
 		return all

@@ -217,7 +217,11 @@ func (l *layer) publish(now time.Time) {
 		l.past = [3]reading{l.past[1], l.past[2], {r.Holes(), r.Highest()}}
 	}
 	loss := 0.0
-	if from := l.past[0]; from.highest != 0 && r.Highest() > from.highest {
+	from := l.past[0]
+	for i := 1; i < len(l.past) && from.highest == 0; i++ {
+		from = l.past[i]
+	}
+	if from.highest != 0 && r.Highest() > from.highest {
 		loss = float64(r.Holes()-min(from.holes, r.Holes())) / float64(r.Highest()-from.highest)
 	}
 	l.mu.Lock()
