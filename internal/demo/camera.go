@@ -19,7 +19,7 @@ import (
 
 const (
 	minBackoff = 200 * time.Millisecond
-	maxBackoff = 10 * time.Second
+	maxBackoff = 3 * time.Second
 
 	maxRetryAfter = time.Minute
 
@@ -28,7 +28,7 @@ const (
 	// A session whose peer is silent this long is given up, and a new one posted.
 	silence = 5 * time.Second
 
-	// maxLag is how late a camera may be before it gives up catching up.
+	// maxLag is how late a camera may be before it leaves out what it missed.
 	maxLag = 500 * time.Millisecond
 )
 
@@ -195,9 +195,13 @@ func (c *camera) play(ctx context.Context, tracks []sender) error {
 		}
 		wait := time.Until(start.Add(first.due()))
 		if wait < -maxLag {
-			// The machine slept. Catching up would be a burst; both reels wait together,
-			// so they stay in step, and the sender reports tell the viewers (RFC 3550, 6.4.1).
-			start = start.Add(-wait)
+			// The machine slept. Timestamps have to follow the clock, or viewers would see
+			// all that follows late: what was missed is left out, up to a keyframe.
+			second := int64(time.Since(start)/time.Second) + 1
+			for _, w := range writers {
+				w.next = second * int64(w.reel.perSecond)
+			}
+			continue
 		}
 		timer.Reset(wait)
 		select {

@@ -123,6 +123,45 @@ func TestLoopStartsWithKeyframeAndNumberingRunsOn(t *testing.T) {
 	}
 }
 
+func TestCameraThatWasHeldUpGoesOnAtAKeyframeOfNow(t *testing.T) {
+	cameras, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := cameras[0]
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		sound, picture := &tape{start: time.Now()}, &tape{start: time.Now()}
+		var last rtp.Header
+		var resumed time.Duration
+		picture.check = func(at time.Duration, p *rtp.Packet) {
+			if gap := p.Timestamp - last.Timestamp; picture.packets > 0 && gap > 3000 {
+				resumed = at
+				if !isKeyframe(c.reels[1], p.Payload) {
+					t.Errorf("goes on at %v without a keyframe", at)
+				}
+				if got := p.SequenceNumber - last.SequenceNumber; got != 1 {
+					t.Errorf("sequence number grew by %d", got)
+				}
+			}
+			last = p.Header
+			if at == 2*time.Second+100*time.Millisecond {
+				time.Sleep(4*time.Second + 300*time.Millisecond)
+			}
+		}
+		_ = c.play(ctx, []sender{sound, picture})
+		if want := 7 * time.Second; resumed != want {
+			t.Errorf("goes on at %v, want %v", resumed, want)
+		}
+		for _, s := range []*tape{sound, picture} {
+			if got := time.Duration(s.last.Timestamp-s.first.Timestamp) * time.Second / map[*tape]time.Duration{sound: 48000, picture: 90000}[s]; (got - s.lastSent).Abs() > time.Millisecond {
+				t.Errorf("timestamps tell %v after %v", got, s.lastSent)
+			}
+		}
+	})
+}
+
 // isKeyframe says whether payload begins a keyframe of r.
 func isKeyframe(r *reel, payload []byte) bool {
 	if r.capability.MimeType == webrtc.MimeTypeVP8 {
