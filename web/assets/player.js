@@ -11,6 +11,8 @@ import { Refused, Session } from './whep.js';
 const LOOK = 250; // ms between two looks at the readings; all times here are milliseconds
 const FREEZE = 1_500; // without a new frame, or sound packet, this long is no longer live
 
+const ASK = 2_000; // between questions to the server while frozen: a restarted one has forgotten the session
+
 const BACKOFF = [300, 600, 1_200, 2_400, 4_000]; // with up to a quarter more: viewers shall not come in step
 const NOT_LIVE = 2_000; // where the server doesn't say when to ask again
 const NOT_ALLOWED = 15_000;
@@ -41,6 +43,7 @@ export class Player extends EventTarget {
   #look;
   #counts = { video: 0, audio: 0 };
   #posted = 0;
+  #asked = 0; // when the server was last asked whether the session is alive
   #first = 0; // when the session's first frame was shown
 
   // The element's sound is the caller's. Events: 'state' whenever anything of what
@@ -58,7 +61,7 @@ export class Player extends EventTarget {
     this.hasSound = false;
     this.lastFrame = 0; // performance.now() of what is shown; or of the last sound, without video
     this.lastSound = 0;
-    this.timeToFirstFrame = undefined; // from the POST on
+    this.timeToFirstFrame = undefined; // of the newest session, from its POST on
   }
 
   // run plays until stop.
@@ -70,8 +73,10 @@ export class Player extends EventTarget {
     for (let failures = 0; !abort.signal.aborted; ) {
       let wait;
       try {
-        if (await this.#play(abort.signal)) failures = 0;
-        this.#set('reconnecting', 'lost');
+        const { connected, reason } = await this.#play(abort.signal);
+        if (connected) failures = 0;
+        // What the server has ended it will explain: the next answer says why.
+        if (reason !== 'closed') this.#set('reconnecting', 'lost');
       } catch (err) {
         if (abort.signal.aborted) break;
         wait = this.#explain(err);
@@ -96,7 +101,7 @@ export class Player extends EventTarget {
     this.#wake();
   }
 
-  // play is one session from POST to its end. It says whether it was connected.
+  // play is one session from POST to its end.
   async #play(signal) {
     if (this.state !== 'reconnecting' && this.state !== 'ended' && this.state !== 'waiting') this.#set('connecting');
     const stream = new MediaStream();
@@ -126,9 +131,9 @@ export class Player extends EventTarget {
     if (!session.kinds.includes('video')) this.hasPicture = false;
     if (this.state === 'ended' || this.state === 'waiting') this.#set('connecting');
     this.#tell();
-    await session.ended;
+    const reason = await session.ended;
     this.#session = undefined;
-    return session.connected;
+    return { connected: session.connected, reason };
   }
 
   // frames notes when each frame is shown, as long as stream is.
@@ -146,7 +151,7 @@ export class Player extends EventTarget {
   #shown(now) {
     if (!this.#first) {
       this.#first = now;
-      this.timeToFirstFrame ??= now - this.#posted;
+      this.timeToFirstFrame = now - this.#posted;
     }
     this.hasPicture = true;
     this.lastFrame = now;
@@ -157,7 +162,10 @@ export class Player extends EventTarget {
   // sound has no callback at all.
   async #watch() {
     const session = this.#session;
-    if (!session) return this.#tell();
+    if (!session) {
+      if (this.state === 'live' && performance.now() - this.lastFrame > FREEZE) this.#set('reconnecting', 'lost');
+      return this.#tell();
+    }
     const report = await session.pc.getStats().catch(() => new Map());
     if (session !== this.#session) return;
     const now = performance.now();
@@ -175,12 +183,16 @@ export class Player extends EventTarget {
     });
     const flowing = this.state === 'live' || this.state === 'frozen';
     if (flowing && now - this.lastFrame > FREEZE) this.#set('frozen');
+    if (this.state === 'frozen' && now - this.#asked > ASK) {
+      this.#asked = now;
+      session.check();
+    }
     this.#tell();
   }
 
   #heard(now) {
     this.#first ||= now;
-    this.timeToFirstFrame ??= now - this.#posted;
+    this.timeToFirstFrame = now - this.#posted;
     this.lastFrame = now;
     if (this.state !== 'live' && this.#session?.pc.connectionState === 'connected') this.#set('live');
   }
@@ -242,6 +254,7 @@ export class Player extends EventTarget {
       if (detail) this.detail = sentence(detail);
     }
     this.state = state;
+    if (state === 'live') this.lastSound = Math.max(this.lastSound, performance.now() - FREEZE); // it comes a moment later
     if (state === 'ended' || state === 'waiting' || state === 'refused') {
       // An old picture must not pass for a camera's.
       this.hasPicture = false;

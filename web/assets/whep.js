@@ -17,15 +17,19 @@ export class Refused extends Error {
   constructor(status, detail, retryAfter) {
     super(detail || `status ${status}`);
     this.status = status;
-    this.detail = detail;
+    this.detail = String(detail);
     this.retryAfter = retryAfter;
   }
 
   static async from(res) {
     let detail = '';
+    const body = await res.text().catch(() => '');
     if (/^application\/problem\+json\b/i.test(res.headers.get('Content-Type') ?? '')) {
-      const problem = await res.json().catch(() => ({})); // RFC 9457
-      if (typeof problem?.detail === 'string') detail = problem.detail;
+      try {
+        ({ detail = '' } = JSON.parse(body)); // RFC 9457
+      } catch {
+        // No detail, then; the status says enough.
+      }
     }
     return new Refused(res.status, detail, delay(res.headers.get('Retry-After')));
   }
@@ -109,6 +113,14 @@ export class Session {
     return this.pc.getTransceivers().filter((t) => t.currentDirection === 'recvonly').map((t) => t.receiver.track.kind);
   }
 
+  // check asks the server for the session, which is quicker than waiting for consent to
+  // expire when the server has been restarted. No answer says nothing.
+  async check() {
+    if (!this.url) return;
+    const res = await this.#fetch(this.url, {}).catch(() => undefined);
+    if (res?.status === 404 || res?.status === 410) this.#finish('closed');
+  }
+
   // close ends the session. The DELETE outlives the page.
   close() {
     this.#finish('stopped');
@@ -124,7 +136,7 @@ export class Session {
       const url = this.url;
       this.url = undefined;
       // Also after a loss: the server shall not keep what nobody watches.
-      fetch(url, { method: 'DELETE', headers: this.#headers, keepalive: true, cache: 'no-store' }).catch(() => {});
+      fetch(url, { method: 'DELETE', headers: this.#headers, keepalive: true, cache: 'no-store' }).then((res) => res.text()).catch(() => {});
     }
     this.#end(reason);
   }
