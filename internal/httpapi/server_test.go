@@ -101,6 +101,30 @@ func TestEndOfRunEndsStreams(t *testing.T) {
 	}
 }
 
+// The times that requests may take do not count for what streams.
+func TestStreamOutlivesTheTimeouts(t *testing.T) {
+	c := Defaults()
+	c.ReadHeaderTimeout, c.BodyTimeout, c.IdleTimeout = opt.Duration(50*time.Millisecond), opt.Duration(50*time.Millisecond), opt.Duration(50*time.Millisecond)
+	r := NewRouter(c, slog.New(slog.DiscardHandler))
+	r.GET("/events", Handle(func(c *gin.Context) error {
+		for range 5 {
+			select {
+			case <-c.Request.Context().Done():
+				return context.Cause(c.Request.Context())
+			case <-time.After(50 * time.Millisecond):
+			}
+			_, _ = c.Writer.WriteString("data: 1\n\n")
+			c.Writer.Flush()
+		}
+		return nil
+	}))
+	base := serve(t, c, r)
+	_, got := raw(t, base, "GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+	if want := strings.Repeat("data: 1\n\n", 5); got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestHeaderThatNeverEndsIsCutOff(t *testing.T) {
 	c := Defaults()
 	c.ReadHeaderTimeout = opt.Duration(100 * time.Millisecond)
