@@ -17,6 +17,7 @@ import (
 	"sightline/internal/config"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
+	"sightline/metrics"
 	"sightline/rooms"
 	"sightline/rooms/api"
 	"sightline/web"
@@ -66,23 +67,42 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		return err
 	}
 
+	build := metrics.ReadBuild(buildVersion())
 	router := httpapi.NewRouter(c.HTTP, log)
+	health := metrics.NewHealth(build, readiness(sessions))
+	numbers := metrics.New(c.Metrics, metrics.Sources{
+		Rooms: registry.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests,
+	}, build, tokens, log)
 	whip.New(registry, peers, tokens, sessions, log).Route(router)
 	whep.New(registry, peers, tokens, sessions, log).Route(router)
 	sessions.Route(router)
 	roomAPI.Register(router)
 	pages.Register(router)
+	health.Register(router)
+	if c.Metrics.Listen == "" {
+		numbers.Register(router)
+	}
 
 	server, err := httpapi.NewServer(c.HTTP, router, log)
 	if err != nil {
 		return advise(err)
 	}
 	defer server.Close()
+	servers, err := metrics.Listen(c.Metrics, c.HTTP, numbers, health, log)
+	if err != nil {
+		return advise(err)
+	}
+	servers = append(servers, server)
+	for _, s := range servers {
+		defer s.Close()
+	}
 
 	g, life := errgroup.WithContext(ctx) // done at the first failure
 	life, end := context.WithCancel(life)
 	defer end()
-	g.Go(func() error { return server.Run(life) })
+	for _, s := range servers {
+		g.Go(func() error { return s.Run(life) })
+	}
 	visit := welcome(life, g, guest, server.Addr().String())
 	if !tokens.Enabled() && !auth.Loopback(c.HTTP.Listen) {
 		log.Warn("no tokens are configured: everybody who reaches the gateway may publish and watch")
@@ -103,6 +123,16 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	sessions.Close() // while HTTP still answers: a client that is closed sends its DELETE
 	end()
 	return g.Wait()
+}
+
+// readiness says why no new sessions are taken.
+func readiness(sessions *httpapi.Resources) func() []string {
+	return func() []string {
+		if sessions.Draining() {
+			return []string{"the gateway shuts down"}
+		}
+		return nil
+	}
 }
 
 // A visit is the time of a guest.

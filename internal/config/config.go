@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
 	"sightline/internal/auth"
@@ -90,6 +91,13 @@ func (c Config) checkExposure() error {
 	if open := len(c.Auth.Tokens) == 0 && !c.Auth.Open; open && isAddress(c.Metrics.Listen) && !auth.Loopback(c.Metrics.Listen) {
 		errs = append(errs, fmt.Errorf("metrics.listen: %s can be reached from other machines, and no token is configured: "+
 			"either add a token under [[auth.tokens]], or set auth.open = true to let everybody read", c.Metrics.Listen))
+	}
+	if len(c.Auth.Tokens) > 0 && c.Metrics.Auth && isAddress(c.Metrics.Listen) {
+		h := c.HTTP
+		h.Listen = c.Metrics.Listen
+		if err := httpapi.CheckTransport(h, false); err != nil {
+			errs = append(errs, errors.New("metrics.listen: "+strings.TrimPrefix(err.Error(), "http.listen: ")))
+		}
 	}
 	return errors.Join(errs...)
 }
