@@ -171,12 +171,14 @@ func (n *negotiation) answer() *Answer {
 		}
 		mids = append(mids, o.Media[i].MID)
 	}
-	a := &Answer{
-		Remote: o.Media[tag].transport,
-		group:  "BUNDLE " + strings.Join(mids, " "),
+	a := &Answer{Remote: o.Transport, group: "BUNDLE " + strings.Join(mids, " ")}
+	if tag != o.order[0] {
+		a.Remote = o.Media[tag].transport
 	}
-	// RFC 8842, section 5.3: active unless the offer is. FFmpeg always offers passive.
-	a.DTLSClient = a.Remote.Setup != "active"
+	// The gateway is the server where it may choose (RFC 8842, section 5.3): the server
+	// picks the SRTP profile, and browsers as servers take AES-CM, which costs more than
+	// AES-GCM. FFmpeg always offers passive.
+	a.DTLSClient = a.Remote.Setup == "passive"
 	for _, known := range []string{"trickle", "ice2"} {
 		if slices.Contains(a.Remote.ICEOptions, known) {
 			a.ICEOptions = append(a.ICEOptions, known)

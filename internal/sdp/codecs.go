@@ -187,24 +187,20 @@ func fit(live, offered media.Codec) int {
 }
 
 func fitH264(live, offered parameters) int {
-	want, have := number(live.get("packetization-mode"), 0, 2), number(offered.get("packetization-mode"), 0, 2)
-	if want > have {
+	// A stream in mode 0 is one in mode 1 too (RFC 6184, section 6.3), not the other way round.
+	if number(live.get("packetization-mode"), 0, 2) > number(offered.get("packetization-mode"), 0, 2) {
 		return 0
-	}
-	score := 1
-	if want == have {
-		score += 100
 	}
 	l, okLive := parseH264Profile(live.get("profile-level-id"))
 	o, okOffered := parseH264Profile(offered.get("profile-level-id"))
 	if !okLive || !okOffered {
-		return score
+		return 1
 	}
 	switch distance := o.rank() - l.rank(); {
 	case distance >= 0: // it decodes the live profile: the nearer the better
-		return score + 50 - distance
+		return 40 - distance
 	default: // it may: the higher the better
-		return score + 20 + distance
+		return 20 + distance
 	}
 }
 

@@ -124,6 +124,19 @@ func TestRTX(t *testing.T) {
 	}
 }
 
+// TestFeedbackForAllPayloadTypesIsTakenForEach: RFC 4585, section 4.2.
+func TestFeedbackForAllPayloadTypesIsTakenForEach(t *testing.T) {
+	_, a := mustAnswer(t, videoOffer(t, "sendonly", "VP8/90000", "VP9/90000"), publish())
+	for _, f := range a.Sections[0].Formats {
+		if !f.NACK || !f.PLI || !f.FIR || f.TransportCC {
+			t.Errorf("payload type %d: got %+v, want NACK, PLI and FIR", f.PayloadType, f)
+		}
+	}
+	if strings.Contains(string(a.SDP), "rtcp-fb:*") {
+		t.Errorf("the answer has a wildcard:\n%s", a.SDP)
+	}
+}
+
 // TestPayloadTypesThatRTCPNeedsAreNotUsed: RFC 5761, section 4.
 func TestPayloadTypesThatRTCPNeedsAreNotUsed(t *testing.T) {
 	_, a := mustAnswer(t, edit(t, "SAVPF 96 97", "SAVPF 72 96 97", "a=rtpmap:96", "a=rtpmap:72 VP8/90000\na=rtpmap:96"), publish())
@@ -160,7 +173,9 @@ func TestViewerGetsThePayloadTypeThatFitsBest(t *testing.T) {
 		{"mode 1 for a viewer of mode 0", live("H264", "packetization-mode=1"), []string{mode0}, nil},
 		{"VP8 behind others", live("VP8", ""), []string{h42, "VP9/90000", "VP8/90000"}, []uint8{102, 100, 101}},
 		{"VP9 of the same profile", live("VP9", "profile-id=2"), []string{"VP9/90000", "VP9/90000 profile-id=2"}, []uint8{101, 100}},
-		{"VP9 of another profile", live("VP9", "profile-id=2"), []string{"VP9/90000", "VP8/90000"}, nil},
+		{"VP9 of a lower profile", live("VP9", "profile-id=2"), []string{"VP9/90000", "VP8/90000"}, nil},
+		{"VP9 of a higher profile", live("VP9", ""), []string{"VP9/90000 profile-id=2"}, nil},
+		{"what can't be read as a profile fits any", live("H264", "profile-level-id=?"), []string{h42}, []uint8{100}},
 		{"AV1", live("AV1", "profile=0"), []string{"AV1/90000 profile=1", "AV1/90000"}, []uint8{101, 100}},
 		{"AV1 of a higher profile decodes", live("AV1", ""), []string{"AV1/90000 profile=1"}, []uint8{100}},
 		{"AV1 of a lower profile does not", live("AV1", "profile=1"), []string{"AV1/90000"}, nil},

@@ -14,6 +14,11 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(s.body, s.publish)
 	}
 	f.Add([]byte(plainOffer), true)
+	f.Add(viewerOffer(f), false)
+	f.Add(viewerOffer(f, "H264/90000", "H261/90000"), false)
+	f.Add(edit(f, "m=video 9", "m=video 0", "a=mid:v", "a=bundle-only\na=mid:v"), true)
+	f.Add(edit(f, "a=rtpmap:96", "a=rid:0 send pt=96;max-width=9\na=rid:1 send\na=simulcast:send ~0,1;1 recv 2\na=extmap:9/sendonly "+
+		ExtensionTransportCC+"\na=rtcp-fb:* transport-cc\na=rtpmap:96"), true)
 	f.Fuzz(func(t *testing.T, body []byte, publishes bool) {
 		r := play(opus, h264)
 		if publishes {

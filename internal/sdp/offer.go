@@ -378,8 +378,8 @@ func (o *Offer) checkStreams() error {
 	return nil
 }
 
-// streams are the ids of the MediaStreams that a section belongs to: from a=msid
-// (RFC 8830), else from the source-level attribute of old (GStreamer). "-" means none.
+// streams are the ids of the MediaStreams that a section belongs to, two at most: from
+// a=msid (RFC 8830), else from the source-level attribute of old (GStreamer). "-" means none.
 func (m *Media) streams() []string {
 	var section, source []string
 	for _, a := range m.attributes {
@@ -399,7 +399,9 @@ func (m *Media) streams() []string {
 	var out []string
 	for _, value := range section {
 		if id, _, _ := strings.Cut(value, " "); id != "-" && id != "" && !slices.Contains(out, id) {
-			out = append(out, id)
+			if out = append(out, id); len(out) == 2 {
+				break
+			}
 		}
 	}
 	return out

@@ -312,6 +312,16 @@ func TestCandidatesOfTheTransportAreKeptWhenItsSectionIsRejected(t *testing.T) {
 	}
 }
 
+// TestCandidatesBelongToTheirCredentials: a section with credentials of its own and no
+// candidates yet doesn't get those of another.
+func TestCandidatesBelongToTheirCredentials(t *testing.T) {
+	body := viewerOffer(t, "a=mid:a", "a=mid:a\na=candidate:"+host1, "a=mid:v\na=ice-ufrag:abcd", "a=mid:v\na=ice-ufrag:other")
+	_, a := mustAnswer(t, body, play(h264))
+	if a.Remote.Ufrag != "other" || len(a.Remote.Candidates) != 0 {
+		t.Errorf("got %s with candidates %q, want other without any", a.Remote.Ufrag, a.Remote.Candidates)
+	}
+}
+
 // TestWhatAnOfferTells: what other packages read of an offer.
 func TestWhatAnOfferTells(t *testing.T) {
 	o, err := Parse(realOffer(t, "ffmpeg-9.0.2-whip"))
