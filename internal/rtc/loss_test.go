@@ -121,6 +121,7 @@ func TestPacketsLostOnThePublishersPathAreRepaired(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.waitConnected(t)
+	bothConnected(t, pc)
 	w.up.Store(20) // 5 %
 
 	const packets = 600
@@ -186,6 +187,7 @@ func TestPacketsLostOnTheViewersPathAreRepaired(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.waitConnected(t)
+	bothConnected(t, pc)
 	sink := s.Sinks()[0]
 	cache := &cacheFeedback{}
 	sink.SetFeedback(cache)
@@ -268,6 +270,7 @@ func TestSimulcastShowsTheLargestLayerThatIsAlive(t *testing.T) {
 	l := run(t, s)
 	answered(t, pc, s)
 	l.waitConnected(t)
+	bothConnected(t, pc)
 	ids := make(map[string]uint8)
 	for _, p := range tr.Sender().GetParameters().HeaderExtensions {
 		ids[p.URI] = uint8(p.ID)

@@ -121,6 +121,18 @@ func (l *life) waitEnd(t *testing.T) error {
 	}
 }
 
+// bothConnected waits for the client: the DTLS server is done first, and what a client
+// sends before it is done is lost.
+func bothConnected(t *testing.T, pc *webrtc.PeerConnection) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); pc.ConnectionState() != webrtc.PeerConnectionStateConnected; {
+		if time.Now().After(deadline) {
+			t.Fatalf("the client is %s", pc.ConnectionState())
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
 func answered(t *testing.T, pc *webrtc.PeerConnection, s *Session) {
 	t.Helper()
 	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: string(s.SDP())}); err != nil {
@@ -153,6 +165,7 @@ func publish(t *testing.T, e *Engine, pc *webrtc.PeerConnection) (l *life, video
 	l = run(t, s)
 	answered(t, pc, s)
 	l.waitConnected(t)
+	bothConnected(t, pc)
 	return l, video, audio, videoSender
 }
 
@@ -314,6 +327,7 @@ func play(t *testing.T, e *Engine, pc *webrtc.PeerConnection) (*life, *LocalTrac
 	l := run(t, s)
 	answered(t, pc, s)
 	l.waitConnected(t)
+	bothConnected(t, pc)
 	if len(s.Sinks()) != 1 || s.Sinks()[0].Kind() != media.Video {
 		t.Fatalf("got %d sinks, want one for video: audio was not to be sent", len(s.Sinks()))
 	}

@@ -111,6 +111,7 @@ func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
 		return nil, err
 	}
 	s.answer, s.current = answer, g
+	g.remoteUfrag, g.remotePwd = answer.Remote.Ufrag, answer.Remote.Pwd
 	s.seal.ssrc = newSSRC()
 	s.reducedSize = len(answer.Sections) > 0
 	for _, section := range answer.Sections {

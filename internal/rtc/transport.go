@@ -144,7 +144,7 @@ func (s *Session) dtlsConn() (*dtls.Conn, error) {
 	// AES-GCM costs a seventh of pion's AES-CM; clients without it take the last.
 	profiles := dtls.WithSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AEAD_AES_256_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
 	verify := dtls.WithVerifyPeerCertificate(func(raw [][]byte, _ [][]*x509.Certificate) error {
-		return verifyFingerprint(raw, s.request.Offer.Fingerprints)
+		return verifyFingerprint(raw, s.answer.Remote.Fingerprints)
 	})
 	common := []dtls.Option{
 		dtls.WithCertificates(s.engine.certificate), profiles, verify,
