@@ -1,0 +1,117 @@
+//go:build soak
+
+package soak
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	rounds  = 1000 // each a publisher and a viewer
+	workers = 8
+	names   = 3 // publishers that a worker uses in turn: some come back while their last session is still there
+)
+
+// A thousand publishers come and go, each with a viewer. Every second pair vanishes from the network without a DELETE
+// or a close. Afterwards the server has as many goroutines, open files and bytes of heap as before.
+func TestSoak(t *testing.T) {
+	s := startServer(t)
+
+	// The first sessions fill pools and caches.
+	run(t, s, 0, 2*workers)
+	s.awaitEmpty(t)
+	before := s.settled(t, reading{})
+	t.Logf("before: %v", before)
+
+	start := time.Now()
+	run(t, s, 2*workers, rounds)
+	t.Logf("after %d publishers and %d viewers in %v: %v", rounds, rounds, time.Since(start).Round(time.Second), s.read(t))
+	s.awaitEmpty(t)
+	after := s.settled(t, before)
+	t.Logf("all gone, %v after the last: %v", time.Since(start).Round(time.Second), after)
+
+	for _, r := range []struct {
+		what               string
+		got, before, slack int
+	}{
+		{"goroutines", after.goroutines, before.goroutines, slack.goroutines},
+		{"open files", after.files, before.files, slack.files},
+		{"bytes of heap", after.heap, before.heap, slack.heap},
+	} {
+		if r.got > r.before+r.slack {
+			t.Errorf("%d %s afterwards, want %d as before, or %d more at most", r.got, r.what, r.before, r.slack)
+		}
+	}
+}
+
+// run does n rounds.
+func run(t *testing.T, s *server, first, n int) {
+	t.Helper()
+	g, ctx := errgroup.WithContext(t.Context())
+	for w := range workers {
+		g.Go(func() error {
+			for i := first + w; i < first+n; i += workers {
+				where := fmt.Sprintf("soak-%d/p%d", w, i/workers%names)
+				if err := round(ctx, s.base, where, i/2%2 == 1); err != nil {
+					return fmt.Errorf("round %d, %s: %w", i, where, err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startServer builds the server and starts it as a process of its own.
+func startServer(t *testing.T) *server {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "sightline")
+	if out, err := exec.Command("go", "build", "-o", binary, "sightline/cmd/sightline").CombinedOutput(); err != nil {
+		t.Fatalf("build the server: %v\n%s", err, out)
+	}
+	listen, debug := freeAddr(t), freeAddr(t)
+	log := filepath.Join(t.TempDir(), "log")
+	f, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	cmd := exec.Command(binary, "serve")
+	cmd.Env = append(os.Environ(),
+		"SIGHTLINE_HTTP_LISTEN="+listen,
+		"SIGHTLINE_HTTP_RATE_LIMIT=0", // all clients have one address
+		"SIGHTLINE_ICE_UDP_LISTEN="+freeAddr(t),
+		"SIGHTLINE_METRICS_DEBUG_LISTEN="+debug,
+		"SIGHTLINE_LOG_LEVEL=warn",
+	)
+	cmd.Stdout, cmd.Stderr = f, f
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		kill := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+		defer kill.Stop()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the server's end: %v", err)
+		}
+		if t.Failed() {
+			said, _ := os.ReadFile(log)
+			t.Logf("the server said at last:\n%s", said[max(0, len(said)-4096):])
+		}
+	})
+	s := &server{base: "http://" + listen, debug: "http://" + debug, pid: cmd.Process.Pid}
+	s.awaitReady(t)
+	return s
+}
