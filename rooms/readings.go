@@ -108,4 +108,5 @@ func addSink(sum *media.SinkStats, s media.SinkStats) {
 	sum.NACKs += s.NACKs
 	sum.Keyframes += s.Keyframes
 	sum.Dropped += s.Dropped
+	sum.Lost += s.Lost
 }
