@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	row      = regexp.MustCompile("(?m)^\\| `(sightline_[a-z0-9_]+)` \\| (counter|gauge|histogram) \\| [^|]* \\| ([^|]*) \\| [^|]+ \\|$")
+	row      = regexp.MustCompile("(?m)^\\| `(sightline_[a-z0-9_]+)` \\| (counter|gauge|histogram) \\| [^|]*\\|([^|]*)\\| [^|]+ \\|$")
 	anywhere = regexp.MustCompile(`sightline_[a-z0-9_]+`)
 	quoted   = regexp.MustCompile("`([a-z_]+)`")
 )
