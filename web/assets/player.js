@@ -8,7 +8,8 @@
 // Every state but live leads back to connecting by itself.
 import { Refused, Session } from './whep.js';
 
-const LOOK = 250; // ms between two looks at the readings; all times here are milliseconds
+const LOOK = 250; // between two looks at the readings; all times here are milliseconds
+const LISTEN = 100; // the same where there is only sound, whose level is shown
 const FREEZE = 1_500; // without a new frame, or sound packet, this long is no longer live
 
 const ASK = 2_000; // between questions to the server while frozen: a restarted one has forgotten the session
@@ -42,6 +43,7 @@ export class Player extends EventTarget {
   #wake = () => {};
   #look;
   #counts = { video: 0, audio: 0 };
+  #energy = [0, 0]; // of the sound so far, and its seconds
   #posted = 0;
   #asked = 0; // when the server was last asked whether the session is alive
   #first = 0; // when the session's first frame was shown
@@ -61,6 +63,7 @@ export class Player extends EventTarget {
     this.hasSound = false;
     this.lastFrame = 0; // performance.now() of what is shown; or of the last sound, without video
     this.lastSound = 0;
+    this.level = 0; // of the sound: root mean square since the last look, 0 to 1
     this.timeToFirstFrame = undefined; // of the newest session, from its POST on
   }
 
@@ -69,7 +72,7 @@ export class Player extends EventTarget {
     if (this.#abort) return;
     const abort = new AbortController();
     this.#abort = abort;
-    this.#look = setInterval(() => this.#watch(), LOOK);
+    this.#look = setInterval(() => this.#watch(), this.#kinds.includes('video') ? LOOK : LISTEN);
     for (let failures = 0; !abort.signal.aborted; ) {
       let wait;
       try {
@@ -103,7 +106,7 @@ export class Player extends EventTarget {
 
   // play is one session from POST to its end.
   async #play(signal) {
-    if (this.state !== 'reconnecting' && this.state !== 'ended' && this.state !== 'waiting') this.#set('connecting');
+    if (this.state === 'live' || this.state === 'frozen') this.#set('reconnecting', 'lost');
     const stream = new MediaStream();
     this.#posted = performance.now();
     this.#first = 0;
@@ -126,6 +129,7 @@ export class Player extends EventTarget {
     this.#session = session;
     this.sessions++;
     this.#counts = { video: 0, audio: 0 };
+    this.#energy = [0, 0];
     this.lastSound = performance.now();
     this.hasSound = session.kinds.includes('audio');
     if (!session.kinds.includes('video')) this.hasPicture = false;
@@ -171,6 +175,7 @@ export class Player extends EventTarget {
     const now = performance.now();
     report.forEach((r) => {
       if (r.type !== 'inbound-rtp') return;
+      if (r.kind === 'audio') this.#measure(r.totalAudioEnergy, r.totalSamplesDuration);
       const count = r.kind === 'video' ? r.framesDecoded : r.packetsReceived;
       if (!count || count === this.#counts[r.kind]) return;
       this.#counts[r.kind] = count;
@@ -190,9 +195,19 @@ export class Player extends EventTarget {
     this.#tell();
   }
 
+  // measure takes sums of the squared level over time and of the time (webrtc-stats).
+  #measure(energy = 0, duration = 0) {
+    const [energyBefore, durationBefore] = this.#energy;
+    if (duration <= durationBefore && energy >= energyBefore) return;
+    this.#energy = [energy, duration];
+    this.level = energy > energyBefore ? Math.sqrt((energy - energyBefore) / (duration - durationBefore)) : 0;
+  }
+
   #heard(now) {
-    this.#first ||= now;
-    this.timeToFirstFrame = now - this.#posted;
+    if (!this.#first) {
+      this.#first = now;
+      this.timeToFirstFrame = now - this.#posted;
+    }
     this.lastFrame = now;
     if (this.state !== 'live' && this.#session?.pc.connectionState === 'connected') this.#set('live');
   }
@@ -208,12 +223,6 @@ export class Player extends EventTarget {
   get soundGap() {
     const gap = performance.now() - this.lastSound;
     return this.hasSound && this.hasPicture && this.state === 'live' && gap > 2 * FREEZE ? gap : 0;
-  }
-
-  // level returns the loudness of the sound now, 0 to 1.
-  get level() {
-    const receiver = this.#session?.pc.getReceivers().find((r) => r.track.kind === 'audio');
-    return receiver?.getSynchronizationSources()[0]?.audioLevel ?? 0;
   }
 
   // explain sets the state that err means and returns how long to wait; undefined leaves

@@ -60,8 +60,10 @@ function show(rooms) {
 
 const words = { connecting: 'Connecting', live: 'Live', stalled: 'Nothing comes', gone: 'Stopped' };
 
+const codecs = { opus: 'Opus', H264: 'H.264', H265: 'H.265' };
+
 function format(t) {
-  const parts = [[t.codec, t.profile].filter(Boolean).join(' ')];
+  const parts = [[codecs[t.codec] ?? t.codec, t.profile].filter(Boolean).join(' ')];
   if (t.width) parts.push(`${t.width}×${t.height}`);
   if (t.kind === 'video' && t.fps) parts.push(`${Math.round(t.fps)} frames/s`);
   return parts.filter(Boolean).join(' · ');

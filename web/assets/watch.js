@@ -50,6 +50,7 @@ function show() {
   if (document.title !== badge + title) document.title = badge + title;
   $('sound').hidden = !hasSound;
   $('meter').hidden = hasPicture || !hasSound || state !== 'live';
+  if (!$('meter').hidden) $('level').style.clipPath = `inset(0 ${(100 - 100 * loudness(player.level)).toFixed(1)}% 0 0)`;
   if (state !== was) reveal();
 }
 
@@ -121,16 +122,10 @@ picture.addEventListener('pause', () => {
   if (picture.srcObject) setTimeout(() => picture.srcObject && picture.paused && picture.play().catch(() => {}), 200);
 });
 
-function meter() {
-  if (!$('meter').hidden) $('level').style.transform = `scaleX(${loudness(player.level).toFixed(3)})`;
-}
-
 // loudness maps -60 to 0 dB onto 0 to 1.
 function loudness(level) {
   return level > 0 ? Math.min(1, Math.max(0, 1 + Math.log10(level) / 3)) : 0;
 }
-
-setInterval(meter, 60);
 
 // ---- full screen, keys ----
 

@@ -119,6 +119,7 @@ export class Session {
     if (!this.url) return;
     const res = await this.#fetch(this.url, {}).catch(() => undefined);
     if (res?.status === 404 || res?.status === 410) this.#finish('closed');
+    await res?.text().catch(() => {});
   }
 
   // close ends the session. The DELETE outlives the page.
