@@ -42,7 +42,7 @@ test-clients: ## browsers, ffmpeg, OBS and GStreamer against the real server
 	go test -tags e2e -timeout 20m ./internal/e2e
 
 soak: ## 1,000 sessions opened and ended; prints what they leave behind
-	go test -tags soak -run Soak -count=1 -v -timeout 30m ./internal/e2e
+	go test -tags soak -count=1 -v -timeout 30m ./internal/e2e/soak
 
 bench: ## benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem ./...
