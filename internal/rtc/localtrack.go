@@ -1,7 +1,6 @@
 package rtc
 
 import (
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +29,7 @@ type LocalTrack struct {
 	feedback atomic.Pointer[media.Feedback]
 
 	packets, bytes, resent, nacks, keyframes, dropped atomic.Uint64
+	lost                                              atomic.Uint64 // as the viewer reports
 	loss                                              atomic.Uint32 // of 256
 	jitter                                            atomic.Uint32 // in units of the clock rate
 	rtt                                               atomic.Int64
@@ -52,8 +52,8 @@ type resentPacket struct {
 
 func newLocalTrack(s *Session, section *sdp.Section) *LocalTrack {
 	t := &LocalTrack{session: s, section: section, rtxSequence: uint16(newSSRC()), budget: 100}
-	t.level = extensionID(section, audioLevelURI)
-	t.turn = extensionID(section, orientationURI)
+	t.level = extensionID(section, sdp.ExtensionAudioLevel)
+	t.turn = extensionID(section, sdp.ExtensionVideoOrientation)
 	t.format.Store(&section.Formats[0])
 	return t
 }
@@ -73,68 +73,11 @@ func (t *LocalTrack) SetFeedback(f media.Feedback) { t.feedback.Store(&f) }
 
 // SetCodec implements media.Sink.
 func (t *LocalTrack) SetCodec(c media.Codec) bool {
-	f := matchFormat(t.section.Formats, c)
-	if f == nil {
-		return false
+	f, ok := t.section.Match(c)
+	if ok {
+		t.format.Store(&f)
 	}
-	t.format.Store(f)
-	return true
-}
-
-// matchFormat finds the payload type that carries c: the same codec and, where it matters
-// to depacketising, the same mode; the same profile if there is one, else any, since
-// decoders take more than they say.
-func matchFormat(formats []sdp.Format, c media.Codec) *sdp.Format {
-	var any *sdp.Format
-	for i := range formats {
-		f := &formats[i]
-		if !f.Codec.Is(c.Name) {
-			continue
-		}
-		if c.Is("H264") && param(f.Codec.Fmtp, "packetization-mode") != param(c.Fmtp, "packetization-mode") {
-			continue
-		}
-		if profile(f.Codec) == profile(c) {
-			return f
-		}
-		if any == nil {
-			any = f
-		}
-	}
-	return any
-}
-
-func profile(c media.Codec) string {
-	switch {
-	case c.Is("H264"):
-		if p := strings.ToLower(param(c.Fmtp, "profile-level-id")); len(p) == 6 {
-			return p[:4]
-		}
-		return ""
-	case c.Is("VP9"):
-		if p := param(c.Fmtp, "profile-id"); p != "" {
-			return p
-		}
-		return "0"
-	case c.Is("H265"), c.Is("AV1"):
-		if p := param(c.Fmtp, "profile-id") + param(c.Fmtp, "profile"); p != "" {
-			return p
-		}
-		return map[bool]string{true: "1", false: "0"}[c.Is("H265")]
-	default:
-		return ""
-	}
-}
-
-// param returns a format parameter's value, "" if it is not there.
-func param(fmtp, name string) string {
-	for p := range strings.SplitSeq(fmtp, ";") {
-		k, v, _ := strings.Cut(strings.TrimSpace(p), "=")
-		if strings.EqualFold(k, name) {
-			return v
-		}
-	}
-	return ""
+	return ok
 }
 
 // Write implements media.Sink.
@@ -273,6 +216,10 @@ func (t *LocalTrack) resentSince(sequence uint16, since time.Time) bool {
 // reported takes a reception report block about the track.
 func (t *LocalTrack) reported(r rtcp.ReceptionReport, arrival time.Time) {
 	t.loss.Store(uint32(r.FractionLost))
+	// RFC 3550, section 6.4.1: 24 bits, signed, and duplicates make it fall.
+	if n := uint64(r.TotalLost); n < 1<<23 {
+		t.lost.Store(max(n, t.lost.Load()))
+	}
 	t.jitter.Store(r.Jitter)
 	if r.LastSenderReport == 0 {
 		return
@@ -300,7 +247,7 @@ func (t *LocalTrack) Stats() media.SinkStats {
 	clock := max(t.format.Load().Codec.ClockRate, 1)
 	return media.SinkStats{
 		Packets: t.packets.Load(), Bytes: t.bytes.Load(), Resent: t.resent.Load(), NACKs: t.nacks.Load(),
-		Keyframes: t.keyframes.Load(), Dropped: t.dropped.Load(),
+		Keyframes: t.keyframes.Load(), Dropped: t.dropped.Load(), Lost: t.lost.Load(),
 		Loss:   float64(t.loss.Load()) / 256,
 		Jitter: time.Duration(t.jitter.Load()) * time.Second / time.Duration(clock),
 		RTT:    rtt, Path: t.session.Path(),

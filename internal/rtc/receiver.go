@@ -11,16 +11,6 @@ import (
 	"sightline/internal/sdp"
 )
 
-// Header extensions that the gateway reads, by URI.
-const (
-	midURI         = "urn:ietf:params:rtp-hdrext:sdes:mid"                                       // RFC 9143
-	ridURI         = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"                             // RFC 8852
-	repairedURI    = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"                    // RFC 8852
-	audioLevelURI  = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"                               // RFC 6464
-	orientationURI = "urn:3gpp:video-orientation"                                                // 3GPP TS 26.114
-	transportCCURI = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01" // draft-holmer-rmcat
-)
-
 const (
 	maxSSRCs         = 64 // of one session; more are a flood
 	feedbackInterval = 100 * time.Millisecond
@@ -295,7 +285,7 @@ type extensionIDs struct{ mid, rid, repaired, level, rotation, transportCC uint8
 
 func newExtensionIDs(section *sdp.Section) extensionIDs {
 	e := section.Extensions
-	return extensionIDs{e[midURI], e[ridURI], e[repairedURI], e[audioLevelURI], e[orientationURI], e[transportCCURI]}
+	return extensionIDs{e[sdp.ExtensionMID], e[sdp.ExtensionRID], e[sdp.ExtensionRepairedRID], e[sdp.ExtensionAudioLevel], e[sdp.ExtensionVideoOrientation], e[sdp.ExtensionTransportCC]}
 }
 
 func (ids extensionIDs) read(h *rtp.Header, p *media.Packet) {

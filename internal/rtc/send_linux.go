@@ -2,7 +2,6 @@ package rtc
 
 import (
 	"encoding/binary"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -55,7 +54,7 @@ func (s *sender) close() {
 type udpDestination struct {
 	remote  netip.AddrPort
 	local   netip.Addr
-	to      unix.Sockaddr
+	to      []byte // struct sockaddr_in or sockaddr_in6
 	oob     []byte // IP_PKTINFO or IPV6_PKTINFO
 	segment []byte // the same, and UDP_SEGMENT with its size left open
 }
@@ -63,13 +62,15 @@ type udpDestination struct {
 func newDestination(ipv6 bool, remote netip.AddrPort, local netip.Addr) *udpDestination {
 	d := &udpDestination{remote: remote, local: local}
 	if ipv6 {
-		d.to = &unix.SockaddrInet6{Addr: remote.Addr().As16(), Port: int(remote.Port())}
+		sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: networkOrder(remote.Port()), Addr: remote.Addr().As16()}
+		d.to = append(d.to, unsafe.Slice((*byte)(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet6)...)
 		if local.IsValid() {
 			info := unix.Inet6Pktinfo{Addr: local.As16()}
 			d.oob = controlMessage(nil, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unix.SizeofInet6Pktinfo))
 		}
 	} else {
-		d.to = &unix.SockaddrInet4{Addr: remote.Addr().As4(), Port: int(remote.Port())}
+		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: networkOrder(remote.Port()), Addr: remote.Addr().As4()}
+		d.to = append(d.to, unsafe.Slice((*byte)(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet4)...)
 		if local.Is4() {
 			info := unix.Inet4Pktinfo{Spec_dst: local.As4()}
 			d.oob = controlMessage(nil, unix.IPPROTO_IP, unix.IP_PKTINFO, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unix.SizeofInet4Pktinfo))
@@ -77,6 +78,13 @@ func newDestination(ipv6 bool, remote netip.AddrPort, local netip.Addr) *udpDest
 	}
 	d.segment = controlMessage(d.oob, unix.IPPROTO_UDP, unix.UDP_SEGMENT, []byte{0, 0})
 	return d
+}
+
+// networkOrder returns a port as it stands in a socket address.
+func networkOrder(port uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], port)
+	return binary.NativeEndian.Uint16(b[:])
 }
 
 // controlMessage returns head followed by one control message (cmsg(3)).
@@ -102,7 +110,7 @@ func (s *sender) send(b []byte, size int, to *udpDestination) bool {
 	for len(b) > 0 {
 		if len(b) <= size || !s.gso.Load() {
 			n := min(size, len(b))
-			if !sendmsg(fd, b[:n], to.oob, to.to) {
+			if !sent(sendmsg(fd, b[:n], to.oob, to.to)) {
 				return false
 			}
 			b = b[n:]
@@ -112,12 +120,10 @@ func (s *sender) send(b []byte, size int, to *udpDestination) bool {
 		oob := append(make([]byte, 0, 128), to.segment...)
 		at := len(oob) - unix.CmsgSpace(2) + unix.CmsgLen(0)
 		binary.NativeEndian.PutUint16(oob[at:], uint16(size))
-		_, err := unix.SendmsgN(fd, b[:n], oob, to.to, unix.MSG_DONTWAIT)
-		switch {
-		case err == nil:
+		switch err := sendmsg(fd, b[:n], oob, to.to); err {
+		case 0:
 			b = b[n:]
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EIO), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EMSGSIZE):
+		case unix.EIO, unix.EINVAL, unix.EOPNOTSUPP, unix.EMSGSIZE:
 			// A device without checksum offload on this path refuses to cut (udp(7)).
 			s.gso.Store(false)
 		default:
@@ -127,11 +133,21 @@ func (s *sender) send(b []byte, size int, to *udpDestination) bool {
 	return true
 }
 
-func sendmsg(fd int, b, oob []byte, to unix.Sockaddr) bool {
+// sendmsg is sendmsg(2). The standard wrappers write into the address that they are given;
+// here many goroutines send to one.
+func sendmsg(fd int, b, oob, to []byte) unix.Errno {
+	iov := unix.Iovec{Base: &b[0]}
+	iov.SetLen(len(b))
+	m := unix.Msghdr{Name: &to[0], Namelen: uint32(len(to)), Iov: &iov}
+	m.SetIovlen(1)
+	if len(oob) > 0 {
+		m.Control = &oob[0]
+		m.SetControllen(len(oob))
+	}
 	for {
-		_, err := unix.SendmsgN(fd, b, oob, to, unix.MSG_DONTWAIT)
-		if !errors.Is(err, unix.EINTR) {
-			return sent(err)
+		_, _, err := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)), unix.MSG_DONTWAIT)
+		if err != unix.EINTR {
+			return err
 		}
 	}
 }
@@ -139,9 +155,7 @@ func sendmsg(fd int, b, oob []byte, to unix.Sockaddr) bool {
 // sent tells whether a datagram counts as sent: only a full buffer does not. An
 // unreachable or forbidden destination is a network that loses packets; consent tells
 // whether it stays so (RFC 7675).
-func sent(err error) bool {
-	return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOBUFS)
-}
+func sent(err unix.Errno) bool { return err != unix.EAGAIN && err != unix.ENOBUFS }
 
 // setBuffers asks for large socket buffers: a keyframe to many viewers is a burst.
 func setBuffers(conn *net.UDPConn, size int, log *slog.Logger) {

@@ -124,7 +124,7 @@ func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
 			s.sinks = append(s.sinks, newLocalTrack(s, &answer.Sections[i]))
 		}
 	}
-	g.add(r.Offer.Candidates, r.Offer.EndOfCandidates)
+	g.add(answer.Remote.Candidates, answer.Remote.EndOfCandidates)
 	e.mu.Lock()
 	e.sessions[s] = struct{}{}
 	e.mu.Unlock()
