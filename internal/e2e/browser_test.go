@@ -154,7 +154,7 @@ type rtpStats struct {
 	PacketsReceived, PacketsLost, NackCount        int
 	RetransmittedPacketsReceived                   int
 	FramesDecoded, FramesEncoded, KeyFramesDecoded int
-	FreezeCount                                    int
+	FreezeCount, FramesDropped                     int
 	TotalFreezesDuration, TotalAudioEnergy         float64
 	TotalSamplesReceived, ConcealedSamples         float64
 	FrameWidth, FrameHeight, PliCount              int

@@ -103,7 +103,7 @@ func TestLibdatachannelPublishesAndPlays(t *testing.T) {
 	player := datachannel(t, &played, "play", s.whep("obs-engine"))
 	s.awaitViewers("obs-engine/video", 1, 5*time.Second)
 	b := launch(t, "chromium")
-	watch(t, s, b, "obs-engine", "H264", 4*time.Second, 28)
+	watch(t, s, b, "obs-engine", "H264", 4*time.Second, 24)
 
 	player.stop(syscall.SIGINT, 5*time.Second)
 	s.awaitViewers("obs-engine/video", 0, 5*time.Second)
