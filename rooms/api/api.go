@@ -8,10 +8,8 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"sync"
 
@@ -56,7 +54,6 @@ type API struct {
 	config Config
 	rooms  heart
 	auth   Authorizer
-	epoch  string // of this process's event ids
 
 	running context.Context // done when the API closes
 	end     context.CancelFunc
@@ -72,11 +69,6 @@ func New(c Config, r *rooms.Registry, a Authorizer) *API { return newAPI(c, regi
 
 func newAPI(c Config, h heart, a Authorizer) *API {
 	api := &API{config: c, rooms: h, auth: a}
-	// The registry's event ids begin anew with each process. Without an epoch, the id of
-	// the process before would be taken for one of this.
-	var epoch [5]byte
-	_, _ = rand.Read(epoch[:]) // never fails (crypto/rand)
-	api.epoch = fmt.Sprintf("%x", epoch)
 	api.running, api.end = context.WithCancel(context.Background())
 	return api
 }

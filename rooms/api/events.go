@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -20,7 +19,8 @@ import (
 const retry = 2 * time.Second
 
 // watchRoom streams a room's events, or those of all rooms on the route without one, until
-// the client leaves, takes nothing for too long, or the gateway stops.
+// the client leaves, takes nothing for too long, or the gateway stops. The room need not be
+// there yet: who waits for a room to open is told when it does.
 //
 // All events are of the default type, with their own type in the JSON, so that
 // EventSource.onmessage sees every one of them: a named event reaches only those who knew
@@ -36,7 +36,7 @@ func (a *API) watchRoom(c *gin.Context) error {
 	}
 	defer a.leave()
 
-	w, err := a.rooms.watch(room, a.after(c.GetHeader("Last-Event-ID")))
+	w, err := a.rooms.watch(room, after(c.GetHeader("Last-Event-ID")))
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (a *API) pump(ctx context.Context, s *stream, w watcher, v view) {
 		cancel()
 		switch {
 		case err == nil:
-			id := a.epoch + "-" + strconv.FormatUint(e.ID, 10)
+			id := strconv.FormatUint(e.ID, 10)
 			shown, ok := v.event(e, id)
 			if !ok {
 				continue
@@ -94,13 +94,10 @@ func (a *API) pump(ctx context.Context, s *stream, w watcher, v view) {
 	}
 }
 
-// after returns the event that a Last-Event-ID names, or 0 for none of this process's.
-func (a *API) after(lastEventID string) uint64 {
-	epoch, number, found := strings.Cut(lastEventID, "-")
-	if !found || epoch != a.epoch {
-		return 0
-	}
-	n, err := strconv.ParseUint(number, 10, 64)
+// after returns the event that a Last-Event-ID names, or 0 for none. The registry's ids
+// are those of no earlier process.
+func after(lastEventID string) uint64 {
+	n, err := strconv.ParseUint(lastEventID, 10, 64)
 	if err != nil {
 		return 0
 	}
