@@ -12,6 +12,13 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 )
 
+// The validator knows of no body that is SDP, and keeps its decoders in a global.
+func init() {
+	for _, mediaType := range []string{"application/sdp", "application/trickle-ice-sdpfrag", "application/openmetrics-text"} {
+		openapi3filter.RegisterBodyDecoder(mediaType, openapi3filter.PlainBodyDecoder)
+	}
+}
+
 // A Description is the API description, made strict.
 type Description struct{ *openapi3.T }
 
