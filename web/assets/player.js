@@ -22,6 +22,7 @@ const LONGEST = 60_000;
 
 const WORDS = {
   connecting: ['Connecting', ''],
+  blank: ['Waiting for the picture', 'The connection is up, but nothing has come yet.'],
   live: ['Live', ''],
   waiting: ['Waiting for the camera', 'It is not live yet. The picture comes by itself.'],
   ended: ['The camera has stopped', 'The picture comes back by itself when the camera does.'],
@@ -30,6 +31,7 @@ const WORDS = {
   busy: ['The gateway is busy', 'This page tries again by itself.'],
   refused: ['Not allowed', 'This link needs a valid access token.'],
   unplayable: ['Can’t be played here', 'This browser can’t decode what the camera sends.'],
+  unusable: ['Reconnecting', 'This browser could not use the gateway’s answer.'],
   failed: ['Reconnecting', 'The gateway refused the request.'],
 };
 
@@ -45,6 +47,7 @@ export class Player extends EventTarget {
   #counts = { video: 0, audio: 0 };
   #energy = [0, 0]; // of the sound so far, and its seconds
   #posted = 0;
+  #since = 0; // when the session was connected
   #asked = 0; // when the server was last asked whether the session is alive
   #first = 0; // when the session's first frame was shown
 
@@ -77,6 +80,7 @@ export class Player extends EventTarget {
       let wait;
       try {
         const { connected, reason } = await this.#play(abort.signal);
+        if (abort.signal.aborted) break;
         if (connected) failures = 0;
         // What the server has ended it will explain: the next answer says why.
         if (reason !== 'closed') this.#set('reconnecting', 'lost');
@@ -122,7 +126,7 @@ export class Player extends EventTarget {
         this.dispatchEvent(new Event('stream'));
       },
       onState: (state) => {
-        if (state === 'connected') this.#tell();
+        if (state === 'connected') this.#connected();
         else if (state !== 'connecting') this.#set('reconnecting', 'lost');
       },
     });
@@ -138,6 +142,13 @@ export class Player extends EventTarget {
     const reason = await session.ended;
     this.#session = undefined;
     return { connected: session.connected, reason };
+  }
+
+  #connected() {
+    this.#since = performance.now();
+    // After an ICE restart the same session goes on, if the camera does.
+    if (this.state === 'reconnecting' && this.#first) this.#set('frozen');
+    else this.#tell();
   }
 
   // frames notes when each frame is shown, as long as stream is.
@@ -188,6 +199,8 @@ export class Player extends EventTarget {
     });
     const flowing = this.state === 'live' || this.state === 'frozen';
     if (flowing && now - this.lastFrame > FREEZE) this.#set('frozen');
+    const connected = session.pc.connectionState === 'connected';
+    if (connected && !flowing && !this.#first && now - this.#since > FREEZE) this.#set('connecting', 'blank');
     if (this.state === 'frozen' && now - this.#asked > ASK) {
       this.#asked = now;
       session.check();
@@ -229,8 +242,9 @@ export class Player extends EventTarget {
   // that to the back-off.
   #explain(err) {
     if (!(err instanceof Refused)) {
-      if (!(err instanceof TypeError) && err.name !== 'TimeoutError') console.error(err); // our own fault
-      this.#set('reconnecting', 'silent');
+      const silent = err instanceof TypeError || err.name === 'TimeoutError'; // of fetch
+      if (!silent) console.error(err);
+      this.#set('reconnecting', silent ? 'silent' : 'unusable');
       return undefined;
     }
     const { status, detail, retryAfter } = err;
