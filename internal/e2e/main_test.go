@@ -112,6 +112,9 @@ func prepareHost() error {
 	for _, c := range [][]string{
 		{"ip", "link", "set", "lo", "up"},
 		{"ip", "link", "add", "server", "type", "veth", "peer", "name", "client", "netns", fmt.Sprint(clients.pid())},
+		// Without this a burst that was sent as one (UDP GSO) would arrive, or be lost, as one.
+		{"ip", "link", "set", "server", "gso_max_segs", "1"},
+		clients.command("ip", "link", "set", "client", "gso_max_segs", "1"),
 		{"ip", "addr", "add", serverIP + "/24", "dev", "server"},
 		{"ip", "link", "set", "server", "up"},
 		clients.command("ip", "link", "set", "lo", "up"),

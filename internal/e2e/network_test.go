@@ -69,8 +69,8 @@ const (
 	clientSide side = "client"
 )
 
-func (s side) nft(input string) (string, error) {
-	argv := []string{"nft", "--json", "--file", "-"}
+func (s side) nft(input string, args ...string) (string, error) {
+	argv := append([]string{"nft"}, args...)
 	if s == clientSide {
 		argv = clients.command(argv...)
 	}
@@ -100,7 +100,7 @@ func lose(t *testing.T, at side, percent int) (stop func() (came, dropped int)) 
 				counter name dropped
 				drop
 			}
-		}`, at, percent))
+		}`, at, percent), "--file", "-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,11 +110,11 @@ func lose(t *testing.T, at side, percent int) (stop func() (came, dropped int)) 
 			return 0, 0
 		}
 		stopped = true
-		out, err := at.nft("list counters table netdev loss")
+		out, err := at.nft("", "--json", "list", "counters", "netdev")
 		if err != nil {
 			t.Error(err)
 		}
-		if _, err := at.nft("delete table netdev loss"); err != nil {
+		if _, err := at.nft("", "delete", "table", "netdev", "loss"); err != nil {
 			t.Error(err)
 		}
 		var list struct {

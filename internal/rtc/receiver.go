@@ -249,16 +249,20 @@ func (r *receiver) tick(now time.Time) {
 }
 
 // sendFeedback sends feedback to a publisher: reduced-size where negotiated (RFC 5506),
-// else in a compound that begins with a report.
+// else in a compound that begins with a report. Reduced-size feedback goes apart from a
+// report that is due: FFmpeg reads a NACK only if it is all that the packet holds.
 func (s *Session) sendFeedback(now time.Time, report bool, packets ...rtcp.Packet) {
-	if report || !s.reducedSize {
+	if s.reducedSize && len(packets) > 0 {
+		s.seal.rtcp(packets...)
+		packets = nil
+	}
+	if report || len(packets) > 0 {
 		rr := &rtcp.ReceiverReport{SSRC: s.seal.ssrc}
 		if report {
 			rr.Reports = s.receiver.reports(now)
 		}
-		packets = append([]rtcp.Packet{rr, description(s.seal.ssrc, "sightline")}, packets...)
+		s.seal.rtcp(append([]rtcp.Packet{rr, description(s.seal.ssrc, "sightline")}, packets...)...)
 	}
-	s.seal.rtcp(packets...)
 }
 
 func (r *receiver) reports(now time.Time) []rtcp.ReceptionReport {

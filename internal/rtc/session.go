@@ -113,9 +113,9 @@ func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
 	s.answer, s.current = answer, g
 	g.remoteUfrag, g.remotePwd = answer.Remote.Ufrag, answer.Remote.Pwd
 	s.seal.ssrc = newSSRC()
-	s.reducedSize = len(answer.Sections) > 0
 	for _, section := range answer.Sections {
-		s.reducedSize = s.reducedSize && section.ReducedSize
+		// All sections share one transport; FFmpeg says it of video only.
+		s.reducedSize = s.reducedSize || section.ReducedSize
 	}
 	if r.Publish {
 		s.receiver = newReceiver(s, answer.Sections)
@@ -477,8 +477,7 @@ func (s *Session) bury(cause error) {
 	}
 	s.mu.Lock()
 	s.state = "closed"
-	generations := append(s.retired, s.current)
-	s.retired = nil
+	generations := append(slices.Clone(s.retired), s.current) // end closes them
 	s.mu.Unlock()
 	for _, g := range generations {
 		g.bury(!s.ffmpeg && Cause(cause) != string(PeerClosed))
