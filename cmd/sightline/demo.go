@@ -38,16 +38,18 @@ func (p *process) demo(ctx context.Context) error {
 		if err := awaitHealth(ctx, c); err != nil {
 			return err
 		}
-		banner(p.stdout, base, len(c.Auth.Tokens) > 0)
+		banner(p.stdout, base, token)
 		return demo.Run(ctx, base, token, log)
 	})
 }
 
-// demoToken adds a token for the cameras that lives as long as the process.
+// demoToken adds a token for room demo, for the cameras and for who clicks the banner's
+// links, that lives as long as the process.
 func demoToken(c *config.Config) string {
 	token := auth.NewToken()
 	c.Auth.Tokens = append(slices.Clip(c.Auth.Tokens), auth.Token{
-		Name: "demo", SHA256: auth.HashToken(token), Scopes: []auth.Scope{auth.Publish}, Rooms: []string{demo.Room},
+		Name: "demo", SHA256: auth.HashToken(token), Rooms: []string{demo.Room},
+		Scopes: []auth.Scope{auth.Publish, auth.Play, auth.Read},
 	})
 	return token
 }
@@ -75,32 +77,34 @@ func gatewayURL(c config.Config) string {
 	return strings.TrimSuffix(healthURL(c), "/healthz")
 }
 
-// banner prints what a newcomer wants to click and to type.
-func banner(w io.Writer, base string, tokens bool) {
+// banner prints what a newcomer wants to click and to type. A token, if there is one,
+// goes into the fragments of links, which browsers send nowhere.
+func banner(w io.Writer, base, token string) {
+	fragment, authorization := "", ""
+	if token != "" {
+		fragment, authorization = "#token="+token, "-authorization "+token+" "
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nSightline is up, with two synthetic cameras in room %s.\n\n", demo.Room)
 	label := "watch"
 	for _, camera := range demo.Cameras() {
-		fmt.Fprintf(&b, "  %-8s %s/watch/%s/%s\n", label, base, demo.Room, camera)
+		fmt.Fprintf(&b, "  %-8s %s/watch/%s/%s%s\n", label, base, demo.Room, camera, fragment)
 		label = ""
 	}
+	fmt.Fprintf(&b, "  %-8s %s/%s\n", "all", base, fragment)
 	fmt.Fprintf(&b, "  %-8s %s/api/rooms/%s/tracks\n", "API", base, demo.Room)
 	fmt.Fprintf(&b, "  %-8s %s/metrics\n", "metrics", base)
-	authorization := ""
-	if tokens {
-		authorization = "-authorization TOKEN "
-	}
 	fmt.Fprintf(&b, `
 A third camera, with FFmpeg 8 or newer:
 
   ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine=frequency=440:sample_rate=48000 \
     -c:v libx264 -preset veryfast -tune zerolatency -profile:v baseline -pix_fmt yuv420p -bf 0 -g 30 -b:v 2M \
-    -c:a libopus -ac 2 -b:a 64k -f whip %s%s/whip/%s/mine
+    -c:a libopus -ac 2 -b:a 64k %s-f whip %s/whip/%s/mine
 
-  %-8s %s/watch/%s/mine
+  %-8s %s/watch/%s/mine%s
 
 Ctrl-C ends it.
 
-`, authorization, base, demo.Room, "watch", base, demo.Room)
+`, authorization, base, demo.Room, "watch", base, demo.Room, fragment)
 	_, _ = io.WriteString(w, b.String()) // a closed standard output is no reason to stop
 }

@@ -313,6 +313,71 @@ func TestProcessEndsOnSIGTERM(t *testing.T) {
 	}
 }
 
+// A gateway with tokens shows its demo all the same: the banner's links bring one along.
+func TestDemoOfAGatewayWithTokens(t *testing.T) {
+	signals := make(chan os.Signal, 1)
+	out, in := io.Pipe()
+	p := &process{
+		args: []string{"demo"}, signals: signals, stdout: in, stderr: io.Discard,
+		environ: append(loopback, `SIGHTLINE_AUTH_TOKENS=[{name = "a", sha256 = "`+strings.Repeat("0", 64)+`", scopes = ["read"]}]`),
+	}
+	ended := make(chan int, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ended <- p.run(t.Context())
+		in.Close()
+	})
+	defer wg.Wait()
+	var token, api string
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if m := regexp.MustCompile(`watch/demo/console#token=(\S+)`).FindStringSubmatch(lines.Text()); m != nil {
+			token = m[1]
+		}
+		if m := regexp.MustCompile(`http\S+/api/rooms/demo/tracks`).FindString(lines.Text()); m != "" {
+			api = m
+		}
+		if strings.Contains(lines.Text(), "Ctrl-C") {
+			break
+		}
+	}
+	defer func() {
+		signals <- syscall.SIGINT
+		_, _ = io.Copy(io.Discard, out)
+		if code := <-ended; code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
+	}()
+	if token == "" || api == "" {
+		t.Fatal("the banner has no link with a token, or none to the API")
+	}
+	ask := func(token string) (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, api, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	if status, _ := ask(""); status != http.StatusUnauthorized {
+		t.Errorf("without a token: %d, want 401", status)
+	}
+	eventually(t, "the cameras got in with the demo's token", func() bool {
+		status, body := ask(token)
+		return status == http.StatusOK && strings.Count(body, `"state":"live"`) == 4
+	})
+}
+
 // freeAddress returns an address that was free a moment ago.
 func freeAddress(t *testing.T) string {
 	t.Helper()
