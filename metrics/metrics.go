@@ -64,6 +64,7 @@ func New(c Config, from Sources, build Build, a Authorizer, log *slog.Logger) *M
 func (m *Metrics) Register(r gin.IRouter) {
 	if m.config.Enabled {
 		r.GET("/metrics", httpapi.Handle(m.scrape))
+		r.HEAD("/metrics", httpapi.Handle(m.scrape))
 	}
 }
 
