@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -96,6 +97,24 @@ func TestTokenDecidesWhoMayDoWhat(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Row 21 of docs/CONFORMANCE.md: what looks like a token of another kind is an unknown one,
+// signed or not.
+func TestJSONWebTokensAreUnknownTokens(t *testing.T) {
+	a, _ := gateway(t)
+	encode := base64.RawURLEncoding.EncodeToString
+	for _, header := range []string{`{"alg":"none"}`, `{"alg":"HS256"}`, `{"alg":"RS256"}`} {
+		for _, claims := range []string{`{"scope":"publish play","exp":4102444800}`, `{"scope":"publish","exp":1}`, `{"scope":"publish","nbf":4102444800}`} {
+			r := httptest.NewRequest(http.MethodPost, "/", nil)
+			r.Header.Set("Authorization", "Bearer "+encode([]byte(header))+"."+encode([]byte(claims))+".")
+			_, err := a.Authorize(r, Publish, "mri-2", "console")
+			var h interface{ Header() http.Header }
+			if fault.KindOf(err) != fault.Unauthenticated || !errors.As(err, &h) || !strings.Contains(h.Header().Get("WWW-Authenticate"), `error="invalid_token"`) {
+				t.Errorf("%s %s: got %v, want an invalid token", header, claims, err)
+			}
+		}
 	}
 }
 

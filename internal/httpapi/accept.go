@@ -14,6 +14,7 @@ import (
 func Endpoint(c *gin.Context, page string) {
 	c.Header("Content-Type", SDP)
 	c.Header("Accept-Post", SDP)
+	c.Header("Content-Length", "0") // net/http would say it for GET only; HEAD has the same headers
 	if page != "" && prefersHTML(c.Request.Header) {
 		c.Header("Refresh", "0; url="+BaseURL(c)+page)
 	}

@@ -80,6 +80,8 @@ func TestFaultBecomesItsStatusAndProblem(t *testing.T) {
 	}
 }
 
+// 406 would be WHEP's counter-offer to players (item 55 of docs/CONFORMANCE.md), 405 "no
+// trickle" to some: neither is any fault's status.
 func TestEveryKindHasAStatus(t *testing.T) {
 	want := map[fault.Kind]int{
 		fault.BadRequest: 400, fault.Unauthenticated: 401, fault.Forbidden: 403, fault.NotFound: 404, fault.Conflict: 409,

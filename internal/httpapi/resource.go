@@ -246,6 +246,7 @@ func (r *Resources) get(c *gin.Context) error {
 	if _, err := r.find(c, false); err != nil {
 		return err
 	}
+	c.Header("Content-Length", "0") // for HEAD too
 	c.Status(http.StatusOK)
 	return nil
 }

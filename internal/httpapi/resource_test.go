@@ -243,6 +243,12 @@ func TestPatch(t *testing.T) {
 					t.Errorf("%s: %q, want %q", name, got, want)
 				}
 			}
+			if got := res.Header.Get("Cache-Control"); got != "no-store" {
+				t.Errorf("Cache-Control: %q, want no-store (item 19)", got)
+			}
+			if tt.status == 428 && !strings.Contains(body, "If-Match") {
+				t.Errorf("item 30: the 428 does not say how to ask again: %s", body)
+			}
 			switch {
 			case tt.status == 204 && (body != "" || p.candidates != 1):
 				t.Errorf("body %q, %d candidates", body, p.candidates)
@@ -410,6 +416,37 @@ func TestTokenOfASessionIsCheckedWhenItComesAlong(t *testing.T) {
 		if tt.status == 401 && res.Header.Get("WWW-Authenticate") == "" {
 			t.Errorf("%s: no challenge", tt.name)
 		}
+	}
+}
+
+// Row 29 of docs/CONFORMANCE.md: the answer does not tell how near an id came. Neither does
+// its time: sessions are found by a hash, not by comparing ids.
+func TestUnknownSessionsAreAllAlike(t *testing.T) {
+	b := newBench(t, Defaults())
+	known := b.create(t, newPeer(), nil)
+	for _, method := range []string{"GET", "PATCH", "DELETE"} {
+		var first string
+		for _, path := range []string{
+			known[:len(known)-1], known[:len(known)-1] + "_", known + "x", "/sessions/" + PublicID(), "/sessions/x", "/sessions/%00", "/sessions/..%2f",
+		} {
+			if path == known {
+				continue
+			}
+			res := do(b, method, path, trickle("aaaa"), "Content-Type", Fragment, "If-Match", `"e0"`)
+			body := text(t, res)
+			if res.StatusCode != 404 {
+				t.Errorf("%s %s: got %d, want 404", method, path, res.StatusCode)
+			}
+			if first == "" {
+				first = body
+			}
+			if body != first && !strings.Contains(path, "%2f") { // that one is another path
+				t.Errorf("%s %s: got %s, want %s as for the others", method, path, body, first)
+			}
+		}
+	}
+	if res := do(b, "GET", known, ""); res.StatusCode != 200 {
+		t.Errorf("the one that is there: got %d", res.StatusCode)
 	}
 }
 

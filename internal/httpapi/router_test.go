@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -205,6 +207,71 @@ func TestThousandRequestsASecondAreSlowedDown(t *testing.T) {
 	}
 }
 
+// Item 18 of docs/CONFORMANCE.md: PATCH and DELETE count too.
+func TestEveryChangeIsLimited(t *testing.T) {
+	for _, method := range []string{"POST", "PATCH", "DELETE"} {
+		c := Defaults()
+		c.RateLimit, c.RateBurst = 0.1, 3
+		r := NewRouter(c, slog.New(slog.DiscardHandler))
+		r.Handle(method, "/sessions/:id", func(c *gin.Context) { c.Status(204) })
+		r.GET("/sessions/:id", func(c *gin.Context) { c.Status(200) })
+		var got []int
+		for range 4 {
+			res := do(r, method, "/sessions/x", "")
+			got = append(got, res.StatusCode)
+			if res.StatusCode == 429 && res.Header.Get("Retry-After") != "10" {
+				t.Errorf("%s: Retry-After %q, want 10", method, res.Header.Get("Retry-After"))
+			}
+		}
+		if !slices.Equal(got, []int{204, 204, 204, 429}) {
+			t.Errorf("%s: got %v, want three answers and a 429", method, got)
+		}
+		for range 10 {
+			if res := do(r, "GET", "/sessions/x", ""); res.StatusCode != 200 {
+				t.Errorf("GET after that: got %d, want 200", res.StatusCode)
+			}
+		}
+	}
+}
+
+// Item 6 and T6 of docs/CONFORMANCE.md, on the wire: HEAD has the header fields of GET.
+func TestHeadHasTheHeadersOfGet(t *testing.T) {
+	b := newBench(t, Defaults())
+	session := b.create(t, newPeer(), nil)
+	c := Defaults()
+	r := endpoint(c, slog.New(slog.DiscardHandler))
+	b.sessions.Route(r)
+	base := serve(t, c, r)
+	client := http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	for path, contentType := range map[string]string{"/whip/a/b": SDP, session: ""} {
+		var headers []http.Header
+		for _, method := range []string{"GET", "HEAD"} {
+			req, err := http.NewRequestWithContext(t.Context(), method, base+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body := text(t, res); res.StatusCode != 200 || body != "" {
+				t.Errorf("%s %s: got %d %q, want an empty 200", method, path, res.StatusCode, body)
+			}
+			for _, volatile := range []string{"Date", "X-Request-Id"} {
+				res.Header.Del(volatile)
+			}
+			headers = append(headers, res.Header)
+		}
+		if get, head := headers[0], headers[1]; !reflect.DeepEqual(get, head) {
+			t.Errorf("%s: HEAD has\n%v\nand GET\n%v", path, head, get)
+		}
+		if got := headers[0]; got.Get("Content-Length") != "0" || got.Get("Content-Type") != contentType {
+			t.Errorf("%s: Content-Length %q, Content-Type %q", path, got.Get("Content-Length"), got.Get("Content-Type"))
+		}
+	}
+}
+
 // Rows 6, 7 and 22 of docs/CONFORMANCE.md, on the wire.
 func TestOversizedAndBrokenRequests(t *testing.T) {
 	c := Defaults()
@@ -223,7 +290,9 @@ func TestOversizedAndBrokenRequests(t *testing.T) {
 		{"row 7: chunked", post + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(big), big), 413, true},
 		{"row 7: bad chunk", post + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, true},
 		{"row 7: body that never comes", post + "Content-Length: 100\r\n\r\nv=0", 400, true},
+		{"row 22: token of 16 KiB", post + "Authorization: Bearer " + strings.Repeat("x", 16<<10) + "\r\n\r\n", 431, true},
 		{"row 22: header of 64 KiB", post + "Authorization: Bearer " + strings.Repeat("x", 64<<10) + "\r\n\r\n", 431, true},
+		{"row 22: a line break in the token", post + "Authorization: Bearer x\r\ny\r\n\r\n", 400, true},
 		{"row 22: CR in the token", post + "Authorization: Bearer x\ry\r\n\r\n", 400, true},
 		{"NUL in a header", post + "X: a\x00b\r\n\r\n", 400, true},
 		{"no Host", "GET /whip/a/b HTTP/1.1\r\n\r\n", 400, true},
