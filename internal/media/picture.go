@@ -25,8 +25,14 @@ const (
 
 // Describe reads the picture's size and profile from a payload that begins a keyframe. It
 // returns false if they are not in there or make no sense. It never panics.
-func Describe(codec *Codec, payload []byte) (Picture, bool) {
-	var p Picture
+func Describe(codec *Codec, payload []byte) (p Picture, ok bool) {
+	// Parameter sets are parsed by a library, out of bytes that a stranger sends: a fault in
+	// it may cost a reading in the room API, not the gateway.
+	defer func() {
+		if recover() != nil {
+			p, ok = Picture{}, false
+		}
+	}()
 	if len(payload) > 0 {
 		switch codec.Name {
 		case "H264":
