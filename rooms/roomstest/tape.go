@@ -25,9 +25,10 @@ type Tape struct {
 	Picture   uint16 // VP8 picture id of the next frame
 	Layer     byte   // VP8 TL0PICIDX of the next frame
 
-	kind  media.Kind
-	codec media.Codec
-	began time.Time
+	kind   media.Kind
+	codec  media.Codec
+	making sync.Mutex // guards the numbers above, and began
+	began  time.Time
 
 	mu       sync.Mutex // guards what follows
 	bursts   [][]*media.Packet
@@ -99,6 +100,8 @@ func (t *Tape) signal() {
 // Packets makes the packets of one frame that is captured now, without playing them: n
 // packets (at least 2 for a keyframe of H.264), the last of them marked.
 func (t *Tape) Packets(key bool, n int) []*media.Packet {
+	t.making.Lock()
+	defer t.making.Unlock()
 	now := time.Now()
 	if t.began.IsZero() {
 		t.began = now
