@@ -216,7 +216,7 @@ func (s *Session) Run(ctx context.Context) (err error) {
 	s.running = true
 	first := s.current
 	s.mu.Unlock()
-	if err := first.start(); err != nil {
+	if err := first.start(); err != nil && s.newest(first) {
 		return err
 	}
 
@@ -289,6 +289,13 @@ func (s *Session) Run(ctx context.Context) (err error) {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// newest reports whether no restart has superseded g, and closed it.
+func (s *Session) newest(g *generation) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current == g
 }
 
 // tick does what is due.
@@ -440,10 +447,11 @@ func (s *Session) Patch(f *sdp.Fragment, single bool) (restart []byte, err error
 		g.close()
 		return nil, fault.New(fault.NotFound, "the session has ended")
 	}
-	var superseded *generation // a restart that never got a path
-	if p := s.path.Load(); p != nil && p.generation != s.current {
-		superseded = s.current
-	} else {
+	// Of the older ones only that which has the path is kept: a client that restarts again
+	// and again must not gather agents.
+	superseded := s.current
+	if p := s.path.Load(); p != nil && p.generation == s.current {
+		superseded = nil
 		s.retired = append(s.retired, s.current)
 	}
 	s.oldUsed = append(s.oldUsed, s.current.remoteUfrag)

@@ -1,0 +1,174 @@
+package rtc
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pion/stun/v4"
+	"github.com/pion/webrtc/v4"
+
+	"sightline/internal/media"
+)
+
+// A consentBench is a session that is not run: its path leads to a socket of the test's,
+// and the test is its clock.
+type consentBench struct {
+	*Session
+	peer *net.UDPConn
+	addr netip.AddrPort
+}
+
+func newConsentBench(t *testing.T, publishes bool) *consentBench {
+	t.Helper()
+	e, pc := testEngine(t), client(t)
+	direction := webrtc.RTPTransceiverDirectionRecvonly
+	if publishes {
+		direction = webrtc.RTPTransceiverDirectionSendrecv
+	}
+	if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: direction}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := e.Answer(AnswerRequest{
+		Offer: offer(t, pc, nil), Publish: publishes, Stream: "s", Send: map[media.Kind]media.Codec{media.Video: vp8Codec},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	peer, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = peer.Close() })
+	b := &consentBench{s, peer, peer.LocalAddr().(*net.UDPAddr).AddrPort()}
+	s.path.Store(&path{generation: s.current, name: "udp", udp: newDestination(e.udp.out.ipv6, b.addr, netip.MustParseAddr("127.0.0.1"))})
+	return b
+}
+
+// next lets the clock run until the next check, and returns its time and the check.
+func (b *consentBench) next(t *testing.T, now time.Time) (time.Time, *stun.Message) {
+	t.Helper()
+	for due := b.consent.next; ; now = now.Add(viewerTick) {
+		b.consent.check(b.Session, now)
+		if b.consent.next.Equal(due) {
+			continue
+		}
+		raw := make([]byte, 1500)
+		_ = b.peer.SetReadDeadline(time.Now().Add(patience))
+		n, err := b.peer.Read(raw)
+		if err != nil {
+			t.Fatalf("no check: %v", err)
+		}
+		m := &stun.Message{Raw: raw[:n]}
+		if err := m.Decode(); err != nil {
+			t.Fatal(err)
+		}
+		return now, m
+	}
+}
+
+// answer gives the session a response to a check.
+func (b *consentBench) answer(t *testing.T, to *stun.Message, typ stun.MessageType, pwd string, from netip.AddrPort, now time.Time) {
+	t.Helper()
+	m, err := stun.Build(to, typ, stun.NewShortTermIntegrity(pwd), stun.Fingerprint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.consent.receive(b.Session, datagram{m.Raw, from, now})
+}
+
+// Item 52 of docs/CONFORMANCE.md (RFC 7675, section 5.1): a check every 5 s, randomised by
+// a fifth, and never less than 4 s apart.
+func TestConsentChecksAreRandomised(t *testing.T) {
+	b := newConsentBench(t, false)
+	now := time.Now()
+	b.consent.begin(now)
+	now, m := b.next(t, now)
+	var username stun.Username
+	if username.GetFrom(m) != nil || string(username) != b.current.remoteUfrag+":"+b.current.ufrag {
+		t.Errorf("USERNAME %q", username)
+	}
+	if m.Type != stun.BindingRequest || stun.NewShortTermIntegrity(b.current.remotePwd).Check(m) != nil || stun.Fingerprint.Check(m) != nil {
+		t.Errorf("got %v, want a Binding request with integrity and fingerprint", m)
+	}
+	if !m.Contains(stun.AttrPriority) || !m.Contains(stun.AttrICEControlled) || m.Contains(stun.AttrUseCandidate) {
+		t.Errorf("got %v, want the check of a controlled agent", m)
+	}
+	var intervals []time.Duration
+	for range 100 {
+		last := now
+		now, _ = b.next(t, now)
+		intervals = append(intervals, now.Sub(last))
+	}
+	if low, high := slices.Min(intervals), slices.Max(intervals); low < 4*time.Second || high > 6*time.Second+viewerTick {
+		t.Errorf("checks are %v to %v apart, want 4 s to 6 s", low, high)
+	}
+	slices.Sort(intervals)
+	if n := len(slices.Compact(intervals)); n < 5 {
+		t.Errorf("%d different intervals among 100", n)
+	}
+}
+
+// Item 52: consent lasts 30 s from the last valid response, and nothing else renews it.
+func TestConsentExpires(t *testing.T) {
+	for _, publishes := range []bool{false, true} {
+		b := newConsentBench(t, publishes)
+		begin := time.Now()
+		b.consent.begin(begin)
+		now, check := b.next(t, begin)
+		b.lastMedia.Store(now.Add(time.Hour).UnixNano()) // of a peer that can answer, media doesn't count
+		b.answer(t, check, stun.BindingSuccess, b.current.remotePwd, b.addr, now)
+		if got := b.RTT(); got <= 0 {
+			t.Errorf("round-trip time %v after a response", got)
+		}
+		later, check := b.next(t, now)
+		for name, reply := range map[string]func(){
+			"another password": func() { b.answer(t, check, stun.BindingSuccess, "0123456789012345678901", b.addr, later) },
+			"an error":         func() { b.answer(t, check, stun.BindingError, b.current.remotePwd, b.addr, later) },
+			"another address": func() {
+				b.answer(t, check, stun.BindingSuccess, b.current.remotePwd, netip.MustParseAddrPort("127.0.0.1:9"), later)
+			},
+			"another transaction": func() {
+				other := stun.MustBuild(stun.TransactionID)
+				b.answer(t, other, stun.BindingSuccess, b.current.remotePwd, b.addr, later)
+			},
+			"garbage": func() { b.consent.receive(b.Session, datagram{[]byte("garbage"), b.addr, later}) },
+		} {
+			if reply(); !b.consent.renewed.Equal(now) {
+				t.Errorf("publisher %t: %s renews consent", publishes, name)
+				b.consent.renewed = now
+			}
+		}
+		if b.consent.expired(b.Session, now.Add(consentTimeout-time.Millisecond)) || !b.consent.expired(b.Session, now.Add(consentTimeout)) {
+			t.Errorf("publisher %t: consent does not end 30 s after the last response", publishes)
+		}
+		b.answer(t, check, stun.BindingSuccess, b.current.remotePwd, b.addr, later)
+		if b.consent.expired(b.Session, later.Add(consentTimeout-time.Millisecond)) || !b.consent.expired(b.Session, later.Add(consentTimeout)) {
+			t.Errorf("publisher %t: the second response does not renew consent", publishes)
+		}
+	}
+}
+
+// FFmpeg 8 answers no checks once DTLS is up: it lives on while its SRTP comes. Nobody else
+// does, and no viewer.
+func TestMediaCountsAsConsentOnlyOfAPublisherThatNeverAnswered(t *testing.T) {
+	begin := time.Now()
+	for _, publishes := range []bool{false, true} {
+		b := newConsentBench(t, publishes)
+		b.consent.begin(begin)
+		now := begin.Add(10 * time.Minute)
+		b.lastMedia.Store(now.UnixNano())
+		if got := b.consent.expired(b.Session, now.Add(time.Second)); got == publishes {
+			t.Errorf("publisher %t with media and without an answer: expired %t", publishes, got)
+		}
+		if got := b.exempted; got != publishes {
+			t.Errorf("publisher %t: counted as exempt: %t", publishes, got)
+		}
+		if !b.consent.expired(b.Session, now.Add(consentTimeout)) {
+			t.Errorf("publisher %t: lives on 30 s after its last packet", publishes)
+		}
+	}
+}
