@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pion/interceptor"
+	"github.com/pion/logging"
 	"github.com/pion/webrtc/v4"
 	"github.com/pion/webrtc/v4/pkg/media"
 )
@@ -138,9 +139,10 @@ func newPeer() (*peer, error) {
 		return nil, err
 	}
 	var settings webrtc.SettingEngine
+	settings.LoggerFactory = &logging.DefaultLoggerFactory{Writer: io.Discard} // it calls a closed socket an error
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
-	settings.SetICEUDPMux(webrtc.NewICEUDPMux(nil, p.socket))
+	settings.SetICEUDPMux(webrtc.NewICEUDPMux(settings.LoggerFactory.NewLogger("ice"), p.socket))
 	p.pc, err = webrtc.NewAPI(webrtc.WithMediaEngine(&codecs), webrtc.WithSettingEngine(settings),
 		webrtc.WithInterceptorRegistry(&interceptor.Registry{})).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {

@@ -32,8 +32,9 @@ func (r reading) String() string {
 		r.goroutines, r.files, float64(r.heap)/MiB, float64(r.resident)/MiB)
 }
 
-// slack is how much more than before is taken for a return: the debug listener's own connection, and what the runtime
-// rounds up. The heap's part is less than 1 KiB for each session.
+// slack is how much more than before is taken for a return: the debug listener's own connection, the tombstones that
+// sessions leave for five minutes (half a KiB each), and what the runtime
+// rounds up.
 var slack = reading{goroutines: 4, files: 2, heap: 2 << 20}
 
 // read takes a reading after a garbage collection.
