@@ -13,6 +13,7 @@ const (
 	catchUpStep  = 5 * time.Millisecond // between two bursts
 	catchUpBurst = 64                   // packets at most
 	catchUpTries = 3
+	catchUpWorth = time.Second            // of old pictures; before more, a keyframe is asked for as well
 	catchUpAfter = 200 * time.Millisecond // a sink that was full
 )
 
@@ -37,11 +38,16 @@ type catchUp struct {
 }
 
 // join begins a subscription. It returns true if it can begin with the cached group of
-// pictures; otherwise it is at the live edge, where video waits for a keyframe.
+// pictures; otherwise it is at the live edge, where video waits for a keyframe. Even with a
+// cached group a keyframe is asked for if that is long: from an encoder that obeys it comes
+// before the joiner has got far, and he is at the edge at once.
 func (t *track) join(s *Subscription) bool {
 	t.mu.Lock()
 	cached := t.cachedLocked()
 	if cached {
+		if span(int64(t.num.newest-t.keyTS), t.num.rate) > catchUpWorth {
+			t.asks.pending = true
+		}
 		s.mu.Lock()
 		s.waiting = false
 		s.mu.Unlock()
@@ -52,9 +58,7 @@ func (t *track) join(s *Subscription) bool {
 		}
 	}
 	t.mu.Unlock()
-	if !cached {
-		t.askAgain(time.Now())
-	}
+	t.askAgain(time.Now())
 	return cached
 }
 

@@ -194,3 +194,29 @@ func TestATakeoverWhileCatchingUp(t *testing.T) {
 		<-s.ended
 	})
 }
+
+func TestAJoinerOfALongGroupAsksForAKeyframeAsWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t)
+		defer h.close()
+		s := h.publish(nil, &roomstest.H264)
+		play(s.video, 15, true, 4)
+		h.watch(media.Video)
+		time.Sleep(frame)
+		if n := len(s.video.Requests()); n != 0 {
+			t.Errorf("the camera was asked %d times for a short group", n)
+		}
+		play(s.video, 200, false, 4)
+		s.video.OnRequest(func() { s.video.Keyframe(4) }) // an encoder that obeys
+		v := h.watch(media.Video)
+		play(s.video, 15, false, 4)
+		if n := len(s.video.Requests()); n != 1 {
+			t.Errorf("the camera was asked %d times, want 1", n)
+		}
+		got := v.Got()
+		checkLine(t, got)
+		if len(got) > 25*4 {
+			t.Errorf("still got %d packets of a group that was over", len(got))
+		}
+	})
+}

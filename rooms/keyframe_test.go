@@ -121,3 +121,26 @@ func TestTheIntervalOfKeyframesThatNobodyAskedFor(t *testing.T) {
 		}
 	})
 }
+
+func TestParameterSetsMayComeOnlyOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t)
+		defer h.close()
+		s := h.publish(nil, &roomstest.H264)
+		play(s.video, 30, true, 4)
+		v := h.watch(media.Video)
+		time.Sleep(time.Second)
+		v.SetFull(true)
+		play(s.video, 1, false, 2)
+		v.SetFull(false)
+		v.Got()
+		p := s.video.Packets(true, 4)
+		s.video.Sequence--
+		for _, q := range p[1:] { // a keyframe without its own
+			q.Sequence--
+		}
+		s.video.Play(p[1:]...)
+		synctest.Wait()
+		v.count(t, 3)
+	})
+}

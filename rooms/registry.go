@@ -159,7 +159,7 @@ func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
 }
 
 // playableLocked returns the tracks that a viewer can have now: those that are live, or
-// stalled within the grace. For the pair all must have begun, within reason.
+// were and may be again within the grace. For the pair all must have begun, within reason.
 func (r *Registry) playableLocked(req PlayRequest, now time.Time) []*trackEntry {
 	m := r.rooms[req.Room]
 	if m == nil || m.publishers[req.Publisher] == nil {
@@ -187,16 +187,15 @@ func (r *Registry) playableLocked(req PlayRequest, now time.Time) []*trackEntry 
 	return entries
 }
 
-// begunSince returns how long the track has had something to show; negative: for how long
-// it has not, though its session is up.
+// begunSince returns how long the track has been in its state if it ever had something to
+// show; negative: for how long it has had nothing, though its session is up.
 func (t *track) begunSince(now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.readings.look(t.began, t.config.StalledAfter.D(), now)
-	if t.readings.state == Connecting {
+	if !t.num.begun {
 		return min(-1, -now.Sub(t.readings.since))
 	}
-	return now.Sub(t.readings.since)
+	return max(now.Sub(t.readings.since), 0)
 }
 
 func (t *track) admit(s *Subscription) {

@@ -315,8 +315,8 @@ func (t *track) keyframe(n *numbered) {
 	}
 	if start == media.ParameterStart {
 		t.params = true
-	} else if t.params {
-		return // its parameter sets came before it, or are late
+	} else if _, ok := t.ring.get(n.seq - 1); t.params && !ok {
+		return // its parameter sets may be what is missing before it, and late
 	}
 	if n.late && n.seq < t.group && n.ts != t.keyTS {
 		return // of an older group
