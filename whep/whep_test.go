@@ -151,6 +151,31 @@ func TestPlayAnswers(t *testing.T) {
 	}
 }
 
+// Item 25: who may not play in a room is not told whether it is there.
+func TestForbiddenRoomTellsNothing(t *testing.T) {
+	nurse := auth.NewToken()
+	g := start(t, func(o *doortest.Options) {
+		o.Auth.Tokens = []auth.Token{{
+			Name: "nurse", SHA256: auth.HashToken(nurse), Scopes: []auth.Scope{auth.Play}, Rooms: []string{"mri-*"},
+		}}
+	})
+	doortest.Publish(t, g, "ct-1", "console", doortest.VP8)
+	for _, header := range [][]string{nil, {"Authorization", "Bearer x"}, {"Authorization", "Bearer " + nurse}} {
+		for _, path := range []string{"console", "console/video", "door"} {
+			there := g.Post(t, "/whep/ct-1/"+path, offer(media.Video), header...)
+			missing := g.Post(t, "/whep/ct-2/"+path, offer(media.Video), header...)
+			if there.StatusCode != missing.StatusCode || there.Text != missing.Text || there.StatusCode/100 != 4 {
+				t.Errorf("%q, %s: got %d %s where it is and %d %s where it is not", header, path, there.StatusCode, there.Text, missing.StatusCode, missing.Text)
+			}
+			for _, name := range []string{"Www-Authenticate", "Retry-After", "Link", "Location"} {
+				if a, b := there.Header.Get(name), missing.Header.Get(name); a != b {
+					t.Errorf("%q, %s: %s is %q where it is and %q where it is not", header, path, name, a, b)
+				}
+			}
+		}
+	}
+}
+
 // sections tells which m= sections of an answer are accepted. It fails those without
 // candidates in the first accepted one (RFC 9143, section 7.3.1).
 func sections(answer string) string {

@@ -156,6 +156,10 @@ func TestCORS(t *testing.T) {
 			if tt.allowed != "" {
 				contains(t, res.Header, "Access-Control-Expose-Headers", "Location", "Link", "ETag", "Accept-Post", "Accept-Patch",
 					"Access-Control-Allow-Methods", "Retry-After", "WWW-Authenticate")
+				// Eyevinn's client and MediaMTX's ask OPTIONS themselves and read this.
+				res = do(r, "OPTIONS", "/whip/a/b", "", "Origin", tt.origin, "Authorization", "Bearer x")
+				contains(t, res.Header, "Access-Control-Allow-Methods", "PATCH")
+				contains(t, res.Header, "Access-Control-Expose-Headers", "Access-Control-Allow-Methods", "Accept-Post")
 			}
 			if tt.config.AllowedOrigins != nil && tt.allowed != "*" {
 				contains(t, res.Header, "Vary", "Origin")

@@ -144,6 +144,24 @@ func TestCandidatesAreListedUDPFirst(t *testing.T) {
 	}
 }
 
+// Clients' quirks: whip-whep-js joins the candidates of a restart's reply with commas, and
+// breaks on the second one. It asks with If-Match: *, and gets one.
+func TestRestartIsAnsweredWithOneCandidateOnRequest(t *testing.T) {
+	b := newConsentBench(t, true)
+	b.engine.config.PublicAddresses = []string{"203.0.113.7", "203.0.113.8"}
+	for i, single := range []bool{false, true} {
+		ufrag, pwd := secret(i)
+		reply, err := b.Patch(&sdp.Fragment{Ufrag: ufrag, Pwd: pwd}, single)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[bool]int{false: 2, true: 1}[single]
+		if n := strings.Count(string(reply), "\r\na=candidate:"); n != want || !strings.Contains(string(reply), " 203.0.113.7 ") {
+			t.Errorf("single %t: got %d candidates, want %d:\n%s", single, n, want, reply)
+		}
+	}
+}
+
 // GStreamer refuses ufrags with anything but letters and digits; RFC 8839, section 5.4 wants
 // 24 bits of ufrag and 128 of pwd at least.
 func TestCredentialsAreLettersAndDigits(t *testing.T) {

@@ -209,6 +209,16 @@ func TestICEOptionsAreAnsweredOnlyIfOffered(t *testing.T) {
 	}
 }
 
+// TestTLSIDIsNotAnswered: item 48 (RFC 8842). It would bind the DTLS association, and no
+// client of WHIP or WHEP has one.
+func TestTLSIDIsNotAnswered(t *testing.T) {
+	o, a := mustAnswer(t, edit(t, "a=setup:actpass", "a=setup:actpass\na=tls-id:abc3de65cddef001be82"), publish())
+	checkForm(t, o, a, publish())
+	if strings.Contains(string(a.SDP), "tls-id") {
+		t.Errorf("the answer says tls-id:\n%s", a.SDP)
+	}
+}
+
 // TestAnswerHoldsAllCandidatesAndTheirEnd: item 40.
 func TestAnswerHoldsAllCandidatesAndTheirEnd(t *testing.T) {
 	_, a := mustAnswer(t, []byte(plainOffer), publish())

@@ -124,6 +124,19 @@ func TestRTX(t *testing.T) {
 	}
 }
 
+// TestForwardErrorCorrectionIsLeftOut: item 50 (RFC 8854). Losses are repaired by RTX; what
+// comes after the media formats in an offer is not answered.
+func TestForwardErrorCorrectionIsLeftOut(t *testing.T) {
+	body := edit(t, "SAVPF 111", "SAVPF 111 63 110", "a=ssrc:11 ", "a=rtpmap:63 red/48000/2\na=fmtp:63 111/111\na=rtpmap:110 telephone-event/48000\na=ssrc:11 ",
+		"SAVPF 96 97", "SAVPF 98 96 97 99 100", "a=ssrc:21 ",
+		"a=rtpmap:98 red/90000\na=rtpmap:99 ulpfec/90000\na=rtpmap:100 flexfec-03/90000\na=fmtp:100 repair-window=10000000\na=ssrc:21 ")
+	o, a := mustAnswer(t, body, publish())
+	checkForm(t, o, a, publish())
+	if got := linesOf(a.SDP, "m="); !slices.Equal(got, []string{"audio 9 UDP/TLS/RTP/SAVPF 111", "video 9 UDP/TLS/RTP/SAVPF 96 97"}) {
+		t.Errorf("got %q, want Opus, H.264 and its RTX", got)
+	}
+}
+
 // TestFeedbackForAllPayloadTypesIsTakenForEach: RFC 4585, section 4.2.
 func TestFeedbackForAllPayloadTypesIsTakenForEach(t *testing.T) {
 	_, a := mustAnswer(t, videoOffer(t, "sendonly", "VP8/90000", "VP9/90000"), publish())
