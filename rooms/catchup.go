@@ -28,12 +28,11 @@ const (
 type catchUp struct {
 	cursor uint64    // next to send
 	began  time.Time // when this run was begun
-	base   uint32    // timestamp of its first frame
+	base   time.Time // when its first packet arrived
 	speed  int
 
 	burst []numbered
 	edge  uint32 // the track's timestamp of now
-	frame uint32 // timestamp of the newest frame sent
 	mark  bool   // the newest packet sent ended its frame
 }
 
@@ -175,20 +174,20 @@ func (t *track) due(c *catchUp, s *Subscription, now time.Time) (live bool) {
 		// A keyframe that is nearer to the edge saves the way to it.
 		c.cursor, c.began, c.mark = t.group, now, false
 		if p, ok := t.ring.get(t.group); ok {
-			c.base, c.frame = p.ts, p.ts
+			c.base = p.Arrival
 		}
 		s.mu.Lock()
 		s.resumeLocked(c.cursor)
 		s.mu.Unlock()
 	}
 	c.edge = t.num.edge(now)
-	ahead := ticks(time.Duration(c.speed)*now.Sub(c.began), t.num.rate)
+	upTo := c.base.Add(time.Duration(c.speed) * now.Sub(c.began)) // by arrivals: timestamps are the publisher's word
 	for ; c.cursor < t.ring.next && len(c.burst) < catchUpBurst; c.cursor++ {
 		p, ok := t.ring.get(c.cursor)
 		if !ok {
 			continue
 		}
-		if int32(p.ts-c.base-ahead) > 0 || len(c.burst) > 0 && p.Codec != c.burst[0].Codec {
+		if p.Arrival.After(upTo) || len(c.burst) > 0 && p.Codec != c.burst[0].Codec {
 			return false
 		}
 		p.late = false
@@ -233,7 +232,7 @@ func (s *Subscription) squeezeLocked(n *numbered, want uint32) uint32 {
 			want = last.out + max(n.Codec.ClockRate/1000, 1)
 		}
 	}
-	s.squeezed = append(s.squeezed, squeezed{ts: n.ts, out: want})
+	s.squeezed = append(s.squeezed, squeezed{seq: n.seq, ts: n.ts, out: want})
 	return want
 }
 
@@ -249,7 +248,7 @@ func (s *Subscription) unsqueezeLocked(n *numbered, now time.Time) uint32 {
 	}
 	last := s.squeezed[len(s.squeezed)-1]
 	if last.ts != n.ts && int32(exact-last.out) > 0 {
-		s.exactAt = now
+		s.exactAt, s.exact = now, n.seq
 		return exact
 	}
 	s.exact = n.seq + 1

@@ -291,3 +291,21 @@ func TestTheCodecChangesWithThePacketThatHasIt(t *testing.T) {
 		}
 	})
 }
+
+func TestAJumpInASourcesNumbersIsNoneForViewers(t *testing.T) {
+	for _, jump := range []uint16{1 << 15, 1<<15 - 1, 1<<15 + 1, 10000, 1<<16 - 10000} {
+		synctest.Test(t, func(t *testing.T) {
+			h := open(t)
+			defer h.close()
+			s := h.publish(nil, &roomstest.VP8)
+			play(s.video, 1, true, 3)
+			v := h.watch(media.Video)
+			play(s.video, 10, false, 3)
+			s.video.Sequence += jump
+			play(s.video, 10, false, 3)
+			got := v.count(t, 3+60)
+			checkLine(t, got)
+			checkPictures(t, got)
+		})
+	}
+}

@@ -146,7 +146,7 @@ func (n *numbering) stamp(p *media.Packet, in int64, now time.Time) uint32 {
 		return p.Timestamp + n.tsShift
 	}
 	passed := now.Sub(n.at)
-	media := time.Duration(step) * time.Second / time.Duration(n.rate)
+	told := time.Duration(step) * time.Second / time.Duration(n.rate)
 	n.source, n.moved = p.Timestamp, now
 	if int32(p.Timestamp+n.tsShift-n.newest) > 0 {
 		n.behind = 0
@@ -154,7 +154,7 @@ func (n *numbering) stamp(p *media.Packet, in int64, now time.Time) uint32 {
 		n.behind++
 	}
 	switch {
-	case media > passed+maxLeap, media < -maxBack, n.behind > 0 && n.audio, n.behind > maxBehind:
+	case told > passed+maxLeap, told < -maxBack, n.behind > 0 && n.audio, n.behind > maxBehind:
 		n.leap(p, in, now)
 	case step > 0 && n.behind == 0:
 		if step < int32(n.rate) {

@@ -9,10 +9,7 @@ import (
 	"sightline/internal/media"
 )
 
-var (
-	h264 = media.Codec{Name: "H264", ClockRate: 90000}
-	opus = media.Codec{Name: "opus", ClockRate: 48000, Channels: 2}
-)
+var h264 = media.Codec{Name: "H264", ClockRate: 90000}
 
 // A line places packets and keeps what came of it.
 type line struct {

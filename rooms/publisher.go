@@ -11,6 +11,7 @@ type room struct {
 	name       string
 	since      time.Time // when its first publisher came; zero before
 	publishers map[string]*publisher
+	viewers    int            // WHEP sessions
 	reserved   map[string]int // names that are about to come, and for how many sessions
 }
 
@@ -70,6 +71,5 @@ func (p *publisher) entry(kind media.Kind) **trackEntry {
 // A viewer is a WHEP session: its subscriptions count as one.
 type viewer struct {
 	room          *room
-	session       string
 	subscriptions int
 }

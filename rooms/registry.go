@@ -145,7 +145,8 @@ func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
 			return nil, limit("viewers of track "+e.id, "max_viewers_per_track", r.config.MaxViewersPerTrack)
 		}
 	}
-	v := &viewer{room: r.rooms[req.Room], session: req.Session, subscriptions: len(entries)}
+	v := &viewer{room: r.rooms[req.Room], subscriptions: len(entries)}
+	v.room.viewers++
 	r.viewers[v] = struct{}{}
 	subscriptions := make([]*Subscription, len(entries))
 	for i, e := range entries {
@@ -228,6 +229,7 @@ func (r *Registry) closeSubscription(s *Subscription) {
 		v.subscriptions--
 	} else {
 		delete(r.viewers, v)
+		v.room.viewers--
 	}
 	if e := r.entryLocked(s.track); e != nil {
 		e.viewers--

@@ -1,7 +1,6 @@
 package rooms
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -69,12 +68,7 @@ func (r *Registry) roomsLocked(now time.Time) []RoomInfo {
 }
 
 func (r *Registry) roomLocked(m *room, now time.Time) RoomInfo {
-	info := RoomInfo{Name: m.name, Since: m.since}
-	for v := range r.viewers {
-		if v.room == m {
-			info.Viewers++
-		}
-	}
+	info := RoomInfo{Name: m.name, Since: m.since, Viewers: m.viewers}
 	for _, p := range byName(m.publishers) {
 		pub := PublisherInfo{Name: p.name, Label: p.label, Session: p.session, Client: p.client, Since: p.since}
 		for _, e := range p.entries() {
@@ -111,11 +105,14 @@ func (t *track) info(now time.Time) TrackInfo {
 	}
 	info := TrackInfo{
 		ID: t.id, Room: t.room, Publisher: t.publisher, Kind: t.kind,
-		Codec: t.codec, Profile: cmp.Or(r.profile, media.Profile(t.codec)), Width: r.width, Height: r.height,
+		Codec: t.codec, Profile: r.profile, Width: r.width, Height: r.height,
 		Bitrate: int(r.bits.PerSecond(now)),
 		State:   r.state, Since: r.since,
 		PacketAge: age(r.lastPacket), KeyframeAge: age(r.lastKey), KeyframeInterval: r.interval,
 		Loss: r.stats.Loss, RTT: r.stats.RTT, Path: r.stats.Path,
+	}
+	if info.Profile == "" {
+		info.Profile = media.Profile(t.codec)
 	}
 	if t.kind == media.Video {
 		info.FrameRate = r.frames.PerSecond(now)

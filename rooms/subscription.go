@@ -38,17 +38,16 @@ type Subscription struct {
 	firstDelay *histogram
 	startDelay *histogram
 
-	mu        sync.Mutex // guards what follows
-	cause     error
-	closed    bool
-	waiting   bool // for a keyframe
-	segments  []segment
-	last      uint64 // the newest of the last segment that was written, in the track's numbers
-	tsShift   uint32 // viewer's timestamp = track's + tsShift, from exact on
-	squeezing bool
-	exact     uint64 // sequence number from which on timestamps are exact
-	exactAt   time.Time
-	squeezed  []squeezed // by time
+	mu       sync.Mutex // guards what follows
+	cause    error
+	closed   bool
+	waiting  bool // for a keyframe
+	segments []segment
+	last     uint64 // the newest of the last segment that was written, in the track's numbers
+	tsShift  uint32 // viewer's timestamp = track's + tsShift, from exact on
+	exact    uint64 // sequence number from which on timestamps are exact
+	exactAt  time.Time
+	squeezed []squeezed // by time
 }
 
 // A segment is a stretch of the track's line that the viewer gets without a break.
@@ -58,7 +57,10 @@ type segment struct {
 }
 
 // A squeezed frame has another timestamp than the track's plus the constant.
-type squeezed struct{ ts, out uint32 }
+type squeezed struct {
+	seq     uint64 // of its packet that was sent first
+	ts, out uint32
+}
 
 // maxSegments bounds how far back retransmissions are possible over breaks.
 const maxSegments = 16
@@ -309,12 +311,16 @@ func (s *Subscription) timestampLocked(n *numbered) (uint32, bool) {
 	if n.seq >= s.exact {
 		return n.ts + s.tsShift, true
 	}
+	ts, found := uint32(0), false
 	for i := len(s.squeezed) - 1; i >= 0; i-- {
-		if s.squeezed[i].ts == n.ts {
-			return s.squeezed[i].out, true
+		if q := s.squeezed[i]; q.ts == n.ts {
+			ts, found = q.out, true
+			if q.seq <= n.seq { // otherwise its frame's first packet is late, or frames share a timestamp
+				break
+			}
 		}
 	}
-	return 0, false
+	return ts, found
 }
 
 // Resend calls emit for each of the viewer's sequence numbers whose packet is still held.

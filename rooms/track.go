@@ -184,7 +184,7 @@ func (t *track) forward(f *feed, burst []*media.Packet) bool {
 	for _, s := range live {
 		s.forward(t.batch, t.replay, now)
 	}
-	t.delay.observe(time.Since(burst[0].Arrival))
+	t.delay.observe(time.Since(t.batch[0].Arrival))
 	clear(t.batch)
 	clear(t.replay)
 	return true
