@@ -79,17 +79,18 @@ func (c Config) Validate() error {
 			bad("ice.public_addresses: must hold IP addresses such as \"203.0.113.7\", got %q", a)
 		}
 	}
-	for _, s := range c.Servers {
+	for i, s := range c.Servers {
+		key := fmt.Sprintf("ice.servers[%d]", i)
 		scheme, rest, ok := strings.Cut(s.URL, ":")
 		turn := scheme == "turn" || scheme == "turns"
 		if !ok || rest == "" || !turn && scheme != "stun" && scheme != "stuns" || strings.ContainsAny(s.URL, "<>,;\" ") {
-			bad("ice.servers: url must look like \"stun:host:3478\" or \"turn:host:3478?transport=udp\", got %q", s.URL)
+			bad("%s.url: must look like \"stun:host:3478\" or \"turn:host:3478?transport=udp\", got %q", key, s.URL)
 		}
 		if turn && (s.Username == "" || s.Credential == "") {
-			bad("ice.servers: %s needs username and credential", s.URL)
+			bad("%s: %s needs username and credential", key, s.URL)
 		}
 		if strings.ContainsAny(s.Username+s.Credential, ",;\"") {
-			bad("ice.servers: username and credential must not hold a comma, semicolon or quote: clients split Link headers there")
+			bad("%s: username and credential must not hold a comma, semicolon or quote: clients split Link headers there", key)
 		}
 	}
 	// RFC 8863, section 4: checks may go on for 39.5 s; less than 6 s is never right.

@@ -23,7 +23,7 @@ func TestValidateNamesEveryKeyThatIsWrong(t *testing.T) {
 	for _, want := range []string{
 		`ice.udp_listen: must be host:port`, `ice.tcp_listen: host must be an IP address`,
 		`ice.public_addresses: must hold IP addresses such as "203.0.113.7", got "example.org"`, `got "0.0.0.0"`,
-		`ice.servers: url must look like`, `ice.servers: turn:host needs username and credential`, `must not hold a comma`,
+		`ice.servers[0].url: must look like`, `ice.servers[1]: turn:host needs username and credential`, `ice.servers[2]: username and credential must not hold a comma`,
 		`ice.setup_timeout: must be between`, `ice.socket_buffer: must be between`,
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -47,8 +47,7 @@ type socket struct {
 	out  sender
 	log  *slog.Logger
 
-	addrs []netip.Addr // local addresses that are offered to the agents
-	port  uint16
+	port uint16
 
 	mu           sync.RWMutex // guards what follows
 	ufrags       map[string]*generation
