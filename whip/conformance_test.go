@@ -340,3 +340,64 @@ func TestPreflights(t *testing.T) {
 		t.Errorf("DELETE without a token: got %d", got.StatusCode)
 	}
 }
+
+// Item 31: a request with everything wrong is refused for one thing after the other, in the
+// order of RFC 9110, section 13.2.1: whether it is there, who asks, what kind of body; then
+// the precondition; then the body.
+func TestRefusalsComeInOrder(t *testing.T) {
+	mri, ct := auth.NewToken(), auth.NewToken()
+	g := start(t, func(o *doortest.Options) {
+		o.Auth.Tokens = []auth.Token{
+			{Name: "mri", SHA256: auth.HashToken(mri), Scopes: []auth.Scope{auth.Publish}, Rooms: []string{"mri-*"}},
+			{Name: "ct", SHA256: auth.HashToken(ct), Scopes: []auth.Scope{auth.Publish}, Rooms: []string{"ct-*"}},
+		}
+	})
+	const path = "/whip/mri-2/console"
+	res := g.Post(t, path, lines(offer), "Authorization", "Bearer "+mri)
+	session, etag := res.Header.Get("Location"), res.Header.Get("ETag")
+	for _, tt := range []struct {
+		method, target, token, contentType, ifMatch, body string
+		status                                            int
+	}{
+		{"POST", "/whip/mri-2", "x", "text/plain", "", "hello", 404},
+		{"POST", "/whip/mri-2/~", "x", "text/plain", "", "hello", 401},
+		{"POST", "/whip/mri-2/~", ct, "text/plain", "", "hello", 403},
+		{"POST", "/whip/mri-2/~", mri, "text/plain", "", "hello", 400}, // the name
+		{"POST", path, mri, "text/plain", "", "hello", 415},
+		{"POST", path, mri, "application/sdp", "", "hello", 400},
+		{"POST", path, mri, "application/sdp", "", with("a=sendonly", "a=inactive"), 422},
+		{"POST", session, "x", "text/plain", "", "hello", 405},
+
+		{"PATCH", "/sessions/x", "x", "text/plain", "", "hello", 404},
+		{"PATCH", session, "x", "text/plain", "", "hello", 401},
+		{"PATCH", session, ct, "text/plain", "", "hello", 403},
+		{"PATCH", session, mri, "text/plain", "", "hello", 415},
+		{"PATCH", session, mri, fragmentType, "", "hello", 428},
+		{"PATCH", session, mri, fragmentType, `"stale"`, "hello", 412},
+		{"PATCH", session, mri, fragmentType, etag, "hello", 400},
+		{"PATCH", session, mri, fragmentType, etag, trickle("aaaa", strings.Repeat("a", 22)), 204},
+
+		{"DELETE", "/sessions/x", "x", "", `"stale"`, "", 404},
+		{"DELETE", session, "x", "", `"stale"`, "", 401},
+		{"DELETE", session, ct, "", `"stale"`, "", 403},
+		{"DELETE", session, mri, "", `"stale"`, "", 200},
+		{"PATCH", session, "x", "text/plain", "", "hello", 404},
+		{"DELETE", session, "x", "", "", "", 401},
+	} {
+		header := []string{"Authorization", "Bearer " + tt.token}
+		if tt.contentType != "" {
+			header = append(header, "Content-Type", tt.contentType)
+		}
+		if tt.ifMatch != "" {
+			header = append(header, "If-Match", tt.ifMatch)
+		}
+		got := g.Do(t, tt.method, tt.target, tt.body, header...)
+		if got.StatusCode != tt.status || got.StatusCode >= 400 && got.Problem["status"] != float64(tt.status) {
+			t.Errorf("%s %s with %s, If-Match %q: got %d %s, want %d", tt.method, tt.target, tt.contentType, tt.ifMatch, got.StatusCode, got.Text, tt.status)
+		}
+		if got.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%d: Cache-Control %q (item 19)", got.StatusCode, got.Header.Get("Cache-Control"))
+		}
+	}
+	leftNothing(t, g)
+}
