@@ -39,7 +39,7 @@ test-go: ## unit tests and tests with pion's peers, under the race detector
 
 test-clients: ## browsers, ffmpeg, OBS and GStreamer against the real server
 	internal/e2e/setup.sh
-	go test -tags e2e -timeout 20m ./internal/e2e
+	go test -tags e2e -count=1 -v -timeout 20m ./internal/e2e
 
 soak: ## 1,000 sessions opened and ended; prints what they leave behind
 	go test -tags soak -count=1 -v -timeout 30m ./internal/e2e/soak
