@@ -156,6 +156,7 @@ type rtpStats struct {
 	FramesDecoded, FramesEncoded, KeyFramesDecoded int
 	FreezeCount, FramesDropped                     int
 	TotalFreezesDuration, TotalAudioEnergy         float64
+	EstimatedPlayoutTimestamp                      float64 // milliseconds on the sender's clock
 	TotalSamplesReceived, ConcealedSamples         float64
 	FrameWidth, FrameHeight, PliCount              int
 }

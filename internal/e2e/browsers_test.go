@@ -4,10 +4,15 @@ package e2e
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
 )
+
+// lipSync is how far sound and picture may be apart, in milliseconds. EBU R37 wants 60 at most; a browser that has just
+// begun to play is still pulling them together.
+const lipSync = 120
 
 // watch plays a publisher's pair for some seconds and checks what was decoded in that time. It returns the readings.
 func watch(t *testing.T, s *server, b *browser, publisher, codec string, d time.Duration, fps int) sessionStats {
@@ -29,6 +34,12 @@ func watch(t *testing.T, s *server, b *browser, publisher, codec string, d time.
 		t.Errorf("plays %s, want %s", after.Video.Codec, codec)
 	}
 	wantSound(t, before.Audio, after.Audio, d)
+	// Both are times on the publisher's clock, and zero before the first sender report.
+	a, v := after.Audio.EstimatedPlayoutTimestamp, after.Video.EstimatedPlayoutTimestamp
+	t.Logf("sound is %.0f ms ahead of the picture", a-v)
+	if a == 0 || v == 0 || math.Abs(a-v) > lipSync {
+		t.Errorf("sound plays %.0f, the picture %.0f, want them %d ms apart at most", a, v, lipSync)
+	}
 	s.awaitViewers(publisher+"/video", others.Viewers+1, time.Second)
 	b.stop("viewer")
 	s.awaitViewers(publisher+"/video", others.Viewers, 5*time.Second)

@@ -13,7 +13,7 @@ import (
 // Ten seconds of 720p at 30 frames/s with a keyframe each second: every endpoint plays all of it.
 func TestChromiumPlaysFFmpeg(t *testing.T) {
 	s := serve(t)
-	ffmpeg(t, s.whip("console"), camera{Size: "1280x720", Keyframe: 30})
+	p := ffmpeg(t, s.whip("console"), camera{Size: "1280x720", Keyframe: 30})
 	s.awaitTrack("console/audio", 10*time.Second, nil)
 	s.awaitTrack("console/video", 5*time.Second, func(tr track) error {
 		if tr.Codec != "H264" || tr.Path != "udp" || tr.Width != 1280 || tr.Height != 720 {
@@ -74,6 +74,8 @@ func TestChromiumPlaysFFmpeg(t *testing.T) {
 			t.Errorf("first frame after %v, want 1 s at most", median)
 		}
 	})
+	b.t = t
+	wantEndOfFFmpeg(t, s, p, "console")
 }
 
 // With ten seconds from keyframe to keyframe a joiner is shown the cached group of pictures, and is not left behind by it.

@@ -33,8 +33,7 @@ func (r reading) String() string {
 }
 
 // slack is how much more than before is taken for a return: the debug listener's own connection, the tombstones that
-// sessions leave for five minutes (half a KiB each), and what the runtime
-// rounds up.
+// sessions leave for five minutes (half a KiB each), and what the runtime rounds up.
 var slack = reading{goroutines: 4, files: 2, heap: 2 << 20}
 
 // read takes a reading after a garbage collection.
