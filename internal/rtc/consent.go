@@ -21,7 +21,8 @@ const (
 // consent watches that the peer still wants what it gets. Only valid responses renew it.
 // The session's goroutine owns it.
 type consent struct {
-	rtt atomic.Int64 // nanoseconds
+	rtt   atomic.Int64 // nanoseconds
+	heard atomic.Int64 // UnixNano of the last valid response; 0: none
 
 	tieBreaker uint64
 	checks     []check // sent and not answered
@@ -91,6 +92,7 @@ func (c *consent) receive(s *Session, d datagram) {
 		}
 		c.rtt.Store(int64(max(d.arrival.Sub(k.sent), time.Microsecond)))
 		c.renewed, c.answered = d.arrival, true
+		c.heard.Store(d.arrival.UnixNano())
 		c.checks = append(c.checks[:i], c.checks[i+1:]...)
 		return
 	}

@@ -16,8 +16,10 @@ import (
 	"sightline/internal/sdp"
 )
 
-// maxRemoteCandidates is how many candidates of a client are tried; each costs checks.
-const maxRemoteCandidates = 32
+const (
+	maxRemoteCandidates = 32 // candidates of a client that are tried; each costs checks
+	maxSources          = 64 // addresses that checks come from; the agent keeps a candidate of each
+)
 
 // A generation is one ICE session of a peer (RFC 8445, section 2.5): a pair of
 // credentials and the agent that speaks under them. A restart makes a new generation
@@ -36,7 +38,9 @@ type generation struct {
 	conn       *ice.Conn  // once started; used for ICE-TCP
 	conns      []*agentConn
 	candidates map[string]bool // remote ones taken, by transport address
-	ended      bool            // the client said end-of-candidates
+	sources    map[netip.AddrPort]struct{}
+	ended      bool // the client said end-of-candidates
+	closed     bool
 }
 
 // newGeneration makes an agent with credentials of its own and gathers its candidates.
@@ -45,7 +49,7 @@ func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, erro
 		session: s, etag: newETag(),
 		ufrag: newSecret(16), pwd: newSecret(32),
 		remoteUfrag: remoteUfrag, remotePwd: remotePwd,
-		candidates: make(map[string]bool),
+		candidates: make(map[string]bool), sources: make(map[netip.AddrPort]struct{}),
 	}
 	e := s.engine
 	networks := []ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6}
@@ -151,9 +155,33 @@ func (g *generation) add(values []string, end bool) {
 }
 
 // receiveRequest passes a client's check to the agent, on the local candidate that it
-// came to.
+// came to. What is not the client's is dropped here, before it can fill a queue.
 func (g *generation) receiveRequest(d datagram, local netip.Addr) {
+	u := g.session.engine.udp
+	m := &stun.Message{Raw: d.buf}
+	var username stun.Username
+	integrity := stun.NewShortTermIntegrity(g.pwd)
+	if m.Decode() != nil || username.GetFrom(m) != nil || string(username) != g.ufrag+":"+g.remoteUfrag ||
+		m.Contains(stun.AttrFingerprint) && stun.Fingerprint.Check(m) != nil || integrity.Check(m) != nil {
+		u.stats.unknown.Add(1)
+		return
+	}
+	if m.Contains(stun.AttrICEControlled) {
+		// The gateway never controls: it stands by its role as with the lowest tie-breaker
+		// (RFC 8445, section 7.3.1.1).
+		if reply, err := stun.Build(m, stun.BindingError, stun.ErrorCodeAttribute{Code: stun.CodeRoleConflict}, integrity, stun.Fingerprint); err == nil {
+			u.send(reply.Raw, newDestination(u.out.ipv6, d.remote, local))
+		}
+		return
+	}
 	g.mu.Lock()
+	if _, known := g.sources[d.remote]; !known {
+		if len(g.sources) == maxSources {
+			g.mu.Unlock()
+			return
+		}
+		g.sources[d.remote] = struct{}{}
+	}
 	var to *agentConn
 	for _, c := range g.conns {
 		if c.local == local || to == nil && c.local.Is4() == d.remote.Addr().Is4() {
@@ -176,8 +204,11 @@ func (g *generation) start() error {
 		return fmt.Errorf("ice: %w", err)
 	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return ice.ErrClosed
+	}
 	g.conn = conn
-	g.mu.Unlock()
 	if g.session.engine.tcp != nil {
 		g.reader.Go(func() { g.readTCP(conn) })
 	}
@@ -209,6 +240,9 @@ func (g *generation) bury(revoked bool) {
 // close ends the agent and waits for its goroutines.
 func (g *generation) close() {
 	g.session.engine.udp.removeUfrag(g.ufrag, nil)
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
 	_ = g.agent.GracefulClose()
 	g.reader.Wait()
 }

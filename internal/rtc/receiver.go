@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"maps"
 	"time"
 
 	"github.com/pion/interceptor/pkg/twcc"
@@ -94,13 +95,18 @@ func (r *receiver) receiveRTP(d datagram) {
 		s.discarded.Add(1) // before DTLS
 		return
 	}
-	plain, err := s.opener.context.DecryptRTP(d.buf[:0], d.buf, &r.header)
-	if err != nil {
+	plain, ok := s.opener.rtp(d.buf, &r.header)
+	if !ok {
 		s.discarded.Add(1) // bad tag, replayed, no RTP
 		return
 	}
 	s.lastMedia.Store(d.arrival.UnixNano())
-	h := &r.header
+	r.receivePlain(plain, d.arrival)
+}
+
+// receivePlain takes a packet that is authentic. It keeps plain.
+func (r *receiver) receivePlain(plain []byte, arrival time.Time) {
+	s, h := r.session, &r.header
 	n, err := h.Unmarshal(plain)
 	if err != nil {
 		s.discarded.Add(1)
@@ -124,7 +130,7 @@ func (r *receiver) receiveRTP(d datagram) {
 	t := st.track
 	if id := t.ids.transportCC; id != 0 && r.recorder != nil {
 		if v := h.GetExtension(id); len(v) == 2 {
-			r.recorder.Record(h.SSRC, uint16(v[0])<<8|uint16(v[1]), d.arrival.UnixMicro())
+			r.recorder.Record(h.SSRC, uint16(v[0])<<8|uint16(v[1]), arrival.UnixMicro())
 			r.recorded = true
 		}
 	}
@@ -145,7 +151,7 @@ func (r *receiver) receiveRTP(d datagram) {
 		return
 	}
 	p := &media.Packet{
-		Sequence: sequence, Timestamp: h.Timestamp, Marker: h.Marker, Codec: codec, Payload: payload, Arrival: d.arrival,
+		Sequence: sequence, Timestamp: h.Timestamp, Marker: h.Marker, Codec: codec, Payload: payload, Arrival: arrival,
 	}
 	t.ids.read(h, p)
 	t.receive(st.layer, p, pt != h.PayloadType)
@@ -196,6 +202,10 @@ func (r *receiver) adopt(h *rtp.Header) *stream {
 	}
 	delete(r.refused, h.SSRC)
 	st := &stream{ssrc: h.SSRC, track: t, layer: l, rtx: rtx}
+	if rtx {
+		// One layer has one stream of retransmissions; the encoder began anew.
+		maps.DeleteFunc(r.streams, func(_ uint32, old *stream) bool { return old.rtx && old.layer == l })
+	}
 	r.streams[h.SSRC] = st
 	if !rtx {
 		if old := l.ssrc.Swap(h.SSRC); old != 0 && old != h.SSRC {

@@ -1,9 +1,11 @@
 package rtc
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 )
 
@@ -14,6 +16,11 @@ func (s *Session) receiveRTCP(d datagram) {
 	if !ok {
 		return
 	}
+	s.receiveReports(plain, d.arrival)
+}
+
+// receiveReports takes a compound packet that is authentic.
+func (s *Session) receiveReports(plain []byte, arrival time.Time) {
 	packets, err := rtcp.Unmarshal(plain)
 	if err != nil {
 		return
@@ -22,14 +29,14 @@ func (s *Session) receiveRTCP(d datagram) {
 		switch p := p.(type) {
 		case *rtcp.SenderReport:
 			if s.receiver != nil {
-				s.receiver.senderReport(p, d.arrival)
+				s.receiver.senderReport(p, arrival)
 			}
-			s.reception(p.Reports, d.arrival)
+			s.reception(p.Reports, arrival)
 		case *rtcp.ReceiverReport:
-			s.reception(p.Reports, d.arrival)
+			s.reception(p.Reports, arrival)
 		case *rtcp.TransportLayerNack:
 			if t := s.sink(p.MediaSSRC); t != nil {
-				t.resend(nackedSequences(p), d.arrival)
+				t.resend(nackedSequences(p), arrival)
 			}
 		case *rtcp.PictureLossIndication:
 			if t := s.sink(p.MediaSSRC); t != nil {
@@ -89,26 +96,59 @@ func (s *Session) sink(ssrc uint32) *LocalTrack {
 }
 
 // An opener checks and decrypts what a session receives. The session's goroutine owns it.
-type opener struct{ context *srtp.Context }
+type opener struct {
+	context *srtp.Context // nil before DTLS
 
-const replayWindow = 1024 // packets; retransmissions on the same SSRC come late
+	// The context keeps a replay window for every SSRC that authentic packets have had:
+	// a client that makes up ever new ones must not fill the memory.
+	media, reports map[uint32]struct{}
+}
+
+const (
+	replayWindow = 1024 // packets; retransmissions on the same SSRC come late
+	maxOpened    = 256  // SSRCs, of RTP and of RTCP
+)
 
 func (o *opener) open(k keyring) error {
 	c, err := srtp.CreateContext(k.keys.RemoteMasterKey, k.keys.RemoteMasterSalt, k.profile,
 		srtp.SRTPReplayProtection(replayWindow), srtp.SRTCPReplayProtection(64))
-	o.context = c
+	o.context, o.media, o.reports = c, make(map[uint32]struct{}), make(map[uint32]struct{})
 	return err
+}
+
+// rtp decrypts a packet in place; false: it has no valid tag, was there before, or has one
+// SSRC too many.
+func (o *opener) rtp(b []byte, h *rtp.Header) ([]byte, bool) {
+	if len(b) < 12 || !admits(o.media, b[8:]) {
+		return nil, false
+	}
+	plain, err := o.context.DecryptRTP(b[:0], b, h)
+	if err == nil {
+		o.media[h.SSRC] = struct{}{}
+	}
+	return plain, err == nil
+}
+
+// admits tells whether the SSRC at the beginning of b is a known one, or has room.
+func admits(known map[uint32]struct{}, b []byte) bool {
+	_, ok := known[binary.BigEndian.Uint32(b)]
+	return ok || len(known) < maxOpened
 }
 
 func (s *Session) openRTCP(d datagram) ([]byte, bool) {
 	if s.opener.context == nil {
 		return nil, false // before DTLS: nothing is authentic
 	}
+	if len(d.buf) < 8 || !admits(s.opener.reports, d.buf[4:]) {
+		s.discarded.Add(1)
+		return nil, false
+	}
 	plain, err := s.opener.context.DecryptRTCP(nil, d.buf, nil)
 	if err != nil {
 		s.discarded.Add(1)
 		return nil, false
 	}
+	s.opener.reports[binary.BigEndian.Uint32(d.buf[4:])] = struct{}{}
 	s.lastMedia.Store(d.arrival.UnixNano())
 	return plain, true
 }

@@ -72,10 +72,10 @@ type Session struct {
 
 	mu       sync.Mutex // guards what follows
 	running  bool
-	current  *generation   // the newest: trickled candidates and ETags are its
-	retired  []*generation // older ones that are not closed yet
-	oldUsed  []string      // remote ufrags of older generations
-	remotes  map[netip.AddrPort]struct{}
+	current  *generation      // the newest: trickled candidates and ETags are its
+	retired  []*generation    // older ones that are not closed yet
+	oldUsed  []string         // remote ufrags of older generations
+	remotes  []netip.AddrPort // what comes from there is the session's; the oldest first
 	state    string
 	exempted bool
 }
@@ -89,7 +89,7 @@ func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
 		ffmpeg: r.Offer.SessionName == "FFmpegPublishSession" || strings.HasPrefix(r.Client, "Lavf/"),
 		in:     make(chan datagram, viewerQueue),
 		wake:   make(chan struct{}, 1), connected: make(chan struct{}), closed: make(chan struct{}),
-		remotes: make(map[netip.AddrPort]struct{}), state: "new",
+		state: "new",
 	}
 	if r.Publish {
 		s.in = make(chan datagram, publisherQueue)
@@ -338,29 +338,33 @@ func (s *Session) enqueue(d datagram) bool {
 // receiveSTUN takes the response to a consent check.
 func (s *Session) receiveSTUN(d datagram) { s.enqueue(d) }
 
-// alive tells whether authenticated packets have come lately.
+// alive tells whether the peer has lately sent an authenticated packet, or answered a
+// consent check; one of those may be lost.
 func (s *Session) alive(now time.Time) bool {
-	return now.UnixNano()-s.lastMedia.Load() < int64(5*time.Second)
+	const lately = 15 * time.Second
+	return now.UnixNano()-max(s.lastMedia.Load(), s.consent.heard.Load()) < int64(lately)
 }
 
 // authenticated takes note that a check from remote had the session's integrity: from now
 // on what comes from there is the session's.
 func (s *Session) authenticated(remote netip.AddrPort) {
 	const maxRemotes = 32
-	s.mu.Lock()
-	_, known := s.remotes[remote]
-	room := len(s.remotes) < maxRemotes && s.state != "closed"
-	s.mu.Unlock()
-	if known || !room || !s.engine.udp.claim(remote, s, time.Now()) {
+	if !s.engine.udp.claim(remote, s, time.Now()) {
 		return
 	}
+	var release []netip.AddrPort
 	s.mu.Lock()
-	s.remotes[remote] = struct{}{}
-	late := s.state == "closed"
-	s.mu.Unlock()
-	if late {
-		s.engine.udp.release(s, []netip.AddrPort{remote})
+	if s.state == "closed" {
+		release = []netip.AddrPort{remote}
+	} else if !slices.Contains(s.remotes, remote) {
+		s.remotes = append(s.remotes, remote)
+		if len(s.remotes) > maxRemotes { // a client that wanders: the oldest is no longer his
+			release = []netip.AddrPort{s.remotes[0]}
+			s.remotes = s.remotes[1:]
+		}
 	}
+	s.mu.Unlock()
+	s.engine.udp.release(s, release)
 }
 
 // selected takes the pair that ICE has chosen in generation g.
@@ -466,7 +470,16 @@ func (s *Session) Patch(f *sdp.Fragment, single bool) (restart []byte, err error
 	}
 	if running {
 		if err := g.start(); err != nil {
-			return nil, err
+			s.mu.Lock()
+			ended, newest := s.state == "closed", s.current == g
+			s.mu.Unlock()
+			switch {
+			case ended:
+				return nil, fault.New(fault.NotFound, "the session has ended")
+			case newest:
+				return nil, err
+			}
+			// Another restart has overtaken this one: it counts, and both are answered.
 		}
 	}
 	candidates := s.engine.candidates()
@@ -499,10 +512,7 @@ func (s *Session) end(cause error) {
 		s.state = "closed"
 		generations := append(s.retired, s.current)
 		s.retired = nil
-		remotes := make([]netip.AddrPort, 0, len(s.remotes))
-		for r := range s.remotes {
-			remotes = append(remotes, r)
-		}
+		remotes := s.remotes
 		s.mu.Unlock()
 		for _, g := range generations {
 			g.close()

@@ -247,14 +247,7 @@ func (s *socket) expect(id transactionID, to stunReceiver, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.transactions) >= maxTransactions {
-		for k, t := range s.transactions {
-			if now.After(t.expires) {
-				delete(s.transactions, k)
-			}
-		}
-		if len(s.transactions) >= maxTransactions {
-			return // the response will be dropped, the check be repeated
-		}
+		return // the response will be dropped, the check be repeated
 	}
 	s.transactions[id] = transaction{to, now.Add(transactionTimeout)}
 }
@@ -294,8 +287,14 @@ func (s *socket) removeUfrag(ufrag string, t *tombstone) {
 }
 
 // claim makes datagrams from remote reach session. A live session keeps its address:
-// nobody else can take it while authenticated packets come from there.
+// nobody else can take it while what comes from there is authenticated.
 func (s *socket) claim(remote netip.AddrPort, session *Session, now time.Time) bool {
+	s.mu.RLock()
+	mine := s.remotes[remote] == session
+	s.mu.RUnlock()
+	if mine {
+		return true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.remotes[remote]; old != nil && old != session && old.alive(now) {

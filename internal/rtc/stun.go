@@ -54,7 +54,8 @@ type tombstone struct {
 }
 
 // revoke answers a check for an ended session with 403 (RFC 7675, section 5.2). Only a
-// request with the right integrity gets it, and it is smaller than the request.
+// request with the right integrity gets it, and without a reason phrase it is smaller than
+// any such request.
 func (s *socket) revoke(t tombstone, d datagram, local netip.Addr) {
 	m := &stun.Message{Raw: d.buf}
 	if m.Decode() != nil {
@@ -64,7 +65,7 @@ func (s *socket) revoke(t tombstone, d datagram, local netip.Addr) {
 	if integrity.Check(m) != nil {
 		return
 	}
-	reply, err := stun.Build(m, stun.BindingError, stun.CodeForbidden, integrity, stun.Fingerprint)
+	reply, err := stun.Build(m, stun.BindingError, stun.ErrorCodeAttribute{Code: stun.CodeForbidden}, integrity, stun.Fingerprint)
 	if err != nil {
 		return
 	}
