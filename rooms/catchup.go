@@ -30,6 +30,7 @@ type catchUp struct {
 	began  time.Time // when this run was begun
 	base   time.Time // when its first packet arrived
 	speed  int
+	floor  uint32 // the least timestamp that the viewer may be sent, as the track's
 
 	burst []numbered
 	edge  uint32 // the track's timestamp of now
@@ -41,8 +42,12 @@ type catchUp struct {
 // cached group a keyframe is asked for if that is long: from an encoder that obeys it comes
 // before the joiner has got far, and he is at the edge at once.
 func (t *track) join(s *Subscription) bool {
+	now := time.Now()
 	t.mu.Lock()
 	cached := t.cachedLocked()
+	s.mu.Lock()
+	s.need.restart(now)
+	s.mu.Unlock()
 	if cached {
 		if span(int64(t.num.newest-t.keyTS), t.num.rate) > catchUpWorth {
 			t.asks.pending = true
@@ -57,7 +62,7 @@ func (t *track) join(s *Subscription) bool {
 		}
 	}
 	t.mu.Unlock()
-	t.askAgain(time.Now())
+	t.askAgain(now)
 	return cached
 }
 
@@ -111,11 +116,12 @@ func (t *track) packet(seq uint64) (numbered, bool) {
 	return t.ring.get(seq)
 }
 
-// catchUp returns once the track's reader writes to the subscription, or it has ended.
-func (s *Subscription) catchUp(ctx context.Context) {
+// catchUp begins at speed times real time, and lets the path be full tries times less one. It
+// returns once the track's reader writes to the subscription, or it has ended.
+func (s *Subscription) catchUp(ctx context.Context, speed, tries int) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	c := catchUp{speed: catchUpSpeed, burst: make([]numbered, 0, catchUpBurst)}
+	c := catchUp{speed: speed, burst: make([]numbered, 0, catchUpBurst)}
 	for try := 1; ; {
 		select {
 		case <-ctx.Done():
@@ -142,7 +148,10 @@ func (s *Subscription) catchUp(ctx context.Context) {
 			s.squeeze(&c)
 			s.mu.Unlock()
 			if !s.write(now) {
-				if try++; try > catchUpTries {
+				s.mu.Lock()
+				s.need.overflowed(now)
+				s.mu.Unlock()
+				if try++; try > tries {
 					s.track.giveUp(s)
 					return
 				}
@@ -176,11 +185,20 @@ func (t *track) due(c *catchUp, s *Subscription, now time.Time) (live bool) {
 		if p, ok := t.ring.get(t.group); ok {
 			c.base = p.Arrival
 		}
+		c.floor = t.num.newest
 		s.mu.Lock()
+		if len(s.segments) > 0 {
+			c.floor = s.startAgainLocked(c.cursor, t.num.newest, t.num.rate)
+		}
 		s.resumeLocked(c.cursor)
+		s.exactAt = time.Time{}
+		s.need.met(now)
 		s.mu.Unlock()
 	}
 	c.edge = t.num.edge(now)
+	if int32(c.floor-c.edge) > 0 {
+		c.edge = c.floor
+	}
 	upTo := c.base.Add(time.Duration(c.speed) * now.Sub(c.began)) // by arrivals: timestamps are the publisher's word
 	for ; c.cursor < t.ring.next && len(c.burst) < catchUpBurst; c.cursor++ {
 		p, ok := t.ring.get(c.cursor)

@@ -15,7 +15,7 @@
 //
 //	source ─▶ forward ─▶ ingest: numbering, picture ids, ring ─┬▶ Subscription.forward ─▶ sink
 //	                                                           └▶ …
-//	                      ring ─▶ Subscription.catchUp (a joiner, until the live edge) ─▶ sink
+//	                      ring ─▶ Subscription.catchUp (a joiner, or a restart, until the live edge) ─▶ sink
 //
 // The numbering puts what successive sources bring into one line of 64-bit sequence
 // numbers and 32-bit timestamps. The ring keeps the packets of the last group of pictures
@@ -25,9 +25,10 @@
 // # Locks
 //
 // In this order: Registry.mu, track.turn, track.mu, Subscription.mu. Only track.turn is held
-// while a sink is called: it says whose turn it is to write to the track's subscriptions,
-// sinks don't block, and no method that a sink may call takes it. No lock is held while a
-// source or a reader of events is called.
+// while the track's reader calls a sink, or asks its source for a keyframe: it says whose turn
+// it is to write to the track's subscriptions; neither call blocks, and no method that a sink
+// may call takes it. No other lock is held while a sink, a source or a reader of events is
+// called.
 //
 // # Goroutines
 //

@@ -88,6 +88,16 @@ func TestHostilePublishers(t *testing.T) {
 				for _, w := range sinks {
 					w.full = rapid.Bool().Draw(t, "full")
 				}
+			case 5, 6, 7:
+				for _, s := range seats {
+					s.mu.Lock()
+					s.need = need{since: now}
+					s.mu.Unlock()
+					if _, _, ok := tr.rejoin(s, now); ok {
+						s.catchUpNow(now)
+						tr.restarting--
+					}
+				}
 			}
 			var burst []*media.Packet
 			for range rapid.IntRange(1, 4).Draw(t, "packets") {

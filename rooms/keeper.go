@@ -12,7 +12,7 @@ const (
 )
 
 // keepTime does for all rooms what must be done at its time: states, the grace, keyframe
-// requests that were put off or not answered, clocks, events.
+// requests that were put off or not answered, viewers that wait in vain, clocks, events.
 func (r *Registry) keepTime() {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -78,6 +78,7 @@ func (t *track) look(now time.Time, stats bool) timing {
 		return timing{track: t}
 	}
 	t.askAgain(now)
+	t.wakeStuck(now)
 	if stats {
 		s := f.source.Stats()
 		t.mu.Lock()

@@ -24,6 +24,7 @@ type Subscription struct {
 	track    *track
 
 	done    chan struct{} // closed when it ends
+	again   chan struct{} // to restart, see need
 	stopped atomic.Bool   // likewise
 
 	// Of the goroutine that writes.
@@ -42,6 +43,7 @@ type Subscription struct {
 	cause    error
 	closed   bool
 	waiting  bool // for a keyframe
+	need     need
 	segments []segment
 	last     uint64 // the newest of the last segment that was written, in the track's numbers
 	tsShift  uint32 // viewer's timestamp = track's + tsShift, from exact on
@@ -69,6 +71,7 @@ func newSubscription(r *Registry, v *viewer, t *track) *Subscription {
 	return &Subscription{
 		registry: r, viewer: v, track: t,
 		done:    make(chan struct{}),
+		again:   make(chan struct{}, 1),
 		tsShift: rand.Uint32(),
 		waiting: t.kind == media.Video, firstDelay: r.firstPacket, startDelay: r.firstKeyframe,
 	}
@@ -98,15 +101,19 @@ func (s *Subscription) Run(ctx context.Context, sink media.Sink) error {
 
 	codec := s.Codec()
 	if s.setCodec(&codec) && s.track.join(s) {
-		s.catchUp(ctx)
+		s.catchUp(ctx, catchUpSpeed, catchUpTries)
 	}
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-s.done:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.cause
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.done:
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.cause
+		case <-s.again:
+			s.restart(ctx)
+		}
 	}
 }
 
@@ -131,7 +138,11 @@ func (s *Subscription) end(cause error) {
 // RequestKeyframe says that the viewer can't go on without a keyframe.
 func (s *Subscription) RequestKeyframe() {
 	if s.track.kind == media.Video && !s.stopped.Load() {
-		s.track.requestKeyframe(time.Now())
+		now := time.Now()
+		s.mu.Lock()
+		s.need.asked(now)
+		s.mu.Unlock()
+		s.track.requestKeyframe(now)
 	}
 }
 
@@ -232,6 +243,9 @@ func (s *Subscription) number(burst []numbered, now time.Time) {
 		} else if len(s.segments) == 0 {
 			s.resumeLocked(n.seq)
 		}
+		if n.start && s.track.kind == media.Video {
+			s.need.met(now)
+		}
 		s.last = n.seq
 		ts := n.ts + s.tsShift
 		if s.squeezed != nil {
@@ -263,6 +277,9 @@ func (s *Subscription) write(now time.Time) bool {
 func (s *Subscription) overflow(now time.Time) {
 	if s.track.kind == media.Video {
 		s.wait()
+		s.mu.Lock()
+		s.need.overflowed(now)
+		s.mu.Unlock()
 		s.track.askAgain(now)
 	}
 }

@@ -42,6 +42,8 @@ type track struct {
 	ids   media.PictureIDs
 	live  []*Subscription // those that the reader writes to; never changed, only replaced
 
+	restarting int // subscriptions that restart now
+
 	viewing map[*Subscription]media.Sink // all subscriptions; nil for those that don't run
 
 	began  bool            // the feed's first packet has its place
