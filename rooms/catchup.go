@@ -242,8 +242,9 @@ func (s *Subscription) squeeze(c *catchUp) {
 // before as is needed, and the same for the frame's other packets.
 func (s *Subscription) squeezeLocked(n *numbered, want uint32) uint32 {
 	if k := len(s.squeezed); k > 0 {
-		last := s.squeezed[k-1]
+		last := &s.squeezed[k-1]
 		if last.ts == n.ts {
+			last.seq = min(last.seq, n.seq)
 			return last.out
 		}
 		if int32(want-last.out) <= 0 {
@@ -259,6 +260,7 @@ func (s *Subscription) squeezeLocked(n *numbered, want uint32) uint32 {
 func (s *Subscription) unsqueezeLocked(n *numbered, now time.Time) uint32 {
 	exact := n.ts + s.tsShift
 	if !s.exactAt.IsZero() {
+		s.exact = min(s.exact, n.seq) // it is less where packets are sent again
 		if now.Sub(s.exactAt) > resendFor {
 			s.squeezed = nil // nobody asks for these any more
 		}

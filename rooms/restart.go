@@ -165,14 +165,11 @@ func (t *track) rejoin(s *Subscription, now time.Time) (speed, tries int, ok boo
 
 // startAgainLocked makes ready to catch up from seq on after other packets, perhaps the same
 // ones. The old numbers are not answered for any more: a decoder that is about to begin with a
-// keyframe has no use for them, and one packet can't have two timestamps. It returns the
-// track's timestamp that what follows must have at least; newest is the track's.
+// keyframe has no use for them. It returns the track's timestamp that what follows must have
+// at least; newest is the track's.
 func (s *Subscription) startAgainLocked(seq uint64, newest, rate uint32) uint32 {
-	last := s.segments[len(s.segments)-1]
-	end := s.last + 1
-	s.segments = append(s.segments[:0], segment{from: end, to: end, out: last.out + end - last.from})
 	floor, tick := newest, max(rate/1000, 1)
-	if seq < end {
+	if seq <= s.last {
 		floor += tick // the newest may have been sent with its own
 	}
 	if k := len(s.squeezed); k > 0 {
@@ -180,6 +177,14 @@ func (s *Subscription) startAgainLocked(seq uint64, newest, rate uint32) uint32 
 			floor = out
 		}
 	}
+	s.forgetLocked()
 	s.squeezed = nil
 	return floor
+}
+
+// forgetLocked forgets what the viewer got, but for the number that follows on it.
+func (s *Subscription) forgetLocked() {
+	last := s.segments[len(s.segments)-1]
+	end := s.last + 1
+	s.segments = append(s.segments[:0], segment{from: end, to: end, out: last.out + end - last.from})
 }

@@ -284,8 +284,13 @@ func (s *Subscription) overflow(now time.Time) {
 	}
 }
 
-// resumeLocked begins a new segment at seq, which follows on the last one without a hole.
+// resumeLocked begins a new segment at seq, which follows on the last one without a hole. If
+// packets are sent again by that, the old numbers are not answered for any more: one packet
+// can't have two timestamps.
 func (s *Subscription) resumeLocked(seq uint64) {
+	if len(s.segments) > 0 && seq <= s.last {
+		s.forgetLocked()
+	}
 	out := 1<<16 + uint64(rand.Uint32N(1<<16))
 	if n := len(s.segments); n > 0 {
 		last := &s.segments[n-1]
