@@ -23,6 +23,7 @@ type wire struct {
 	front, back  *net.UDPConn
 	up, down     atomic.Int64 // every how many-th RTP packet is lost; 0: none
 	lost, passed atomic.Int64 // RTP packets
+	lastRTP      atomic.Pointer[[]byte]
 }
 
 func newWire(t *testing.T, gateway int) *wire {
@@ -72,6 +73,8 @@ func (w *wire) carry(every *atomic.Int64, read func([]byte) (int, error), write 
 				continue
 			}
 			w.passed.Add(1)
+			last := slices.Clone(buf[:n])
+			w.lastRTP.Store(&last)
 		}
 		write(buf[:n])
 	}
