@@ -43,7 +43,8 @@ type generation struct {
 	closed     bool
 }
 
-// newGeneration makes an agent with credentials of its own and gathers its candidates.
+// newGeneration makes an agent with credentials of its own and gathers its candidates. The
+// socket knows it once it is added there, with its remote credentials fixed.
 func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, error) {
 	g := &generation{
 		session: s, etag: newETag(),
@@ -91,7 +92,6 @@ func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, erro
 		return nil, fmt.Errorf("ice agent: %w", err)
 	}
 	g.agent = agent
-	e.udp.addUfrag(g.ufrag, g)
 	if err := g.gather(); err != nil {
 		g.close()
 		return nil, err

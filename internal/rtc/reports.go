@@ -136,10 +136,8 @@ func admits(known map[uint32]struct{}, b []byte) bool {
 }
 
 func (s *Session) openRTCP(d datagram) ([]byte, bool) {
-	if s.opener.context == nil {
-		return nil, false // before DTLS: nothing is authentic
-	}
-	if len(d.buf) < 8 || !admits(s.opener.reports, d.buf[4:]) {
+	// Before DTLS nothing is authentic.
+	if s.opener.context == nil || len(d.buf) < 8 || !admits(s.opener.reports, d.buf[4:]) {
 		s.discarded.Add(1)
 		return nil, false
 	}

@@ -112,6 +112,7 @@ func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
 	}
 	s.answer, s.current = answer, g
 	g.remoteUfrag, g.remotePwd = answer.Remote.Ufrag, answer.Remote.Pwd
+	e.udp.addUfrag(g.ufrag, g)
 	s.seal.ssrc = newSSRC()
 	for _, section := range answer.Sections {
 		// All sections share one transport; FFmpeg says it of video only.
@@ -445,6 +446,7 @@ func (s *Session) Patch(f *sdp.Fragment, single bool) (restart []byte, err error
 		return nil, err
 	}
 	g.add(f.Candidates, f.EndOfCandidates)
+	s.engine.udp.addUfrag(g.ufrag, g)
 	s.mu.Lock()
 	if s.state == "closed" {
 		s.mu.Unlock()

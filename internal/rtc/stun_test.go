@@ -54,8 +54,11 @@ func TestSTUNThatIsNotTheClientsIsDropped(t *testing.T) {
 		}
 	}
 	time.Sleep(silence)
-	if len(p.responses) != 0 || len(p.checks) != 0 || e.udp.stats.sent.Load() != 0 || len(e.udp.remotes) != 0 {
-		t.Errorf("%d responses, %d checks, %d addresses", len(p.responses), len(p.checks), len(e.udp.remotes))
+	e.udp.mu.RLock()
+	claimed := len(e.udp.remotes)
+	e.udp.mu.RUnlock()
+	if len(p.responses) != 0 || len(p.checks) != 0 || e.udp.stats.sent.Load() != 0 || claimed != 0 {
+		t.Errorf("%d responses, %d checks, %d addresses", len(p.responses), len(p.checks), claimed)
 	}
 	p.check(t) // the session has taken no harm
 }
