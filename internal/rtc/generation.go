@@ -203,14 +203,19 @@ func (g *generation) start() error {
 	if err != nil {
 		return fmt.Errorf("ice: %w", err)
 	}
+	tcp := g.session.engine.tcp != nil
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
+	closed := g.closed
+	g.conn = conn
+	if tcp && !closed {
+		g.reader.Go(func() { g.readTCP(conn) })
+	}
+	g.mu.Unlock()
+	if closed {
 		return ice.ErrClosed
 	}
-	g.conn = conn
-	if g.session.engine.tcp != nil {
-		g.reader.Go(func() { g.readTCP(conn) })
+	if pair, err := g.agent.GetSelectedCandidatePair(); tcp && err == nil && pair != nil {
+		g.session.selected(g, pair.Local, pair.Remote) // a TCP path that was chosen before conn was known
 	}
 	return nil
 }
