@@ -156,8 +156,10 @@ func FuzzReceiveRequest(f *testing.F) {
 	}
 	f.Add(m.Raw)
 	f.Add(stun.MustBuild(stun.BindingRequest, stun.TransactionID, stun.NewUsername("local:remote"), stun.NewShortTermIntegrity("pwd")).Raw)
+	u := &socket{}
+	u.out.close()
 	g := &generation{
-		session: &Session{engine: &Engine{udp: &socket{out: sender{closed: true}}}}, ufrag: "local", pwd: "pwd", remoteUfrag: "remote",
+		session: &Session{engine: &Engine{udp: u}}, ufrag: "local", pwd: "pwd", remoteUfrag: "remote",
 		sources: make(map[netip.AddrPort]struct{}),
 	}
 	from := netip.MustParseAddrPort("127.0.0.1:9")
