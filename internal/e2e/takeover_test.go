@@ -21,7 +21,7 @@ func TestViewerSeesAPublisherThatComesBack(t *testing.T) {
 	b.firstFrame("viewer", 5*time.Second)
 	first := b.stats("viewer")
 
-	var waits []time.Duration
+	var waits, wholes []time.Duration
 	for range 10 {
 		before, _ := s.track("console/video")
 		p.stop(syscall.SIGKILL, time.Second)
@@ -44,7 +44,9 @@ func TestViewerSeesAPublisherThatComesBack(t *testing.T) {
 		eventually(t, 10*time.Second, func() error {
 			for _, f := range b.frames("viewer") {
 				if f.Mark>>16 == cam.Run {
-					waits = append(waits, time.UnixMilli(int64(f.At)).Sub(keyframe).Round(time.Millisecond))
+					shown := time.UnixMilli(int64(f.At))
+					waits = append(waits, shown.Sub(keyframe).Round(time.Millisecond))
+					wholes = append(wholes, shown.Sub(started).Round(time.Millisecond))
 					return nil
 				}
 			}
@@ -52,7 +54,9 @@ func TestViewerSeesAPublisherThatComesBack(t *testing.T) {
 		})
 	}
 	b.picture("takeover")
-	t.Logf("the new picture after its first keyframe: %v", waits)
+	// The age of the keyframe comes from the server and is some milliseconds old when it is read; the second reading is
+	// ours alone, and holds the encoder's start and its handshakes, too.
+	t.Logf("the new picture after its first keyframe: %v; after the start of its encoder: %v", waits, wholes)
 	for i, w := range waits {
 		if w > 2*time.Second {
 			t.Errorf("restart %d: the new picture %v after its first keyframe, want 2 s at most", i+1, w)
