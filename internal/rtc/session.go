@@ -342,7 +342,9 @@ func (s *Session) receiveSTUN(d datagram) { s.enqueue(d) }
 // alive tells whether the peer has lately sent an authenticated packet, or answered a
 // consent check; one of those may be lost.
 func (s *Session) alive(now time.Time) bool {
-	const lately = 15 * time.Second
+	// Consent checks are 6 s apart at most. Who is silent for longer has left, and a new
+	// client, perhaps on the same port, must not wait for the old one's consent to expire.
+	const lately = consentInterval + 2*time.Second
 	return now.UnixNano()-max(s.lastMedia.Load(), s.consent.heard.Load()) < int64(lately)
 }
 
