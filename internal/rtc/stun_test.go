@@ -183,14 +183,14 @@ func TestADeadSessionsAddressGoesOver(t *testing.T) {
 	now := time.Now()
 	first, second := &Session{}, &Session{}
 	first.lastMedia.Store(now.UnixNano())
-	if !u.claim(a, first, now) || u.claim(a, second, now.Add(10*time.Second)) {
+	if !u.claim(a, first, now) || u.claim(a, second, now.Add(6*time.Second)) {
 		t.Error("a live session has to keep its address")
 	}
-	first.consent.heard.Store(now.Add(10 * time.Second).UnixNano())
-	if u.claim(a, second, now.Add(20*time.Second)) {
+	first.consent.heard.Store(now.Add(6 * time.Second).UnixNano())
+	if u.claim(a, second, now.Add(12*time.Second)) {
 		t.Error("a response to a check shows life too")
 	}
-	if !u.claim(a, second, now.Add(30*time.Second)) {
+	if !u.claim(a, second, now.Add(14*time.Second)) {
 		t.Error("a dead session keeps its address")
 	}
 }
