@@ -52,7 +52,7 @@ func (s *session) run(ctx context.Context) error {
 		total.Packets += stats.Packets
 		total.Dropped += stats.Dropped
 	}
-	log.Info("viewer left", "cause", rtc.Cause(err), "err", detail(err), "path", s.peer.Path(),
+	log.Info("viewer left", "cause", rtc.Cause(err), "err", rtc.Detail(err), "path", s.peer.Path(),
 		"sent", total.Packets, "dropped", total.Dropped, "lasted", time.Since(began).Round(time.Millisecond))
 	return err
 }
@@ -95,13 +95,4 @@ func cause(err error) error {
 		return rtc.Draining
 	}
 	return err
-}
-
-// detail is what the word for a cause does not say.
-func detail(err error) string {
-	var end rtc.End
-	if err == nil || errors.As(err, &end) && err == error(end) {
-		return ""
-	}
-	return err.Error()
 }

@@ -43,7 +43,7 @@ func (s *session) run(ctx context.Context) error {
 		return cause(s.publication.Run(ctx, s.peer.Sources()...))
 	})
 	err := g.Wait()
-	log.Info("publisher left", "cause", rtc.Cause(err), "err", detail(err), "path", s.peer.Path(),
+	log.Info("publisher left", "cause", rtc.Cause(err), "err", rtc.Detail(err), "path", s.peer.Path(),
 		"lasted", time.Since(began).Round(time.Millisecond))
 	return err
 }
@@ -62,13 +62,4 @@ func cause(err error) error {
 		return rtc.Draining
 	}
 	return err
-}
-
-// detail is what the word for a cause does not say.
-func detail(err error) string {
-	var end rtc.End
-	if err == nil || errors.As(err, &end) && err == error(end) {
-		return ""
-	}
-	return err.Error()
 }

@@ -37,3 +37,11 @@ func Cause(err error) string {
 	}
 	return string(Failed)
 }
+
+// Detail is what Cause does not say of err; "" if it says all.
+func Detail(err error) string {
+	if _, all := err.(End); err == nil || all { // wrapped, it has more to say
+		return ""
+	}
+	return err.Error()
+}
