@@ -32,7 +32,7 @@ func (d *drain) Stats() media.SinkStats { return media.SinkStats{} }
 func BenchmarkForward(b *testing.B) {
 	r := New(Defaults(), slog.New(slog.DiscardHandler))
 	defer r.Close()
-	t := newTrack("r", "cam", media.Video, &r.config, r.forwardingDelay, time.Now())
+	t := newTrack("r", "cam", media.Video, &r.config, r.forwardingDelay, r.fan, time.Now())
 	f := &feed{source: &well{h264}, codec: h264}
 	t.attach(f, time.Now())
 	seq, ts := uint16(0), uint32(0)

@@ -147,7 +147,7 @@ func (s *Subscription) catchUp(ctx context.Context, speed, tries int) {
 			s.mu.Lock()
 			s.squeeze(&c)
 			s.mu.Unlock()
-			if !s.write(now) {
+			if !s.write(nil, now) {
 				s.mu.Lock()
 				s.need.overflowed(now)
 				s.mu.Unlock()

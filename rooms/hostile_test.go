@@ -54,7 +54,7 @@ func TestHostilePublishers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		kind := rapid.SampledFrom([]media.Kind{media.Audio, media.Video}).Draw(t, "kind")
 		now := time.Now().Add(-time.Hour)
-		tr := newTrack("r", "cam", kind, &r.config, r.forwardingDelay, now)
+		tr := newTrack("r", "cam", kind, &r.config, r.forwardingDelay, r.fan, now)
 		var f *feed
 		attach := func() {
 			c := rapid.SampledFrom(codecs).Draw(t, "codec")
@@ -146,7 +146,7 @@ func (s *Subscription) catchUpNow(now time.Time) {
 			s.mu.Lock()
 			s.squeeze(&c)
 			s.mu.Unlock()
-			s.write(now)
+			s.write(nil, now)
 		}
 		now = now.Add(catchUpStep)
 	}

@@ -222,7 +222,7 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 	for _, f := range feeds {
 		e := pub.entry(f.source.Kind())
 		if *e == nil {
-			*e = &trackEntry{track: newTrack(m.name, pub.name, f.source.Kind(), &r.config, r.forwardingDelay, now)}
+			*e = &trackEntry{track: newTrack(m.name, pub.name, f.source.Kind(), &r.config, r.forwardingDelay, r.fan, now)}
 		}
 		(*e).since = time.Time{}
 		(*e).attach(f, now)

@@ -25,6 +25,7 @@ type Registry struct {
 	firstKeyframe   *histogram
 	forwardingDelay *histogram
 
+	fan     *fan
 	readers sync.WaitGroup // of sources
 	keeper  sync.WaitGroup // the goroutine that keeps the time
 	done    chan struct{}  // closed to end it
@@ -47,6 +48,7 @@ func New(config Config, log *slog.Logger) *Registry {
 		firstPacket:     newHistogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 		firstKeyframe:   newHistogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 		forwardingDelay: newHistogram(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
+		fan:             newFan(),
 		done:            make(chan struct{}),
 		kick:            make(chan struct{}, 1),
 		rooms:           make(map[string]*room),
@@ -89,6 +91,7 @@ func (r *Registry) Close() {
 	}
 	r.keeper.Wait()
 	r.readers.Wait()
+	r.fan.close()
 }
 
 // end ends all subscriptions of a track.

@@ -29,6 +29,7 @@ type Subscription struct {
 
 	// Of the goroutine that writes.
 	sink       media.Sink
+	batches    media.BatchSink // the same, or nil
 	began      time.Time // when Run was called
 	codec      *media.Codec
 	told       media.Codec // what the sink was told
@@ -96,6 +97,7 @@ func (s *Subscription) Codec() media.Codec {
 // has returned.
 func (s *Subscription) Run(ctx context.Context, sink media.Sink) error {
 	s.sink, s.began = sink, time.Now()
+	s.batches, _ = sink.(media.BatchSink)
 	s.track.enter(s, sink)
 	defer s.track.leave(s, sink)
 
@@ -153,10 +155,14 @@ func (s *Subscription) Timestamp(wall time.Time) (uint32, bool) {
 }
 
 // forward writes a burst; replay is what a subscription that waits for a keyframe takes
-// instead, if there is any. The track's reader calls it.
-func (s *Subscription) forward(batch, replay []numbered, now time.Time) {
+// instead, if there is any. It returns into, or the batch that it has begun if that is nil.
+// The track's reader calls it, or who helps it.
+func (s *Subscription) forward(into media.Batch, batch, replay []numbered, now time.Time) media.Batch {
 	if s.stopped.Load() {
-		return
+		return into
+	}
+	if into == nil && s.batches != nil {
+		into = s.batches.NewBatch()
 	}
 	if len(replay) > 0 && s.isWaiting() {
 		batch = replay
@@ -164,16 +170,17 @@ func (s *Subscription) forward(batch, replay []numbered, now time.Time) {
 	for len(batch) > 0 {
 		n := sameCodec(batch)
 		if batch[0].Codec != s.codec && !s.setCodec(batch[0].Codec) {
-			return
+			return into
 		}
 		s.mu.Lock()
 		s.number(batch[:n], now)
 		s.mu.Unlock()
-		if !s.write(now) {
+		if !s.write(into, now) {
 			s.overflow(now)
 		}
 		batch = batch[n:]
 	}
+	return into
 }
 
 // sameCodec returns how many packets at the beginning have one codec.
@@ -255,12 +262,18 @@ func (s *Subscription) number(burst []numbered, now time.Time) {
 	}
 }
 
-// write sends out. It returns false if the sink dropped something.
-func (s *Subscription) write(now time.Time) bool {
+// write sends out, into a batch if there is one. It returns false if the sink dropped
+// something.
+func (s *Subscription) write(into media.Batch, now time.Time) bool {
 	if len(s.out) == 0 {
 		return true
 	}
-	ok := s.sink.Write(s.out)
+	var ok bool
+	if into != nil && s.batches != nil {
+		ok = s.batches.WriteTo(into, s.out)
+	} else {
+		ok = s.sink.Write(s.out)
+	}
 	if !s.hadPacket {
 		s.hadPacket = true
 		s.firstDelay.observe(now.Sub(s.began))

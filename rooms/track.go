@@ -25,11 +25,11 @@ type track struct {
 	kind      media.Kind
 	config    *Config
 	delay     *histogram // from arrival until written to all sinks
+	fan       *fan
 
 	// turn is held by the reader that forwards, while it writes to the subscriptions.
-	turn   sync.Mutex
-	batch  []numbered // of the reader whose turn it is
-	replay []numbered
+	turn sync.Mutex
+	out  spread // of the reader whose turn it is
 
 	waiting atomic.Int32 // how many of live wait for a keyframe
 
@@ -61,10 +61,10 @@ type track struct {
 	totals   totals
 }
 
-func newTrack(room, publisher string, kind media.Kind, config *Config, delay *histogram, now time.Time) *track {
+func newTrack(room, publisher string, kind media.Kind, config *Config, delay *histogram, fan *fan, now time.Time) *track {
 	return &track{
 		id: publisher + "/" + string(kind), room: room, publisher: publisher, kind: kind,
-		config: config, delay: delay,
+		config: config, delay: delay, fan: fan,
 		ring:     ring{maxBytes: config.CacheBytes, maxAge: config.CacheDuration.D()},
 		asks:     keyframeRequests{interval: config.KeyframeInterval.D()},
 		viewing:  make(map[*Subscription]media.Sink),
@@ -166,29 +166,28 @@ func (t *track) forward(f *feed, burst []*media.Packet) bool {
 		t.mu.Unlock()
 		return false
 	}
-	t.batch, t.replay = t.batch[:0], t.replay[:0]
+	t.out.batch, t.out.replay = t.out.batch[:0], t.out.replay[:0]
 	for _, p := range burst {
 		t.ingest(p, now)
 	}
 	if t.from != 0 {
 		t.again()
 	}
-	live := t.live
+	t.out.live, t.out.now = t.live, now
 	ask := t.asks.due(now, t.needy())
 	t.mu.Unlock()
 
 	if ask {
 		f.source.RequestKeyframe()
 	}
-	if len(t.batch) == 0 {
+	if len(t.out.batch) == 0 {
 		return true
 	}
-	for _, s := range live {
-		s.forward(t.batch, t.replay, now)
-	}
-	t.delay.observe(time.Since(t.batch[0].Arrival))
-	clear(t.batch)
-	clear(t.replay)
+	t.fan.forward(&t.out)
+	t.delay.observe(time.Since(t.out.batch[0].Arrival))
+	clear(t.out.batch)
+	clear(t.out.replay)
+	t.out.live = nil
 	return true
 }
 
@@ -299,7 +298,7 @@ func (t *track) place(p *media.Packet) {
 	if v == forward && len(p.Payload) > 0 && (ts == t.num.newest && t.readings.frame(ts, p.Arrival)) {
 		t.arrivals.frame(ts, t.num.rate, p.Arrival)
 	}
-	t.batch = append(t.batch, n)
+	t.out.batch = append(t.out.batch, n)
 	if n.late && n.start {
 		t.from = seq
 	}
@@ -343,7 +342,7 @@ func (t *track) again() {
 	for seq := t.from; seq < t.ring.next; seq++ {
 		if n, ok := t.ring.get(seq); ok {
 			n.late = false
-			t.replay = append(t.replay, n)
+			t.out.replay = append(t.out.replay, n)
 		}
 	}
 	t.from = 0

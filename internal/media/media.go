@@ -130,6 +130,25 @@ type Sink interface {
 	Stats() SinkStats
 }
 
+// A BatchSink is a Sink that can write into a batch.
+type BatchSink interface {
+	Sink
+
+	// NewBatch begins a batch. All sinks of one transport can write into it.
+	NewBatch() Batch
+
+	// WriteTo is Write, but that the burst leaves at the batch's Flush at the latest, and
+	// that what can't be sent then is told by the false of a later call.
+	WriteTo(b Batch, burst []Outgoing) bool
+}
+
+// A Batch gathers what is written to several sinks, so that it leaves by few system calls.
+// One goroutine uses it.
+type Batch interface {
+	// Flush sends everything. The batch must not be used after it.
+	Flush()
+}
+
 // SinkStats are totals since the sink began, and its latest readings.
 type SinkStats struct {
 	Packets   uint64 // sent, without retransmissions

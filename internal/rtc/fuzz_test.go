@@ -130,7 +130,7 @@ func FuzzReceiveRTCP(f *testing.F) {
 		f.Add(append(b, 0x81, 205, 0xff, 0xff))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := &Session{}
+		s := &Session{engine: &Engine{udp: &socket{}}}
 		s.seal.session = s
 		s.receiver = newReceiver(s, []sdp.Section{{Kind: media.Video, SSRCs: []uint32{7}, Formats: []sdp.Format{{PayloadType: 96, Codec: vp8Codec}}}})
 		track := newLocalTrack(s, &sdp.Section{Kind: media.Video, SSRC: 9, Formats: []sdp.Format{{PayloadType: 96, Codec: vp8Codec}}})

@@ -1,7 +1,7 @@
 package rtc
 
 import (
-	"sync"
+	"encoding/binary"
 	"sync/atomic"
 	"time"
 
@@ -9,6 +9,7 @@ import (
 
 	"sightline/internal/media"
 	"sightline/internal/sdp"
+	"sightline/internal/seal"
 )
 
 const (
@@ -34,7 +35,12 @@ type LocalTrack struct {
 	jitter                                            atomic.Uint32 // in units of the clock rate
 	rtt                                               atomic.Int64
 
-	rtxMu       sync.Mutex // guards rtxSequence
+	unsent      atomic.Uint64 // packets for which the path had no room; see sent
+	unsentAgain atomic.Uint64 // likewise, of retransmissions
+
+	// Guarded by the session's sealer.
+	rollover    seal.Rollover
+	rtxRollover seal.Rollover
 	rtxSequence uint16
 
 	// Of the session's goroutine.
@@ -82,34 +88,82 @@ func (t *LocalTrack) SetCodec(c media.Codec) bool {
 
 // Write implements media.Sink.
 func (t *LocalTrack) Write(packets []media.Outgoing) bool {
-	out, ok := t.session.seal.begin()
-	if !ok {
+	b := newBatch(t.session.engine.udp)
+	ok := t.WriteTo(b, packets)
+	b.Flush()
+	return t.sent() && ok
+}
+
+// NewBatch implements media.BatchSink: for the tracks of all sessions of one engine.
+func (t *LocalTrack) NewBatch() media.Batch { return newBatch(t.session.engine.udp) }
+
+// WriteTo implements media.BatchSink.
+func (t *LocalTrack) WriteTo(into media.Batch, packets []media.Outgoing) bool {
+	b, ok := into.(*batch)
+	if !ok || b.socket != t.session.engine.udp {
+		return t.Write(packets)
+	}
+	ok = t.sent()
+	s := &t.session.seal
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	path := t.session.path.Load()
+	if s.rtp == nil || path == nil {
 		t.dropped.Add(uint64(len(packets)))
 		return false
 	}
-	f := t.format.Load()
+	pt := t.format.Load().PayloadType
 	var bytes uint64
+	b.begin(path, &t.unsent)
 	for i := range packets {
 		p := &packets[i]
 		bytes += uint64(len(p.Payload))
-		t.write(out, p, f.PayloadType, p.Sequence, t.section.SSRC, nil)
+		t.write(b, p, pt)
 	}
-	if !out.end() {
-		t.dropped.Add(uint64(len(packets)))
-		return false
-	}
+	b.end()
 	t.packets.Add(uint64(len(packets)))
 	t.bytes.Add(bytes)
-	return true
+	return ok
 }
 
-const maxHeader = 12 + 8 + 2 // RTP, two one-byte extensions, OSN
+// sent reports whether all has been sent since it was last asked.
+func (t *LocalTrack) sent() bool {
+	if t.unsent.Load() == 0 {
+		return true
+	}
+	n := t.unsent.Swap(0)
+	t.dropped.Add(n)
+	t.packets.Add(-n)
+	return false
+}
 
-func (t *LocalTrack) write(out *burst, p *media.Outgoing, pt uint8, sequence uint16, ssrc uint32, osn []byte) {
+const maxHeader = 12 + 8 // RTP, two one-byte extensions
+
+// write seals a packet into b. The caller holds the sealer's lock.
+func (t *LocalTrack) write(b *batch, p *media.Outgoing, pt uint8) {
 	if len(p.Payload) > maxDatagram {
 		return
 	}
-	b := out.space(maxHeader + len(p.Payload))
+	h := b.space(maxHeader + len(p.Payload) + seal.Overhead)
+	h = t.header(h, p, pt, p.Sequence, t.section.SSRC)
+	b.packet(t.session.seal.rtp.Seal(h, p.Payload, t.rollover.Of(p.Sequence)))
+}
+
+// rewrite seals a packet into b as its retransmission (RFC 4588, section 4). The caller
+// holds the sealer's lock.
+func (t *LocalTrack) rewrite(b *batch, p *media.Outgoing, pt uint8) {
+	if len(p.Payload) > maxDatagram {
+		return
+	}
+	t.rtxSequence++
+	h := b.space(maxHeader + 2 + len(p.Payload) + seal.Overhead)
+	h = t.header(h, p, pt, t.rtxSequence, t.section.RTXSSRC)
+	payload := binary.BigEndian.AppendUint16(h[len(h):], p.Sequence) // OSN
+	payload = append(payload, p.Payload...)
+	b.packet(t.session.seal.rtp.Seal(h, payload, t.rtxRollover.Of(t.rtxSequence)))
+}
+
+func (t *LocalTrack) header(b []byte, p *media.Outgoing, pt uint8, sequence uint16, ssrc uint32) []byte {
 	var extensions [2]extension
 	n := 0
 	if t.level != 0 && p.HasLevel {
@@ -124,10 +178,7 @@ func (t *LocalTrack) write(out *burst, p *media.Outgoing, pt uint8, sequence uin
 		extensions[n] = extension{t.turn, p.Rotation}
 		n++
 	}
-	b = putHeader(b, p.Marker, pt, sequence, p.Timestamp, ssrc, extensions[:n])
-	b = append(b, osn...)
-	b = append(b, p.Payload...)
-	out.rtp(b)
+	return putHeader(b, p.Marker, pt, sequence, p.Timestamp, ssrc, extensions[:n])
 }
 
 // tick sends the sender report when it is due (RFC 3550, section 6.4.1).
@@ -184,23 +235,23 @@ func (t *LocalTrack) resend(sequences []uint16, now time.Time) {
 		return
 	}
 	f := t.format.Load()
+	b := newBatch(t.session.engine.udp)
+	defer b.Flush()
 	(*feedback).Resend(wanted, func(p media.Outgoing) {
-		out, ok := t.session.seal.begin()
-		if !ok {
+		s := &t.session.seal
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		path := t.session.path.Load()
+		if s.rtp == nil || path == nil {
 			return
 		}
+		b.begin(path, &t.unsentAgain)
 		if f.RTX != 0 && t.section.RTXSSRC != 0 {
-			t.rtxMu.Lock()
-			t.rtxSequence++
-			sequence := t.rtxSequence
-			t.rtxMu.Unlock()
-			t.write(out, &p, f.RTX, sequence, t.section.RTXSSRC, []byte{byte(p.Sequence >> 8), byte(p.Sequence)})
+			t.rewrite(b, &p, f.RTX)
 		} else {
-			t.write(out, &p, f.PayloadType, p.Sequence, t.section.SSRC, nil)
+			t.write(b, &p, f.PayloadType)
 		}
-		if out.end() {
-			t.resent.Add(1)
-		}
+		t.resent.Add(1)
 	})
 }
 

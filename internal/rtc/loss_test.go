@@ -151,7 +151,7 @@ func TestPacketsLostOnThePublishersPathAreRepaired(t *testing.T) {
 	}
 	deadline := time.Now().Add(patience)
 	for src.Stats().Packets < packets+20 && time.Now().Before(deadline) {
-		time.Sleep(publisherTick)
+		time.Sleep(hurry)
 	}
 	st := src.Stats()
 	t.Logf("%d packets lost on the path; %d repaired, %d requests, loss seen %.1f %%", w.lost.Load(), st.Repaired, st.Requested, 100*st.Loss)

@@ -31,6 +31,7 @@ type receiver struct {
 	recorder   *twcc.Recorder
 	recorded   bool
 	nextReport time.Time
+	missing    bool // packets that may have to be asked for
 	nextTWCC   time.Time
 	due        []uint16 // scratch
 }
@@ -227,8 +228,9 @@ func (r *receiver) senderReport(p *rtcp.SenderReport, arrival time.Time) {
 	st.layer.report(p, arrival)
 }
 
-// tick asks for what is missing and reports. It is called every publisherTick.
-func (r *receiver) tick(now time.Time) {
+// tick asks for what is missing and reports. It returns when to be called again.
+func (r *receiver) tick(now time.Time) time.Time {
+	r.missing = false
 	rtt := r.session.RTT()
 	var out []rtcp.Packet
 	for _, t := range r.tracks {
@@ -241,6 +243,7 @@ func (r *receiver) tick(now time.Time) {
 				})
 			}
 			l.publish(now)
+			r.missing = r.missing || l.receiver.Missing()
 		}
 		t.choose(now)
 	}
@@ -256,6 +259,10 @@ func (r *receiver) tick(now time.Time) {
 	if len(out) > 0 || report {
 		r.session.sendFeedback(now, report, out...)
 	}
+	if r.missing {
+		return now.Add(hurry)
+	}
+	return now.Add(min(feedbackInterval, publishInterval))
 }
 
 // sendFeedback sends feedback to a publisher: reduced-size where negotiated (RFC 5506),

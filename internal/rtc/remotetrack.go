@@ -17,6 +17,8 @@ const (
 	trackQueue = 2048                 // packets that wait for the track's reader
 	maxBurst   = 64                   // packets
 	holdBack   = 2 * time.Millisecond // how long a frame's first packets wait for its last
+
+	publishInterval = 100 * time.Millisecond // of readings
 )
 
 // A RemoteTrack receives one track of a publisher. It is a media.Source. The session's
@@ -132,6 +134,9 @@ func (t *RemoteTrack) receive(l *layer, p *media.Packet, retransmitted bool) {
 	case rtpstream.Repaired:
 		l.repaired++
 	}
+	if l.receiver.Missing() {
+		t.session.receiver.missing = true
+	}
 	l.bytes += uint64(len(p.Payload))
 	l.last = p.Arrival
 	if l == t.pending && media.StartOf(p.Codec, p.Payload) != media.NoStart {
@@ -206,11 +211,10 @@ func (l *layer) reset(clockRate uint32) {
 
 // publish makes the layer's readings visible to Stats.
 func (l *layer) publish(now time.Time) {
-	const interval = 100 * time.Millisecond
 	if now.Before(l.nextPublish) {
 		return
 	}
-	l.nextPublish = now.Add(interval)
+	l.nextPublish = now.Add(publishInterval)
 	r := l.receiver
 	if now.Sub(l.pastAt) >= time.Second {
 		l.pastAt = now
@@ -273,7 +277,7 @@ func (t *RemoteTrack) ReadBurst(dst []*media.Packet) ([]*media.Packet, error) {
 	}
 	dst = append(dst, first)
 	last := first
-	var expired <-chan time.Time
+	waits := false
 	for n := 1; n < maxBurst && !(t.kind == media.Video && last.Marker); n++ {
 		var p *media.Packet
 		select {
@@ -282,12 +286,14 @@ func (t *RemoteTrack) ReadBurst(dst []*media.Packet) ([]*media.Packet, error) {
 			if t.kind != media.Video {
 				return dst, nil
 			}
-			if expired == nil {
-				expired = t.startTimer(first.Arrival)
+			if !waits {
+				waits = true
+				t.startTimer(first.Arrival)
+				defer t.timer.Stop() // it would wake an idle machine
 			}
 			select {
 			case p = <-t.queue:
-			case <-expired:
+			case <-t.timer.C:
 				return dst, nil
 			case <-t.closed:
 				return dst, nil
@@ -303,14 +309,13 @@ func (t *RemoteTrack) ReadBurst(dst []*media.Packet) ([]*media.Packet, error) {
 	return dst, nil
 }
 
-func (t *RemoteTrack) startTimer(from time.Time) <-chan time.Time {
+func (t *RemoteTrack) startTimer(from time.Time) {
 	wait := holdBack - time.Since(from)
 	if t.timer == nil {
 		t.timer = time.NewTimer(wait)
 	} else {
 		t.timer.Reset(wait)
 	}
-	return t.timer.C
 }
 
 // RequestKeyframe implements media.Source.

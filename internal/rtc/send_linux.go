@@ -2,6 +2,7 @@ package rtc
 
 import (
 	"encoding/binary"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,17 +13,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxSegments and maxSegmented are what the kernel takes in one UDP GSO call
+// maxSegments and maxSegmented are what the kernel takes in one UDP GSO datagram
 // (UDP_MAX_SEGMENTS, and a datagram's 16-bit length).
 const (
 	maxSegments  = 64
 	maxSegmented = 65000
 )
 
-// A sender writes datagrams without ever waiting.
+// maxMessages is how many datagrams go by one system call.
+const maxMessages = 64
+
+// A sendMode is how many system calls a burst costs.
+type sendMode int32
+
+const (
+	sendOneByOne sendMode = iota // sendmsg(2) for each packet
+	sendBatches                  // sendmmsg(2)
+	sendSegments                 // likewise, and the kernel cuts packets of one size (UDP_SEGMENT, udp(7))
+)
+
+func (m sendMode) String() string {
+	return [...]string{"sendmsg, packet by packet", "sendmmsg", "sendmmsg with UDP GSO"}[m]
+}
+
+// A sender writes datagrams without ever waiting. It is safe for concurrent use.
 type sender struct {
 	ipv6 bool
-	gso  atomic.Bool // the kernel cuts: UDP_SEGMENT
+	mode sendMode
 
 	mu     sync.RWMutex // held for reading while fd is used, so that it can't become another file's
 	fd     int
@@ -37,9 +54,19 @@ func (s *sender) init(conn *net.UDPConn) error {
 	s.ipv6 = isIPv6(conn)
 	return raw.Control(func(fd uintptr) {
 		s.fd = int(fd)
-		_, err := unix.GetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
-		s.gso.Store(err == nil)
+		s.mode = detectMode(s.fd)
 	})
+}
+
+func detectMode(fd int) sendMode {
+	// A sandbox may forbid what the kernel knows: an empty call tells.
+	if _, _, err := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0); err != 0 {
+		return sendOneByOne
+	}
+	if _, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT); err != nil {
+		return sendBatches
+	}
+	return sendSegments
 }
 
 // close ends all sending; after it the socket may be closed.
@@ -50,13 +77,14 @@ func (s *sender) close() {
 }
 
 // A udpDestination is where datagrams go and which local address they come from, in
-// the kernel's form. It is immutable.
+// the kernel's form.
 type udpDestination struct {
 	remote  netip.AddrPort
 	local   netip.Addr
-	to      []byte // struct sockaddr_in or sockaddr_in6
-	oob     []byte // IP_PKTINFO or IPV6_PKTINFO
-	segment []byte // the same, and UDP_SEGMENT with its size left open
+	to      []byte      // struct sockaddr_in or sockaddr_in6
+	oob     []byte      // IP_PKTINFO or IPV6_PKTINFO
+	segment []byte      // the same, and UDP_SEGMENT with its size left open
+	uncut   atomic.Bool // on this path the kernel doesn't cut
 }
 
 func newDestination(ipv6 bool, remote netip.AddrPort, local netip.Addr) *udpDestination {
@@ -98,39 +126,170 @@ func controlMessage(head []byte, level, typ int32, data []byte) []byte {
 	return b
 }
 
-// send sends b in datagrams of size bytes; false means that not all could be sent
-// at once.
-func (s *sender) send(b []byte, size int, to *udpDestination) bool {
+// maxControl holds IPV6_PKTINFO and UDP_SEGMENT.
+const maxControl = 64
+
+// messages are datagrams on their way to the kernel.
+type messages struct {
+	n       int
+	headers [maxMessages]messageHeader
+	iovecs  [maxMessages]unix.Iovec
+	control [maxMessages][maxControl]byte
+	notes   [maxMessages]note
+}
+
+// A messageHeader is struct mmsghdr of sendmmsg(2).
+type messageHeader struct {
+	header unix.Msghdr
+	sent   uint32
+}
+
+// A note is what there is to know of a message besides what the kernel is told.
+type note struct {
+	to      *udpDestination
+	size    int // of a segment
+	segment bool
+	unsent  *atomic.Uint64 // counts the packets for which there was no room
+}
+
+// full reports whether a run of count packets has no place.
+func (m *messages) full(s *sender, to *udpDestination, count int) bool {
+	if s.cuts(to) {
+		count = 1
+	}
+	return m.n > 0 && m.n+count > maxMessages
+}
+
+func (s *sender) cuts(to *udpDestination) bool { return s.mode == sendSegments && !to.uncut.Load() }
+
+// add puts in b, which is cut into datagrams of size bytes (the last may be shorter), at
+// most maxSegments and maxSegmented bytes; the caller has asked full.
+func (m *messages) add(s *sender, b []byte, size int, to *udpDestination, unsent *atomic.Uint64) {
+	if len(b) <= size || s.cuts(to) {
+		m.put(b, size, to, unsent)
+		return
+	}
+	for len(b) > 0 {
+		n := min(size, len(b))
+		m.put(b[:n], n, to, unsent)
+		b = b[n:]
+	}
+}
+
+func (m *messages) put(b []byte, size int, to *udpDestination, unsent *atomic.Uint64) {
+	i := m.n
+	m.n++
+	m.notes[i] = note{to: to, size: size, segment: len(b) > size, unsent: unsent}
+	iov, h := &m.iovecs[i], &m.headers[i].header
+	iov.Base = &b[0]
+	iov.SetLen(len(b))
+	h.Iov = iov
+	h.SetIovlen(1)
+	// The kernel writes nothing of it, so that many may point to one.
+	h.Name, h.Namelen = &to.to[0], uint32(len(to.to))
+	oob := to.oob
+	if m.notes[i].segment {
+		oob = m.control[i][:copy(m.control[i][:], to.segment)]
+		binary.NativeEndian.PutUint16(oob[len(oob)-unix.CmsgSpace(2)+unix.CmsgLen(0):], uint16(size))
+	}
+	h.Control = nil
+	h.SetControllen(len(oob))
+	if len(oob) > 0 {
+		h.Control = &oob[0]
+	}
+}
+
+// send sends all messages and forgets them. It returns how many packets and bytes were
+// sent, and how many messages were not for want of room in the socket's buffer.
+func (m *messages) send(s *sender) (packets, bytes, full int) {
+	defer m.forget()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.closed {
-		return true
-	}
-	fd := s.fd
-	for len(b) > 0 {
-		if len(b) <= size || !s.gso.Load() {
-			n := min(size, len(b))
-			if !sent(sendmsg(fd, b[:n], to.oob, to.to)) {
-				return false
-			}
-			b = b[n:]
+	for at := 0; at < m.n && !s.closed; {
+		n, err := s.some(m.headers[at:m.n])
+		for i := at; i < at+n; i++ {
+			packets += m.packets(i)
+			bytes += int(m.iovecs[i].Len)
+		}
+		at += n
+		if err == 0 || at == m.n {
 			continue
 		}
-		n := min(len(b), size*min(maxSegments, maxSegmented/size))
-		oob := append(make([]byte, 0, 128), to.segment...)
-		at := len(oob) - unix.CmsgSpace(2) + unix.CmsgLen(0)
-		binary.NativeEndian.PutUint16(oob[at:], uint16(size))
-		switch err := sendmsg(fd, b[:n], oob, to.to); err {
+		failed := &m.notes[at]
+		switch {
+		case failed.segment && (err == unix.EIO || err == unix.EINVAL || err == unix.EOPNOTSUPP || err == unix.EMSGSIZE):
+			// A device without checksum offload, or a path with a smaller MTU, refuses to cut
+			// (udp(7)); other paths don't.
+			failed.to.uncut.Store(true)
+			p, b, f := s.each(&m.iovecs[at], failed)
+			packets, bytes, full = packets+p, bytes+b, full+f
+		case isFull(err):
+			full++
+			failed.unsent.Add(uint64(m.packets(at)))
+		}
+		at++
+	}
+	return packets, bytes, full
+}
+
+// packets is how many the message i holds.
+func (m *messages) packets(i int) int {
+	return (int(m.iovecs[i].Len) + m.notes[i].size - 1) / m.notes[i].size
+}
+
+// forget lets go of what the messages point to.
+func (m *messages) forget() {
+	for i := range m.n {
+		m.headers[i].header.Control, m.headers[i].header.Name = nil, nil
+		m.iovecs[i].Base = nil
+		m.notes[i] = note{}
+	}
+	m.n = 0
+}
+
+// some sends the first headers, at least one unless there is an error.
+func (s *sender) some(headers []messageHeader) (int, unix.Errno) {
+	for {
+		var n uintptr
+		var err unix.Errno
+		if s.mode == sendOneByOne || len(headers) == 1 {
+			_, _, err = unix.Syscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&headers[0].header)), unix.MSG_DONTWAIT)
+			n = 1
+		} else {
+			n, _, err = unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&headers[0])), uintptr(len(headers)), unix.MSG_DONTWAIT, 0, 0)
+		}
+		switch err {
 		case 0:
-			b = b[n:]
-		case unix.EIO, unix.EINVAL, unix.EOPNOTSUPP, unix.EMSGSIZE:
-			// A device without checksum offload on this path refuses to cut (udp(7)).
-			s.gso.Store(false)
+			return int(n), 0
+		case unix.EINTR:
 		default:
-			return sent(err)
+			return 0, err
 		}
 	}
-	return true
+}
+
+// each sends the segments of one message as datagrams of their own.
+func (s *sender) each(iov *unix.Iovec, n *note) (packets, bytes, full int) {
+	b := unsafe.Slice(iov.Base, int(iov.Len))
+	for len(b) > 0 {
+		k := min(n.size, len(b))
+		switch err := sendmsg(s.fd, b[:k], n.to.oob, n.to.to); {
+		case err == 0:
+			packets, bytes = packets+1, bytes+k
+		case isFull(err):
+			n.unsent.Add(uint64((len(b) + n.size - 1) / n.size))
+			return packets, bytes, full + 1
+		}
+		b = b[k:]
+	}
+	return packets, bytes, full
+}
+
+// one sends one datagram; false means that the socket's buffer was full.
+func (s *sender) one(b []byte, to *udpDestination) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.closed || !isFull(sendmsg(s.fd, b, to.oob, to.to))
 }
 
 // sendmsg is sendmsg(2). The standard wrappers write into the address that they are given;
@@ -152,10 +311,9 @@ func sendmsg(fd int, b, oob, to []byte) unix.Errno {
 	}
 }
 
-// sent tells whether a datagram counts as sent: only a full buffer does not. An
-// unreachable or forbidden destination is a network that loses packets; consent tells
-// whether it stays so (RFC 7675).
-func sent(err unix.Errno) bool { return err != unix.EAGAIN && err != unix.ENOBUFS }
+// isFull tells whether a datagram was not sent for want of room. An unreachable or forbidden
+// destination is a network that loses packets; consent tells whether it stays so (RFC 7675).
+func isFull(err unix.Errno) bool { return err == unix.EAGAIN || err == unix.ENOBUFS }
 
 // setBuffers asks for large socket buffers: a keyframe to many viewers is a burst.
 func setBuffers(conn *net.UDPConn, size int, log *slog.Logger) {
@@ -176,16 +334,8 @@ func setBuffers(conn *net.UDPConn, size int, log *slog.Logger) {
 			got, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, o.option)
 			if err == nil && got/2 < size { // the kernel counts its own share too
 				log.Warn("the system gives the media socket a smaller buffer than ice.socket_buffer; bursts may be lost",
-					"buffer", o.name, "asked", size, "got", got/2, "raise", "sysctl -w "+o.limit+"=...")
+					"buffer", o.name, "asked", size, "got", got/2, "raise", fmt.Sprintf("sysctl -w %s=%d", o.limit, size))
 			}
 		}
 	})
-}
-
-// batched names how several datagrams go to one destination.
-func (s *sender) batched() string {
-	if s.gso.Load() {
-		return "UDP GSO"
-	}
-	return "one by one"
 }

@@ -7,14 +7,15 @@ import (
 	"sightline/internal/media"
 )
 
-// Over IPv4 and IPv6, and cut by the kernel or not, the same packets arrive.
-func TestIPv6AndSendingOneByOne(t *testing.T) {
+// Over IPv4 and IPv6, and in whatever way they are sent, the same packets arrive.
+func TestEveryWayToSendIsTheSame(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:0", "[::1]:0"} {
-		for _, gso := range []bool{true, false} {
+		for _, mode := range []sendMode{sendSegments, sendBatches, sendOneByOne} {
 			e := testEngine(t, func(c *Config) { c.UDPListen = listen })
-			if !gso {
-				e.udp.out.gso.Store(false)
+			if mode == sendSegments && e.udp.out.mode != mode {
+				t.Fatalf("the kernel of a test machine knows UDP GSO; detected: %s", e.udp.out.mode)
 			}
+			e.udp.out.mode = mode
 			host, _, _ := net.SplitHostPort(listen)
 			publisher := newRawPeer(t, e, rawOptions{publish: true, host: host})
 			publisher.lives(t, 7, 1)
@@ -35,7 +36,7 @@ func TestIPv6AndSendingOneByOne(t *testing.T) {
 			for i := range burst {
 				got := viewer.nextRTP(t)
 				if got.SequenceNumber != uint16(i) || string(got.Payload) != string(burst[i].Payload) {
-					t.Fatalf("%s, GSO %t, packet %d: sequence %d with %d bytes", listen, gso, i, got.SequenceNumber, len(got.Payload))
+					t.Fatalf("%s, %s, packet %d: sequence %d with %d bytes", listen, mode, i, got.SequenceNumber, len(got.Payload))
 				}
 			}
 		}

@@ -3,9 +3,12 @@
 package rtc
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,10 +17,17 @@ const (
 	maxSegmented = 65000
 )
 
-// A sender writes datagrams; elsewhere than on Linux one by one.
+// A sendMode is how many system calls a burst costs: elsewhere than on Linux one for each
+// packet.
+type sendMode struct{}
+
+func (sendMode) String() string { return "packet by packet" }
+
+// A sender writes datagrams. It is safe for concurrent use.
 type sender struct {
 	conn *net.UDPConn
 	ipv6 bool
+	mode sendMode
 }
 
 func (s *sender) init(conn *net.UDPConn) error {
@@ -36,22 +46,47 @@ func newDestination(_ bool, remote netip.AddrPort, local netip.Addr) *udpDestina
 	return &udpDestination{remote, local}
 }
 
-func (s *sender) send(b []byte, size int, to *udpDestination) bool {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(time.Millisecond))
-	for len(b) > 0 {
-		n := min(size, len(b))
-		if _, err := s.conn.WriteToUDPAddrPort(b[:n], to.remote); err != nil {
-			var ne net.Error
-			if e, ok := err.(net.Error); ok {
-				ne = e
+// messages are datagrams on their way to the kernel.
+type messages struct{ waiting []message }
+
+type message struct {
+	b      []byte
+	size   int
+	to     *udpDestination
+	unsent *atomic.Uint64
+}
+
+func (m *messages) full(*sender, *udpDestination, int) bool { return false }
+
+// add puts in b, which is cut into datagrams of size bytes (the last may be shorter).
+func (m *messages) add(_ *sender, b []byte, size int, to *udpDestination, unsent *atomic.Uint64) {
+	m.waiting = append(m.waiting, message{b, size, to, unsent})
+}
+
+// send sends all messages and forgets them. It returns how many packets and bytes were
+// sent, and how many messages were not for want of room in the socket's buffer.
+func (m *messages) send(s *sender) (packets, bytes, full int) {
+	for _, w := range m.waiting {
+		for b := w.b; len(b) > 0; {
+			n := min(w.size, len(b))
+			if !s.one(b[:n], w.to) {
+				w.unsent.Add(uint64((len(b) + w.size - 1) / w.size))
+				full++
+				break
 			}
-			if ne != nil && ne.Timeout() {
-				return false
-			}
+			packets, bytes, b = packets+1, bytes+n, b[n:]
 		}
-		b = b[n:]
 	}
-	return true
+	clear(m.waiting)
+	m.waiting = m.waiting[:0]
+	return packets, bytes, full
+}
+
+// one sends one datagram; false means that the socket's buffer was full.
+func (s *sender) one(b []byte, to *udpDestination) bool {
+	_ = s.conn.SetWriteDeadline(time.Now().Add(time.Millisecond))
+	_, err := s.conn.WriteToUDPAddrPort(b, to.remote)
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func setBuffers(conn *net.UDPConn, size int, log *slog.Logger) {
@@ -59,5 +94,3 @@ func setBuffers(conn *net.UDPConn, size int, log *slog.Logger) {
 		log.Warn("the system gives the media socket a smaller buffer than ice.socket_buffer", "asked", size)
 	}
 }
-
-func (s *sender) batched() string { return "one by one" }

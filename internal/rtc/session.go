@@ -25,8 +25,10 @@ const (
 	publisherQueue = 2048 // datagrams that wait for a publisher's session: some 4K keyframes
 	viewerQueue    = 128  // a viewer sends reports only
 
-	publisherTick = 10 * time.Millisecond // for NACK and transport-wide feedback
-	viewerTick    = 200 * time.Millisecond
+	// Between two looks at what is due: while packets of a publisher are missing, and else at
+	// most. A machine that has little to do pays most for being woken.
+	hurry = 10 * time.Millisecond
+	rest  = time.Second
 
 	maxOldUfrags = 8 // restarts whose credentials are remembered as used up
 )
@@ -206,12 +208,9 @@ func (s *Session) Run(ctx context.Context) (err error) {
 	defer func() { s.end(err) }()
 	setup := time.NewTimer(s.engine.config.SetupTimeout.D())
 	defer setup.Stop()
-	every := viewerTick
-	if s.request.Publish {
-		every = publisherTick
-	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+	due := time.NewTimer(s.engine.config.SetupTimeout.D()) // set anew once DTLS is up
+	defer due.Stop()
+	hurried := false
 
 	s.mu.Lock()
 	s.running = true
@@ -250,14 +249,20 @@ func (s *Session) Run(ctx context.Context) (err error) {
 		select {
 		case d := <-s.in:
 			s.receive(d)
-		case now := <-tick.C:
+			if !hurried && s.receiver != nil && s.receiver.missing {
+				hurried = true
+				due.Reset(hurry)
+			}
+		case now := <-due.C:
 			if secured == nil {
 				continue
 			}
-			s.tick(now)
+			wait := s.tick(now)
 			if s.consent.expired(s, now) {
 				return ConsentExpired
 			}
+			hurried = wait <= hurry
+			due.Reset(wait)
 		case <-s.wake:
 			s.retire()
 			if s.path.Load() != nil && !handshaking {
@@ -277,6 +282,7 @@ func (s *Session) Run(ctx context.Context) (err error) {
 			}
 			s.consent.begin(time.Now())
 			setup.Stop()
+			due.Reset(hurry)
 			s.mu.Lock()
 			s.state = "connected"
 			s.mu.Unlock()
@@ -299,15 +305,23 @@ func (s *Session) newest(g *generation) bool {
 	return s.current == g
 }
 
-// tick does what is due.
-func (s *Session) tick(now time.Time) {
+// tick does what is due, and returns how long nothing is.
+func (s *Session) tick(now time.Time) time.Duration {
 	s.consent.check(s, now)
+	next := s.consent.next
+	sooner := func(at time.Time) {
+		if at.Before(next) {
+			next = at
+		}
+	}
 	if s.receiver != nil {
-		s.receiver.tick(now)
+		sooner(s.receiver.tick(now))
 	}
 	for _, t := range s.sinks {
 		t.tick(now)
+		sooner(t.nextReport)
 	}
+	return min(max(next.Sub(now), hurry), rest)
 }
 
 // receive takes one datagram of the session.

@@ -315,25 +315,14 @@ func (s *socket) release(session *Session, remotes []netip.AddrPort) {
 	}
 }
 
-// send sends one datagram. It never blocks; false means that the buffer was full.
-func (s *socket) send(b []byte, to *udpDestination) bool {
-	return s.sendSegments(b, len(b), to)
-}
-
-// sendSegments sends b cut into datagrams of size bytes (the last may be shorter), in
-// one system call where the kernel can cut.
-func (s *socket) sendSegments(b []byte, size int, to *udpDestination) bool {
-	if len(b) == 0 {
-		return true
-	}
-	ok := s.out.send(b, size, to)
-	if !ok {
+// send sends one datagram. It never blocks: where there is no room it is lost.
+func (s *socket) send(b []byte, to *udpDestination) {
+	if !s.out.one(b, to) {
 		s.stats.full.Add(1)
-		return false
+		return
 	}
-	s.stats.sent.Add(uint64((len(b) + size - 1) / size))
+	s.stats.sent.Add(1)
 	s.stats.sentBytes.Add(uint64(len(b)))
-	return true
 }
 
 func (s *socket) close() {

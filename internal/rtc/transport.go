@@ -34,24 +34,15 @@ type path struct {
 	tcp        *ice.Conn
 }
 
-// send sends b cut into datagrams of size bytes (the last may be shorter). It never
-// blocks; false means that something could not be sent.
-func (s *Session) send(b []byte, size int) bool {
-	p := s.path.Load()
-	if p == nil || len(b) == 0 {
-		return p != nil
+// send sends one packet. It never blocks: where there is no room it is lost.
+func (s *Session) send(b []byte) {
+	switch p := s.path.Load(); {
+	case p == nil:
+	case p.udp != nil:
+		s.engine.udp.send(b, p.udp)
+	default:
+		_, _ = p.tcp.Write(b)
 	}
-	if p.udp != nil {
-		return s.engine.udp.sendSegments(b, size, p.udp)
-	}
-	for len(b) > 0 {
-		n := min(size, len(b))
-		if _, err := p.tcp.Write(b[:n]); err != nil {
-			return false
-		}
-		b = b[n:]
-	}
-	return true
 }
 
 // A dtlsTransport carries the DTLS records of a session; pion/dtls sees a socket.
@@ -98,7 +89,7 @@ func (t *dtlsTransport) ReadFrom(p []byte) (int, net.Addr, error) {
 
 func (t *dtlsTransport) WriteTo(p []byte, _ net.Addr) (int, error) {
 	if !t.muted.Load() {
-		t.session.send(p, len(p))
+		t.session.send(p)
 	}
 	return len(p), nil
 }

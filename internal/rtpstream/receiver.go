@@ -188,6 +188,9 @@ func (r *Receiver) Due(now time.Time, rtt time.Duration, dst []uint16) []uint16 
 	return dst
 }
 
+// Missing reports whether there are holes, so that Due is to be called soon.
+func (r *Receiver) Missing() bool { return len(r.missing) > 0 }
+
 // Forgive gives up all holes: the sender can't repair, or nobody needs them any more.
 func (r *Receiver) Forgive() {
 	r.lost += uint64(len(r.missing))
