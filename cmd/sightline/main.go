@@ -3,6 +3,7 @@
 //
 //	sightline [serve] [-config config.toml]    run the gateway
 //	sightline demo                             run it with two synthetic cameras
+//	sightline bench [-viewers 100 …]           load a server and measure it
 //	sightline check-config [-config …]         report everything that is wrong
 //	sightline healthcheck                      ask a running gateway how it is
 //	sightline hash-token                       make a bearer token
@@ -59,6 +60,7 @@ func commands() []command {
 	return []command{
 		{"serve", "run the gateway (what happens without a subcommand)", (*process).serve},
 		{"demo", "run it with two synthetic cameras in room demo", (*process).demo},
+		{"bench", "load a WHIP/WHEP server and measure what it carries", (*process).bench},
 		{"check-config", "report everything that is wrong with a configuration", (*process).checkConfig},
 		{"healthcheck", "ask a running gateway how it is", (*process).healthcheck},
 		{"hash-token", "make a bearer token and the line that configures it", (*process).hashToken},

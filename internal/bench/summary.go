@@ -1,0 +1,164 @@
+package bench
+
+import (
+	"context"
+	"time"
+)
+
+// Progress is what a run can say of itself while it goes on.
+type Progress struct {
+	Elapsed       time.Duration
+	Phase         string // "publishing", "joining", "measuring", "leaving"
+	Joined, Asked int    // viewers
+	Failed        int
+	PacketsPerS   float64
+	DelayP99      time.Duration // of the window until now
+	ServerCPU     float64       // percent of a core; 0: unknown
+}
+
+// A usage is what had been used and received at one moment.
+type usage struct {
+	at             time.Time
+	server         time.Duration
+	resident       int64
+	own            time.Duration
+	packets, bytes uint64
+}
+
+// usage takes the moment's figures. A server that has ended has used nothing more.
+func (r *run) usage() usage {
+	u := usage{at: time.Now(), own: ownCPU()}
+	if r.config.PID != 0 {
+		u.server, u.resident, _ = processUsage(r.config.PID)
+	}
+	r.net.mu.Lock()
+	u.packets, u.bytes = r.totals.packets, r.totals.bytes
+	r.net.mu.Unlock()
+	return u
+}
+
+// show reports progress once a second.
+func (r *run) show(life context.Context, show func(Progress)) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	start := time.Now()
+	for last := r.usage(); ; {
+		select {
+		case <-life.Done():
+			return
+		case <-ticker.C:
+		}
+		p, now := r.progress(), r.usage()
+		seconds := now.at.Sub(last.at).Seconds()
+		p.Elapsed = now.at.Sub(start)
+		p.PacketsPerS = float64(now.packets-last.packets) / seconds
+		p.ServerCPU = 100 * (now.server - last.server).Seconds() / seconds
+		last = now
+		show(p)
+	}
+}
+
+// progress tells how far the run is.
+func (r *run) progress() Progress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.net.mu.Lock()
+	defer r.net.mu.Unlock()
+	return Progress{
+		Phase: r.phase, Joined: len(r.viewers), Asked: r.config.Streams * r.config.Viewers, Failed: r.failed,
+		DelayP99: r.totals.delay.quantile(0.99),
+	}
+}
+
+// compare reports what lies between moments: the window's, and that of the joins.
+func (r *run) compare(report *Report, before, joined, from, to usage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.net.mu.Lock()
+	for _, p := range r.peers {
+		if p.gone {
+			report.Joins.Ended++
+		}
+	}
+	r.net.mu.Unlock()
+	window, packets := to.at.Sub(from.at), to.packets-from.packets
+	if window <= 0 || len(r.viewers) == 0 {
+		return
+	}
+	percent := func(cpu time.Duration) float64 { return 100 * cpu.Seconds() / window.Seconds() }
+	report.DurationS = window.Seconds()
+	report.Received = Rate{
+		PacketsPerS: float64(packets) / window.Seconds(),
+		MbitPerS:    float64(to.bytes-from.bytes) * 8 / 1e6 / window.Seconds(),
+	}
+	report.Generator.CPUPercent = percent(to.own - from.own)
+	if r.config.PID == 0 {
+		return
+	}
+	cpu, perPacket := to.server-from.server, 0.0
+	if packets > 0 {
+		perPacket = cpu.Seconds() / float64(packets)
+	}
+	// While viewers joined, the earlier ones were sent packets: these are not the joins'.
+	joins := (joined.server - before.server).Seconds() - perPacket*float64(joined.packets-before.packets)
+	viewers := float64(len(r.viewers))
+	report.Server = &Server{
+		CPUPerPacketUS: perPacket * 1e6, CPUPercent: percent(cpu), CPUPerJoinMS: max(joins, 0) / viewers * 1e3,
+		MemoryPerViewer: float64(to.resident-before.resident) / viewers, MemoryKiB: to.resident,
+	}
+}
+
+// complete reports all that was counted. Nothing runs any more.
+func (r *run) complete(report *Report) {
+	report.Streams, report.Viewers = len(r.publishers), len(r.viewers)
+	report.SRTPProfiles = r.profiles
+	report.Joins.Asked, report.Joins.Failed = r.asked, r.failed
+	report.Joins.Succeeded = len(r.publishers) + len(r.viewers)
+	report.Joins.Failures = countFailures(r.reasons)
+
+	watching := make(map[uint16]uint64) // viewers by stream
+	var first, key []time.Duration
+	for _, v := range r.viewers {
+		watching[v.stream]++
+		if v.firstPacket > 0 {
+			first = append(first, v.firstPacket)
+		}
+		if v.firstKeyframe > 0 {
+			key = append(key, v.firstKeyframe)
+		}
+	}
+	report.Connected, report.FirstPacket, report.FirstKey = waits(r.connected), waits(first), waits(key)
+
+	var lag histogram
+	packets, frames := &report.Packets, &report.Frames
+	for _, p := range r.publishers {
+		cells := p.video.measuredCells.Load() + p.audio.measuredCells.Load()
+		packets.Sent += cells
+		packets.Expected += cells * watching[p.number]
+		frames.Sent += p.video.measuredFrames.Load()
+		frames.Expected += p.video.measuredFrames.Load() * watching[p.number]
+		report.Publishers.PLIs += p.plis
+		report.Publishers.NACKs += p.nacks
+		report.Publishers.Retransmitted += p.resent
+		lag.merge(&p.lag)
+	}
+	t := &r.totals
+	packets.Received, packets.Reordered, packets.Duplicated = t.received, t.reordered, t.duplicated
+	packets.Lost = packets.Expected - min(t.received, packets.Expected)
+	if packets.Expected > 0 {
+		packets.LostPercent = 100 * float64(packets.Lost) / float64(packets.Expected)
+	}
+	frames.Received = t.frames
+	frames.Lost = frames.Expected - min(t.frames, frames.Expected)
+	report.Delay, report.FrameDelay = t.delay.spread(), t.frameDelay.spread()
+
+	state := r.net.state()
+	g := &report.Generator
+	g.SendLagP99MS, g.SendLagMaxMS = milliseconds(lag.quantile(0.99)), milliseconds(lag.max)
+	g.ReceiveBuffer, g.KernelDropped, g.SendFailed = state.buffer>>10, state.dropped, state.failed
+	g.TagsVerified, g.TagsWrong = t.verified, t.forged
+	report.warn()
+	if r.undeleted > 0 {
+		report.warnf("%d sessions could not be deleted; the server ends them when it misses their checks", r.undeleted)
+	}
+}
