@@ -108,13 +108,6 @@ func newDestination(ipv6 bool, remote netip.AddrPort, local netip.Addr) *udpDest
 	return d
 }
 
-// networkOrder returns a port as it stands in a socket address.
-func networkOrder(port uint16) uint16 {
-	var b [2]byte
-	binary.BigEndian.PutUint16(b[:], port)
-	return binary.NativeEndian.Uint16(b[:])
-}
-
 // controlMessage returns head followed by one control message (cmsg(3)).
 func controlMessage(head []byte, level, typ int32, data []byte) []byte {
 	b := make([]byte, len(head)+unix.CmsgSpace(len(data)))
@@ -141,7 +134,7 @@ type messages struct {
 // A messageHeader is struct mmsghdr of sendmmsg(2).
 type messageHeader struct {
 	header unix.Msghdr
-	sent   uint32
+	length uint32 // that was sent or received
 }
 
 // A note is what there is to know of a message besides what the kernel is told.
@@ -247,16 +240,18 @@ func (m *messages) forget() {
 	m.n = 0
 }
 
-// some sends the first headers, at least one unless there is an error.
+// some sends the first headers, at least one unless there is an error. It does not tell the
+// Go scheduler of the system call: it never blocks, but may take as long as makes the
+// scheduler give the processor to another thread, and both then pay for that.
 func (s *sender) some(headers []messageHeader) (int, unix.Errno) {
 	for {
 		var n uintptr
 		var err unix.Errno
 		if s.mode == sendOneByOne || len(headers) == 1 {
-			_, _, err = unix.Syscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&headers[0].header)), unix.MSG_DONTWAIT)
+			_, _, err = unix.RawSyscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&headers[0].header)), unix.MSG_DONTWAIT)
 			n = 1
 		} else {
-			n, _, err = unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&headers[0])), uintptr(len(headers)), unix.MSG_DONTWAIT, 0, 0)
+			n, _, err = unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&headers[0])), uintptr(len(headers)), unix.MSG_DONTWAIT, 0, 0)
 		}
 		switch err {
 		case 0:
@@ -304,7 +299,7 @@ func sendmsg(fd int, b, oob, to []byte) unix.Errno {
 		m.SetControllen(len(oob))
 	}
 	for {
-		_, _, err := unix.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)), unix.MSG_DONTWAIT)
+		_, _, err := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)), unix.MSG_DONTWAIT)
 		if err != unix.EINTR {
 			return err
 		}

@@ -10,9 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/ipv4"
-	"golang.org/x/net/ipv6"
-
 	"sightline/internal/rtpstream"
 )
 
@@ -44,6 +41,7 @@ type datagram struct {
 // What belongs to nobody is dropped without an answer.
 type socket struct {
 	conn *net.UDPConn
+	in   *reader
 	out  sender
 	log  *slog.Logger
 
@@ -92,7 +90,11 @@ func listenUDP(addr string, bufferSize int, log *slog.Logger) (*socket, error) {
 		tombstones:   make(map[string]tombstone),
 		done:         make(chan struct{}),
 	}
-	if err := s.out.init(conn); err != nil {
+	err = s.out.init(conn)
+	if err == nil {
+		s.in, err = newReader(conn)
+	}
+	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("ice.udp_listen: %w", err)
 	}
@@ -125,41 +127,8 @@ func isIPv6(conn *net.UDPConn) bool {
 // run reads until the socket is closed. Its owner waits for it.
 func (s *socket) run() {
 	defer close(s.done)
-	var read func([]ipv6.Message) (int, error)
-	var local func(oob []byte) netip.Addr
-	if isIPv6(s.conn) {
-		p := ipv6.NewPacketConn(s.conn)
-		_ = p.SetControlMessage(ipv6.FlagDst, true) // without it the system chooses our source address
-		read = func(ms []ipv6.Message) (int, error) { return p.ReadBatch(ms, 0) }
-		local = func(oob []byte) netip.Addr {
-			var cm ipv6.ControlMessage
-			if cm.Parse(oob) != nil {
-				return netip.Addr{}
-			}
-			a, _ := netip.AddrFromSlice(cm.Dst)
-			return a.Unmap()
-		}
-	} else {
-		p := ipv4.NewPacketConn(s.conn)
-		_ = p.SetControlMessage(ipv4.FlagDst, true)
-		read = func(ms []ipv6.Message) (int, error) { return p.ReadBatch(ms, 0) }
-		local = func(oob []byte) netip.Addr {
-			var cm ipv4.ControlMessage
-			if cm.Parse(oob) != nil {
-				return netip.Addr{}
-			}
-			a, _ := netip.AddrFromSlice(cm.Dst)
-			return a.Unmap()
-		}
-	}
-
-	ms := make([]ipv6.Message, readBatch)
-	for i := range ms {
-		ms[i].Buffers = [][]byte{make([]byte, maxDatagram)}
-		ms[i].OOB = make([]byte, 64)
-	}
 	for {
-		n, err := read(ms)
+		n, err := s.in.read()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -169,22 +138,17 @@ func (s *socket) run() {
 			continue
 		}
 		now := time.Now()
-		for i := range ms[:n] {
-			m := &ms[i]
+		for i := range n {
+			b, from := s.in.datagram(i)
 			s.stats.received.Add(1)
-			s.stats.receivedBytes.Add(uint64(m.N))
-			from, ok := m.Addr.(*net.UDPAddr)
-			if !ok || m.N == 0 {
-				continue
+			s.stats.receivedBytes.Add(uint64(len(b)))
+			switch {
+			case len(b) == 0:
+			case rtpstream.Classify(b) == rtpstream.STUN:
+				s.dispatchSTUN(b, from, s.in.local(i), now)
+			default:
+				s.dispatch(b, from, now)
 			}
-			ap := from.AddrPort()
-			ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-			b := m.Buffers[0][:m.N]
-			if rtpstream.Classify(b) == rtpstream.STUN {
-				s.dispatchSTUN(b, ap, local(m.OOB[:m.NN]), now)
-				continue
-			}
-			s.dispatch(b, ap, now)
 		}
 	}
 }
