@@ -1,6 +1,9 @@
 package bench
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // magic begins each marker. The filler of payloads never holds it.
 var magic = []byte{0xb7, 0xe5, 0x9d, 0xc3}
@@ -39,7 +42,7 @@ func (m *marker) append(b []byte) []byte {
 	b = septets(b, uint64(m.index), 2)
 	b = septets(b, uint64(m.count), 2)
 	b = septets(b, uint64(m.sent), 9)
-	return septets(b, checksum(b[len(b)-26:]), 2)
+	return septets(b, m.checksum(), 2)
 }
 
 // septets appends the lowest 7·n bits of v in n bytes.
@@ -50,13 +53,14 @@ func septets(b []byte, v uint64, n int) []byte {
 	return b
 }
 
-// checksum keeps what only looks like a marker out.
-func checksum(b []byte) uint64 {
-	sum := uint64(1)
-	for _, c := range b {
-		sum = sum*31 + uint64(c)
+// checksum is 14 bits that keep out what only looks like a marker.
+func (m *marker) checksum() uint64 {
+	const odd = 0x9e3779b97f4a7c15 // 2^64 over the golden ratio
+	sum := uint64(m.flags) | uint64(m.stream)<<8 | uint64(m.index)<<24 | uint64(m.count)<<40
+	for _, v := range [...]uint64{m.cell, m.frame, uint64(m.sent)} {
+		sum = (sum ^ v) * odd
 	}
-	return sum & 0x3fff
+	return sum >> 50
 }
 
 // findMarker returns the first marker in b, and what follows it.
@@ -76,22 +80,25 @@ func findMarker(b []byte) (m marker, rest []byte, found bool) {
 
 // readMarker reads the marker that b begins with.
 func readMarker(b []byte) (m marker, ok bool) {
-	var all byte = 0x80
-	for _, c := range b[:markerSize] {
-		all &= c
-	}
-	body := b[len(magic):markerSize]
-	take := func(n int) (v uint64) {
-		for _, c := range body[:n] {
-			v = v<<7 | uint64(c&0x7f)
-		}
-		body = body[n:]
-		return v
+	const high = 0x8080808080808080
+	b = b[:markerSize]
+	e := binary.NativeEndian
+	if e.Uint64(b)&e.Uint64(b[8:])&e.Uint64(b[16:])&e.Uint64(b[24:])&high != high {
+		return m, false
 	}
 	m = marker{
-		flags: uint8(take(1)), stream: uint16(take(2)),
-		cell: take(5), frame: take(5), index: uint16(take(2)), count: uint16(take(2)),
-		sent: int64(take(9)),
+		flags: b[4] & 0x7f, stream: uint16(number(b[5:7])),
+		cell: number(b[7:12]), frame: number(b[12:17]),
+		index: uint16(number(b[17:19])), count: uint16(number(b[19:21])),
+		sent: int64(number(b[21:30])),
 	}
-	return m, all == 0x80 && take(2) == checksum(b[len(magic):markerSize-2]) && m.index < m.count
+	return m, number(b[30:32]) == m.checksum() && m.index < m.count
+}
+
+// number reads what septets has written.
+func number(b []byte) (v uint64) {
+	for _, c := range b {
+		v = v<<7 | uint64(c&0x7f)
+	}
+	return v
 }

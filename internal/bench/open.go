@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // SRTP's HMAC (RFC 3711, section 4.2.1)
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -117,9 +118,9 @@ func (o *opener) head(packet []byte, header int, roc uint32, n int) []byte {
 		counter++
 		o.ctr.Encrypt(o.keystream[:], o.iv[:])
 		k := min(len(payload), aes.BlockSize)
-		for i, b := range payload[:k] {
-			out = append(out, b^o.keystream[i])
-		}
+		n := len(out)
+		out = append(out, payload[:k]...)
+		subtle.XORBytes(out[n:], out[n:], o.keystream[:k])
 		payload = payload[k:]
 	}
 	o.plain = out[:0]

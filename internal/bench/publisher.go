@@ -122,6 +122,11 @@ func (p *publisher) run(ctx context.Context) {
 	}
 }
 
+// cells returns how many packets with markers have been sent of the window.
+func (p *publisher) cells() uint64 {
+	return p.video.measuredCells.Load() + p.audio.measuredCells.Load()
+}
+
 // sendFrame sends the next frame in one burst.
 func (p *publisher) sendFrame(due time.Time) {
 	o := &p.video

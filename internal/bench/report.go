@@ -191,6 +191,9 @@ func (r *Report) Write(out io.Writer) error {
 	for _, f := range r.Joins.Failures {
 		row("  failed", "%d × %s", f.Count, f.Reason)
 	}
+	if r.Viewers == 0 {
+		return w.Flush()
+	}
 	row("received", "%.0f packets/s, %.1f Mbit/s", r.Received.PacketsPerS, r.Received.MbitPerS)
 	row("packets", "%d of %d, lost %d (%.3f %%), reordered %d, duplicated %d",
 		r.Packets.Received, r.Packets.Expected, r.Packets.Lost, r.Packets.LostPercent, r.Packets.Reordered, r.Packets.Duplicated)

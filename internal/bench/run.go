@@ -24,7 +24,10 @@ const (
 	liveInterval = 100 * time.Millisecond
 
 	settleTime = 500 * time.Millisecond // between the joins and the window
-	drainTime  = 300 * time.Millisecond // after the window, for what is on its way
+
+	// What is on its way at the window's end has drainTime to arrive; it is looked for every
+	// drainInterval.
+	drainTime, drainInterval = time.Second, 20 * time.Millisecond
 
 	leaveTimeout = 10 * time.Second // for all DELETEs, and as long as -rate wants besides
 
@@ -59,7 +62,9 @@ type run struct {
 	reasons    map[string]int
 	asked      int // joins
 	failed     int
-	undeleted  int // sessions
+
+	undeleted    int   // sessions
+	undeletedWhy error // of the last
 }
 
 // A session is to be deleted at the end.
@@ -154,10 +159,9 @@ func (r *run) measure(ctx, life context.Context, publishing *sync.WaitGroup) *Re
 		return r.play(ctx, stream, since)
 	})
 	joined := r.usage()
-	r.pause(ctx, settleTime)
-
 	from := r.usage()
 	if r.progress().Joined > 0 && ctx.Err() == nil {
+		r.pause(ctx, settleTime)
 		r.enter("measuring")
 		from = r.usage()
 		r.measuring.Store(true)
@@ -166,10 +170,23 @@ func (r *run) measure(ctx, life context.Context, publishing *sync.WaitGroup) *Re
 	}
 	to := r.usage()
 	report.EndedEarly = ctx.Err() != nil
-	r.pause(life, drainTime)
+	r.drain(life)
 	r.enter("leaving")
 	r.compare(report, before, joined, from, to)
 	return report
+}
+
+// drain waits for what is on its way.
+func (r *run) drain(life context.Context) {
+	for end := time.Now().Add(drainTime); time.Now().Before(end); r.pause(life, drainInterval) {
+		expected, _ := r.expected()
+		r.net.mu.Lock()
+		received := r.totals.received
+		r.net.mu.Unlock()
+		if received >= expected {
+			return
+		}
+	}
 }
 
 func (r *run) enter(phase string) {
@@ -414,7 +431,7 @@ func (r *run) leave(life context.Context) {
 		g.Go(func() error {
 			if err := r.delete(ctx, s); err != nil {
 				r.mu.Lock()
-				r.undeleted++
+				r.undeleted, r.undeletedWhy = r.undeleted+1, err
 				r.mu.Unlock()
 			}
 			return nil

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -85,11 +86,11 @@ func (r *run) compare(report *Report, before, joined, from, to usage) {
 	if window <= 0 || len(r.viewers) == 0 {
 		return
 	}
-	percent := func(cpu time.Duration) float64 { return 100 * cpu.Seconds() / window.Seconds() }
-	report.DurationS = window.Seconds()
+	percent := func(cpu time.Duration) float64 { return rounded(100 * cpu.Seconds() / window.Seconds()) }
+	report.DurationS = rounded(window.Seconds())
 	report.Received = Rate{
-		PacketsPerS: float64(packets) / window.Seconds(),
-		MbitPerS:    float64(to.bytes-from.bytes) * 8 / 1e6 / window.Seconds(),
+		PacketsPerS: rounded(float64(packets) / window.Seconds()),
+		MbitPerS:    rounded(float64(to.bytes-from.bytes) * 8 / 1e6 / window.Seconds()),
 	}
 	report.Generator.CPUPercent = percent(to.own - from.own)
 	if r.config.PID == 0 {
@@ -103,10 +104,28 @@ func (r *run) compare(report *Report, before, joined, from, to usage) {
 	joins := (joined.server - before.server).Seconds() - perPacket*float64(joined.packets-before.packets)
 	viewers := float64(len(r.viewers))
 	report.Server = &Server{
-		CPUPerPacketUS: perPacket * 1e6, CPUPercent: percent(cpu), CPUPerJoinMS: max(joins, 0) / viewers * 1e3,
-		MemoryPerViewer: float64(to.resident-before.resident) / viewers, MemoryKiB: to.resident,
+		CPUPerPacketUS: rounded(perPacket * 1e6), CPUPercent: percent(cpu), CPUPerJoinMS: rounded(max(joins, 0) / viewers * 1e3),
+		MemoryPerViewer: rounded(float64(to.resident-before.resident) / viewers), MemoryKiB: to.resident,
 	}
 }
+
+// expected returns what all viewers together have to receive of the window until now.
+func (r *run) expected() (packets, frames uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	watching := make(map[uint16]uint64) // viewers by stream
+	for _, v := range r.viewers {
+		watching[v.stream]++
+	}
+	for _, p := range r.publishers {
+		packets += p.cells() * watching[p.number]
+		frames += p.video.measuredFrames.Load() * watching[p.number]
+	}
+	return packets, frames
+}
+
+// rounded returns v to three digits behind the point: no figure here is more exact.
+func rounded(v float64) float64 { return math.Round(v*1e3) / 1e3 }
 
 // complete reports all that was counted. Nothing runs any more.
 func (r *run) complete(report *Report) {
@@ -116,10 +135,8 @@ func (r *run) complete(report *Report) {
 	report.Joins.Succeeded = len(r.publishers) + len(r.viewers)
 	report.Joins.Failures = countFailures(r.reasons)
 
-	watching := make(map[uint16]uint64) // viewers by stream
 	var first, key []time.Duration
 	for _, v := range r.viewers {
-		watching[v.stream]++
 		if v.firstPacket > 0 {
 			first = append(first, v.firstPacket)
 		}
@@ -131,12 +148,10 @@ func (r *run) complete(report *Report) {
 
 	var lag histogram
 	packets, frames := &report.Packets, &report.Frames
+	packets.Expected, frames.Expected = r.expected()
 	for _, p := range r.publishers {
-		cells := p.video.measuredCells.Load() + p.audio.measuredCells.Load()
-		packets.Sent += cells
-		packets.Expected += cells * watching[p.number]
+		packets.Sent += p.cells()
 		frames.Sent += p.video.measuredFrames.Load()
-		frames.Expected += p.video.measuredFrames.Load() * watching[p.number]
 		report.Publishers.PLIs += p.plis
 		report.Publishers.NACKs += p.nacks
 		report.Publishers.Retransmitted += p.resent
@@ -146,7 +161,7 @@ func (r *run) complete(report *Report) {
 	packets.Received, packets.Reordered, packets.Duplicated = t.received, t.reordered, t.duplicated
 	packets.Lost = packets.Expected - min(t.received, packets.Expected)
 	if packets.Expected > 0 {
-		packets.LostPercent = 100 * float64(packets.Lost) / float64(packets.Expected)
+		packets.LostPercent = rounded(100 * float64(packets.Lost) / float64(packets.Expected))
 	}
 	frames.Received = t.frames
 	frames.Lost = frames.Expected - min(t.frames, frames.Expected)
@@ -159,6 +174,6 @@ func (r *run) complete(report *Report) {
 	g.TagsVerified, g.TagsWrong = t.verified, t.forged
 	report.warn()
 	if r.undeleted > 0 {
-		report.warnf("%d sessions could not be deleted; the server ends them when it misses their checks", r.undeleted)
+		report.warnf("%d sessions could not be deleted, only closed: %v", r.undeleted, r.undeletedWhy)
 	}
 }

@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// headSize is how many bytes of a payload are decrypted to find its marker.
-	headSize = 64
+	// headSize is how many bytes of a payload are decrypted to find its marker: three blocks
+	// of AES. The longest that is before a marker is 11 bytes, of a keyframe of VP8.
+	headSize = 48
 
 	verifyEvery = 256 // packets, of which one has its tag verified
 
