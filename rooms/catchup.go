@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	catchUpSpeed = 8                    // times real time
-	catchUpStep  = 5 * time.Millisecond // between two bursts
-	catchUpBurst = 64                   // packets at most
+	catchUpSpeed = 8                     // times real time
+	catchUpStep  = 10 * time.Millisecond // between two bursts
+	catchUpBurst = 64                    // packets at most
 	catchUpTries = 3
 	catchUpWorth = time.Second            // of old pictures; before more, a keyframe is asked for as well
 	catchUpAfter = 200 * time.Millisecond // a sink that was full

@@ -30,7 +30,7 @@ type Subscription struct {
 	// Of the goroutine that writes.
 	sink       media.Sink
 	batches    media.BatchSink // the same, or nil
-	began      time.Time // when Run was called
+	began      time.Time       // when Run was called
 	codec      *media.Codec
 	told       media.Codec // what the sink was told
 	toldAny    bool

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"sightline/internal/media"
 	"sightline/internal/rtc"
@@ -31,21 +30,26 @@ func (s *session) run(ctx context.Context) error {
 	defer s.close()
 	sinks := s.connectSinks()
 
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.peer.Run(ctx) })
-	g.Go(func() error {
+	ctx, end := context.WithCancelCause(ctx)
+	var playing sync.WaitGroup
+	playing.Go(func() {
 		select {
 		case <-s.peer.Connected():
 		case <-ctx.Done():
-			return nil
+			return
 		}
 		log.Info("viewer connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
 		for sub, sink := range sinks {
-			g.Go(func() error { return cause(sub.Run(ctx, sink)) })
+			playing.Go(func() {
+				if err := cause(sub.Run(ctx, sink)); err != nil {
+					end(err)
+				}
+			})
 		}
-		return nil
 	})
-	err := g.Wait()
+	err := s.peer.Run(ctx)
+	end(err)
+	playing.Wait()
 	var total media.SinkStats
 	for _, sink := range sinks {
 		stats := sink.Stats()

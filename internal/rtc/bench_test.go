@@ -36,7 +36,7 @@ func benchViewer(b *testing.B, profile srtp.ProtectionProfile) *LocalTrack {
 		b.Fatal(err)
 	}
 	to := drain.LocalAddr().(*net.UDPAddr).AddrPort()
-	s.path.Store(&path{name: "udp", udp: newDestination(u.out.ipv6, to, netip.MustParseAddr("127.0.0.1"))})
+	s.path.Store(&path{name: "udp", udp: u.destination(to, netip.MustParseAddr("127.0.0.1"))})
 	return newLocalTrack(s, &sdp.Section{Kind: media.Video, SSRC: 1, Formats: []sdp.Format{{PayloadType: 96, Codec: vp8Codec}}})
 }
 

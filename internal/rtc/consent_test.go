@@ -44,7 +44,7 @@ func newConsentBench(t *testing.T, publishes bool) *consentBench {
 	}
 	t.Cleanup(func() { _ = peer.Close() })
 	b := &consentBench{s, peer, peer.LocalAddr().(*net.UDPAddr).AddrPort()}
-	s.path.Store(&path{generation: s.current, name: "udp", udp: newDestination(e.udp.out.ipv6, b.addr, netip.MustParseAddr("127.0.0.1"))})
+	s.path.Store(&path{generation: s.current, name: "udp", udp: e.udp.destination(b.addr, netip.MustParseAddr("127.0.0.1"))})
 	return b
 }
 

@@ -25,7 +25,11 @@ import (
 	"time"
 
 	"github.com/pion/ice/v4"
+	"github.com/pion/transport/v5/stdnet"
 )
+
+// lookAgain is how long what was found out about the machine's network holds.
+const lookAgain = 3 * time.Second
 
 // An Engine owns the sockets and the certificate of all sessions.
 type Engine struct {
@@ -47,6 +51,9 @@ type Engine struct {
 	ended    map[string]uint64 // sessions that have ended, by Cause
 	addrs    []netip.Addr      // cached by localAddresses
 	addrsAt  time.Time
+
+	interfaces   *stdnet.Net // cached by net
+	interfacesAt time.Time
 }
 
 // New opens the sockets. The caller closes the engine, after all its sessions.
@@ -123,11 +130,27 @@ func (e *Engine) localAddresses() []netip.Addr {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if time.Since(e.addrsAt) < 3*time.Second {
+	if time.Since(e.addrsAt) < lookAgain {
 		return e.addrs
 	}
 	e.addrs, e.addrsAt = interfaceAddresses(e.loopback, e.udp.out.ipv6), time.Now()
 	return e.addrs
+}
+
+// net is the view of the machine's interfaces that ICE agents share, looked up anew when it
+// is old: that costs as much as the rest of an agent.
+func (e *Engine) net() (*stdnet.Net, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.interfaces != nil && time.Since(e.interfacesAt) < lookAgain {
+		return e.interfaces, nil
+	}
+	n, err := stdnet.NewNet()
+	if err != nil {
+		return nil, err
+	}
+	e.interfaces, e.interfacesAt = n, time.Now()
+	return n, nil
 }
 
 // interfaceAddresses returns the unicast addresses of the interfaces that are up, no

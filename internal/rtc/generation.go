@@ -53,12 +53,17 @@ func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, erro
 		candidates: make(map[string]bool), sources: make(map[netip.AddrPort]struct{}),
 	}
 	e := s.engine
+	interfaces, err := e.net()
+	if err != nil {
+		return nil, fmt.Errorf("network interfaces: %w", err)
+	}
 	networks := []ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6}
 	var keepalive time.Duration
 	if e.tcp != nil {
 		keepalive = consentInterval // over TCP only the agent can send checks
 	}
 	options := []ice.AgentOption{
+		ice.WithNet(interfaces),
 		ice.WithUDPMux(agentMux{g}),
 		ice.WithLocalCredentials(g.ufrag, g.pwd),
 		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}),
@@ -170,7 +175,7 @@ func (g *generation) receiveRequest(d datagram, local netip.Addr) {
 		// The gateway never controls: it stands by its role as with the lowest tie-breaker
 		// (RFC 8445, section 7.3.1.1).
 		if reply, err := stun.Build(m, stun.BindingError, stun.ErrorCodeAttribute{Code: stun.CodeRoleConflict}, integrity, stun.Fingerprint); err == nil {
-			u.send(reply.Raw, newDestination(u.out.ipv6, d.remote, local))
+			u.send(reply.Raw, u.destination(d.remote, local))
 		}
 		return
 	}
@@ -332,7 +337,7 @@ func (c *agentConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 	if request, id, ok := peekSTUN(p); ok && request {
 		u.expect(id, c, time.Now())
 	}
-	u.send(p, newDestination(u.out.ipv6, remote, c.local))
+	u.send(p, u.destination(remote, c.local))
 	return len(p), nil
 }
 

@@ -22,32 +22,37 @@ const (
 
 // A LocalTrack sends one track to a viewer. It is a media.Sink.
 type LocalTrack struct {
+	// What each burst needs lies together: with many viewers it is not in the processor's
+	// cache.
 	session *Session
-	section *sdp.Section
+	socket  *socket
+	ssrc    uint32
 	level   byte // extension ids; 0: not negotiated
 	turn    byte
-
-	format   atomic.Pointer[sdp.Format] // of what is sent now
-	feedback atomic.Pointer[media.Feedback]
-
-	packets, bytes, resent, nacks, keyframes, dropped atomic.Uint64
-	lost                                              atomic.Uint64 // as the viewer reports
-	loss                                              atomic.Uint32 // of 256
-	jitter                                            atomic.Uint32 // in units of the clock rate
-	rtt                                               atomic.Int64
-
-	unsent      atomic.Uint64 // packets for which the path had no room; see sent
-	unsentAgain atomic.Uint64 // likewise, of retransmissions
+	format  atomic.Pointer[sdp.Format] // of what is sent now
 
 	// Guarded by the session's sealer.
 	rollover    seal.Rollover
 	rtxRollover seal.Rollover
 	rtxSequence uint16
 
+	packets, bytes atomic.Uint64
+	unsent         atomic.Uint64 // packets for which the path had no room; see sent
+	unsentAgain    atomic.Uint64 // likewise, of retransmissions
+
+	section  *sdp.Section
+	feedback atomic.Pointer[media.Feedback]
+
+	resent, nacks, keyframes, dropped atomic.Uint64
+	lost                              atomic.Uint64 // as the viewer reports
+	loss                              atomic.Uint32 // of 256
+	jitter                            atomic.Uint32 // in units of the clock rate
+	rtt                               atomic.Int64
+
 	// Of the session's goroutine.
 	nextReport time.Time
 	budget     int // packets that may be resent until the next report
-	recent     [resentMemory]resentPacket
+	recent     *[resentMemory]resentPacket
 	recentAt   int
 	fir        map[uint32]uint8 // last FIR command number by sender
 }
@@ -58,7 +63,7 @@ type resentPacket struct {
 }
 
 func newLocalTrack(s *Session, section *sdp.Section) *LocalTrack {
-	t := &LocalTrack{session: s, section: section, rtxSequence: uint16(newSSRC()), budget: 100}
+	t := &LocalTrack{session: s, socket: s.engine.udp, section: section, ssrc: section.SSRC, rtxSequence: uint16(newSSRC()), budget: 100}
 	t.level = extensionID(section, sdp.ExtensionAudioLevel)
 	t.turn = extensionID(section, sdp.ExtensionVideoOrientation)
 	t.format.Store(&section.Formats[0])
@@ -89,19 +94,19 @@ func (t *LocalTrack) SetCodec(c media.Codec) bool {
 
 // Write implements media.Sink.
 func (t *LocalTrack) Write(packets []media.Outgoing) bool {
-	b := newBatch(t.session.engine.udp)
+	b := newBatch(t.socket)
 	ok := t.WriteTo(b, packets)
 	b.Flush()
 	return t.sent() && ok
 }
 
 // NewBatch implements media.BatchSink: for the tracks of all sessions of one engine.
-func (t *LocalTrack) NewBatch() media.Batch { return newBatch(t.session.engine.udp) }
+func (t *LocalTrack) NewBatch() media.Batch { return newBatch(t.socket) }
 
 // WriteTo implements media.BatchSink.
 func (t *LocalTrack) WriteTo(into media.Batch, packets []media.Outgoing) bool {
 	b, ok := into.(*batch)
-	if !ok || b.socket != t.session.engine.udp {
+	if !ok || b.socket != t.socket {
 		return t.Write(packets)
 	}
 	ok = t.sent()
@@ -146,7 +151,7 @@ func (t *LocalTrack) write(b *batch, p *media.Outgoing, pt uint8) {
 		return
 	}
 	h := b.space(maxHeader + len(p.Payload) + seal.Overhead)
-	h = t.header(h, p, pt, p.Sequence, t.section.SSRC)
+	h = t.header(h, p, pt, p.Sequence, t.ssrc)
 	b.packet(t.session.seal.rtp.Seal(h, p.Payload, t.rollover.Of(p.Sequence)))
 }
 
@@ -224,6 +229,9 @@ func (t *LocalTrack) resend(sequences []uint16, now time.Time) {
 	if feedback == nil {
 		return
 	}
+	if t.recent == nil {
+		t.recent = new([resentMemory]resentPacket)
+	}
 	gap := max(time.Duration(t.rtt.Load()), minResendGap)
 	wanted := sequences[:0]
 	for _, q := range sequences {
@@ -238,7 +246,7 @@ func (t *LocalTrack) resend(sequences []uint16, now time.Time) {
 		return
 	}
 	f := t.format.Load()
-	b := newBatch(t.session.engine.udp)
+	b := newBatch(t.socket)
 	defer b.Flush()
 	(*feedback).Resend(wanted, func(p media.Outgoing) {
 		s := &t.session.seal

@@ -209,7 +209,7 @@ func TestHostileRTCPIsBounded(t *testing.T) {
 		t.Errorf("%d packets are sent again, of 64 that there are", got)
 	}
 
-	const storm = 100
+	const storm = viewerQueue
 	for range storm {
 		p.rtcp(t, &rtcp.PictureLossIndication{MediaSSRC: ssrc})
 	}

@@ -23,7 +23,7 @@ import (
 
 const (
 	publisherQueue = 2048 // datagrams that wait for a publisher's session: some 4K keyframes
-	viewerQueue    = 128  // a viewer sends reports only
+	viewerQueue    = 64   // a viewer sends reports only
 
 	// Between two looks at what is due: while packets of a publisher are missing, and else at
 	// most. A machine that has little to do pays most for being woken.
@@ -50,6 +50,9 @@ type AnswerRequest struct {
 //
 // and never back. Its Run goroutine owns what it receives; sending is guarded by seal.
 type Session struct {
+	seal sealer
+	path atomic.Pointer[path] // nil until ICE has selected one
+
 	engine      *Engine
 	request     AnswerRequest
 	answer      *sdp.Answer
@@ -62,11 +65,9 @@ type Session struct {
 	closed    chan struct{} // closed once the session has ended
 	closeOnce sync.Once
 
-	path      atomic.Pointer[path] // nil until ICE has selected one
-	lastMedia atomic.Int64         // UnixNano of the last packet with a valid tag
-	discarded atomic.Uint64        // packets without a valid tag, or of nobody
-	opener    opener               // of the session's goroutine
-	seal      sealer
+	lastMedia atomic.Int64  // UnixNano of the last packet with a valid tag
+	discarded atomic.Uint64 // packets without a valid tag, or of nobody
+	opener    opener        // of the session's goroutine
 	receiver  *receiver     // of a publisher
 	sinks     []*LocalTrack // of a viewer
 	consent   consent
@@ -406,7 +407,7 @@ func (s *Session) selected(g *generation, local, remote ice.Candidate) {
 			p.name = "relay"
 		}
 		s.authenticated(a)
-		p.udp = newDestination(s.engine.udp.out.ipv6, a, l.Addr())
+		p.udp = s.engine.udp.destination(a, l.Addr())
 	}
 	s.mu.Lock()
 	// A late selection of an older generation doesn't take the path back.

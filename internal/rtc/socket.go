@@ -45,7 +45,8 @@ type socket struct {
 	out  sender
 	log  *slog.Logger
 
-	port uint16
+	port  uint16
+	bound bool // to one address
 
 	mu           sync.RWMutex // guards what follows
 	ufrags       map[string]*generation
@@ -84,6 +85,7 @@ func listenUDP(addr string, bufferSize int, log *slog.Logger) (*socket, error) {
 		conn:         conn,
 		log:          log,
 		port:         uint16(conn.LocalAddr().(*net.UDPAddr).Port),
+		bound:        !conn.LocalAddr().(*net.UDPAddr).IP.IsUnspecified(),
 		ufrags:       make(map[string]*generation),
 		remotes:      make(map[netip.AddrPort]*Session),
 		transactions: make(map[transactionID]transaction),
@@ -277,6 +279,14 @@ func (s *socket) release(session *Session, remotes []netip.AddrPort) {
 			delete(s.remotes, r)
 		}
 	}
+}
+
+// destination is where datagrams go to remote from the local address.
+func (s *socket) destination(remote netip.AddrPort, local netip.Addr) *udpDestination {
+	if s.bound {
+		local = netip.Addr{} // there is no other, and the kernel need not be told
+	}
+	return newDestination(s.out.ipv6, remote, local)
 }
 
 // send sends one datagram. It never blocks: where there is no room it is lost.

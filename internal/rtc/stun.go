@@ -69,7 +69,7 @@ func (s *socket) revoke(t tombstone, d datagram, local netip.Addr) {
 	if err != nil {
 		return
 	}
-	s.send(reply.Raw, newDestination(s.out.ipv6, d.remote, local))
+	s.send(reply.Raw, s.destination(d.remote, local))
 }
 
 // A check is a consent check of ours that waits for its response.

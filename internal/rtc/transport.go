@@ -180,11 +180,12 @@ func deriveKeys(conn *dtls.Conn, client bool) (keyring, error) {
 }
 
 // readUntilClosed returns when the peer has closed DTLS, or it was closed here.
-// Application data is none of ours.
+// Application data is none of ours; a buffer for it would be the largest that a viewer has.
 func readUntilClosed(conn *dtls.Conn) error {
-	buf := make([]byte, 8192)
+	var buf [16]byte
 	for {
-		if _, err := conn.Read(buf); err != nil {
+		var tooLong *dtls.TemporaryError
+		if _, err := conn.Read(buf[:]); err != nil && !errors.As(err, &tooLong) {
 			return err
 		}
 	}
