@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -173,6 +175,27 @@ func TestBenchOfViewersThatAreRefused(t *testing.T) {
 	g.expectNoSessions()
 }
 
+// A server that is gone at the end keeps nobody waiting, and its sessions' URLs, which are
+// secret, are not told.
+func TestBenchSurvivesTheServer(t *testing.T) {
+	g := start(t, "SIGHTLINE_SHUTDOWN_DRAIN_TIMEOUT=0s")
+	var stdout strings.Builder
+	stderr := &notifying{word: "measuring", notify: func() { g.signals <- syscall.SIGTERM }}
+	p := &process{args: g.benchArgs("-viewers", "2", "-duration", "4s"), stdout: &stdout, stderr: stderr}
+	if code := p.run(t.Context()); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	for _, want := range []string{"the server ended 3 sessions before the end", "3 sessions could not be deleted, only closed: dial tcp"} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("nothing says %q in\n%s", want, stdout.String())
+		}
+	}
+	if strings.Contains(stdout.String(), "/sessions/") {
+		t.Errorf("a session's URL is told:\n%s", stdout.String())
+	}
+	g.wait()
+}
+
 func TestBenchRefusesBadFlags(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"-bitrate fast", `invalid value "fast" for flag -bitrate: must be bits per second such as 2500000, 2500k or 2.5M`},
@@ -190,5 +213,26 @@ func TestBenchRefusesBadFlags(t *testing.T) {
 	}
 	if got := run(t, nil, "", "bench", "-h"); got.code != 0 || !strings.Contains(got.stdout, "docs/PERFORMANCE.md") {
 		t.Errorf("-h: %d, %q", got.code, got.stdout)
+	}
+}
+
+// docs/PERFORMANCE.md explains every figure of the report.
+func TestPerformanceExplainsEveryFigure(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs/PERFORMANCE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(bench.Report{Server: &bench.Server{}, Joins: bench.Joins{Failures: []bench.Failure{{}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`"(\w+)":`).FindAllStringSubmatch(string(b), -1)
+	if len(names) < 60 {
+		t.Errorf("the report has %d names", len(names))
+	}
+	for _, m := range names {
+		if !strings.Contains(string(text), "`"+m[1]+"`") {
+			t.Errorf("docs/PERFORMANCE.md does not explain %s", m[1])
+		}
 	}
 }

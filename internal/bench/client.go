@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -92,7 +93,11 @@ func (c *client) do(req *http.Request, token string) (*http.Response, error) {
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	return c.http.Do(req)
+	res, err := c.http.Do(req)
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // without the URL: that of a session is a secret (RFC 9725, section 5)
+	}
+	return res, err
 }
 
 // newRefusal takes from a problem document (RFC 9457) its detail, else the beginning of the

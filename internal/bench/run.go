@@ -65,6 +65,7 @@ type run struct {
 
 	undeleted    int   // sessions
 	undeletedWhy error // of the last
+	vanished     bool  // the server's process
 }
 
 // A session is to be deleted at the end.

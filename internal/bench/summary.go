@@ -20,17 +20,20 @@ type Progress struct {
 // A usage is what had been used and received at one moment.
 type usage struct {
 	at             time.Time
+	known          bool // the server's process is there, and to be measured
 	server         time.Duration
 	resident       int64
 	own            time.Duration
 	packets, bytes uint64
 }
 
-// usage takes the moment's figures. A server that has ended has used nothing more.
+// usage takes the moment's figures.
 func (r *run) usage() usage {
 	u := usage{at: time.Now(), own: ownCPU()}
 	if r.config.PID != 0 {
-		u.server, u.resident, _ = processUsage(r.config.PID)
+		var err error
+		u.server, u.resident, err = processUsage(r.config.PID)
+		u.known = err == nil
 	}
 	r.net.mu.Lock()
 	u.packets, u.bytes = r.totals.packets, r.totals.bytes
@@ -53,7 +56,9 @@ func (r *run) show(life context.Context, show func(Progress)) {
 		seconds := now.at.Sub(last.at).Seconds()
 		p.Elapsed = now.at.Sub(start)
 		p.PacketsPerS = float64(now.packets-last.packets) / seconds
-		p.ServerCPU = 100 * (now.server - last.server).Seconds() / seconds
+		if now.known {
+			p.ServerCPU = 100 * (now.server - last.server).Seconds() / seconds
+		}
 		last = now
 		show(p)
 	}
@@ -93,7 +98,8 @@ func (r *run) compare(report *Report, before, joined, from, to usage) {
 		MbitPerS:    rounded(float64(to.bytes-from.bytes) * 8 / 1e6 / window.Seconds()),
 	}
 	report.Generator.CPUPercent = percent(to.own - from.own)
-	if r.config.PID == 0 {
+	if !before.known || !to.known {
+		r.vanished = r.config.PID != 0
 		return
 	}
 	cpu, perPacket := to.server-from.server, 0.0
@@ -173,6 +179,9 @@ func (r *run) complete(report *Report) {
 	g.ReceiveBuffer, g.KernelDropped, g.SendFailed = state.buffer>>10, state.dropped, state.failed
 	g.TagsVerified, g.TagsWrong = t.verified, t.forged
 	report.warn()
+	if r.vanished {
+		report.warnf("process %d ended before the measurement did", r.config.PID)
+	}
 	if r.undeleted > 0 {
 		report.warnf("%d sessions could not be deleted, only closed: %v", r.undeleted, r.undeletedWhy)
 	}
