@@ -21,9 +21,8 @@ const (
 	readBuffer = 1 << 16 // what UDP GRO makes of a run of datagrams at most
 	sendBatch  = 64
 
-	// sharedBuffer and ownBuffer are asked of the system for what comes, in bytes.
-	sharedBuffer = 32 << 20
-	ownBuffer    = 1 << 20
+	// ownBuffer is asked of the system for what comes to one peer, in bytes.
+	ownBuffer = 1 << 20
 
 	// pollInterval is how often sockets are looked at when the server is on this machine: a
 	// reader that sleeps in a system call is woken by who sends, at the server's expense.
@@ -117,7 +116,7 @@ func (n *network) open(p *peer, remote netip.Addr) error {
 
 func (n *network) openSharedLocked(p *peer) error {
 	if n.shared == nil {
-		s, err := n.listen(netip.IPv4Unspecified(), sharedBuffer)
+		s, err := n.listen(netip.IPv4Unspecified(), wantedBuffer)
 		if err != nil {
 			return err
 		}

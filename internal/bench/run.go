@@ -36,7 +36,7 @@ const (
 	// every consentTicks.
 	reportTicks, consentTicks = 10, 50
 
-	wantedBuffer = 32 << 20 // bytes, at the generator's sockets
+	wantedBuffer = 32 << 20 // asked of the system for what comes to all peers, in bytes
 )
 
 // A run is one measurement.
