@@ -179,6 +179,9 @@ func (g *generation) receiveRequest(d datagram, local netip.Addr) {
 		}
 		return
 	}
+	if g.answerOnPath(m, d, local, integrity) {
+		return
+	}
 	g.mu.Lock()
 	if _, known := g.sources[d.remote]; !known {
 		if len(g.sources) == maxSources {
@@ -200,6 +203,23 @@ func (g *generation) receiveRequest(d datagram, local netip.Addr) {
 	if to != nil {
 		to.receiveSTUN(d)
 	}
+}
+
+// answerOnPath answers a check on the path that is in use, and reports whether it was one:
+// the client wants to know whether consent goes on (RFC 7675, section 5.1), which the agent
+// would find out on three goroutines.
+func (g *generation) answerOnPath(m *stun.Message, d datagram, local netip.Addr, integrity stun.MessageIntegrity) bool {
+	p := g.session.path.Load()
+	if p == nil || p.udp == nil || p.generation != g || p.udp.remote != d.remote || p.udp.local.IsValid() && p.udp.local != local {
+		return false
+	}
+	g.session.authenticated(d.remote)
+	mapped := stun.XORMappedAddress{IP: d.remote.Addr().AsSlice(), Port: int(d.remote.Port())}
+	reply, err := stun.Build(stun.NewTransactionIDSetter(m.TransactionID), stun.BindingSuccess, &mapped, integrity, stun.Fingerprint)
+	if err == nil {
+		g.session.engine.udp.send(reply.Raw, p.udp)
+	}
+	return true
 }
 
 // start lets the agent check. Its remote credentials are fixed from here on.

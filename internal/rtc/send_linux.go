@@ -41,6 +41,8 @@ type sender struct {
 	ipv6 bool
 	mode sendMode
 
+	calls atomic.Uint32 // system calls
+
 	mu     sync.RWMutex // held for reading while fd is used, so that it can't become another file's
 	fd     int
 	closed bool
@@ -240,18 +242,16 @@ func (m *messages) forget() {
 	m.n = 0
 }
 
-// some sends the first headers, at least one unless there is an error. It does not tell the
-// Go scheduler of the system call: it never blocks, but may take as long as makes the
-// scheduler give the processor to another thread, and both then pay for that.
+// some sends the first headers, at least one unless there is an error.
 func (s *sender) some(headers []messageHeader) (int, unix.Errno) {
 	for {
 		var n uintptr
 		var err unix.Errno
 		if s.mode == sendOneByOne || len(headers) == 1 {
-			_, _, err = unix.RawSyscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&headers[0].header)), unix.MSG_DONTWAIT)
+			err = s.sendmsg(&headers[0].header)
 			n = 1
 		} else {
-			n, _, err = unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&headers[0])), uintptr(len(headers)), unix.MSG_DONTWAIT, 0, 0)
+			n, err = s.sendmmsg(headers)
 		}
 		switch err {
 		case 0:
@@ -263,12 +263,36 @@ func (s *sender) some(headers []messageHeader) (int, unix.Errno) {
 	}
 }
 
+// The Go scheduler is not told of most system calls that send: they never block, but take as
+// long as makes it give the processor to another thread, and it would wake a thread that
+// watches, every time. That thread also sees to it that the network is looked at while all
+// processors are busy: so one call in tellEvery is told.
+const tellEvery = 32
+
+func (s *sender) sendmmsg(headers []messageHeader) (n uintptr, err unix.Errno) {
+	if s.calls.Add(1)%tellEvery == 0 {
+		n, _, err = unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&headers[0])), uintptr(len(headers)), unix.MSG_DONTWAIT, 0, 0)
+	} else {
+		n, _, err = unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&headers[0])), uintptr(len(headers)), unix.MSG_DONTWAIT, 0, 0)
+	}
+	return n, err
+}
+
+func (s *sender) sendmsg(header *unix.Msghdr) (err unix.Errno) {
+	if s.calls.Add(1)%tellEvery == 0 {
+		_, _, err = unix.Syscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(header)), unix.MSG_DONTWAIT)
+	} else {
+		_, _, err = unix.RawSyscall(unix.SYS_SENDMSG, uintptr(s.fd), uintptr(unsafe.Pointer(header)), unix.MSG_DONTWAIT)
+	}
+	return err
+}
+
 // each sends the segments of one message as datagrams of their own.
 func (s *sender) each(iov *unix.Iovec, n *note) (packets, bytes, full int) {
 	b := unsafe.Slice(iov.Base, int(iov.Len))
 	for len(b) > 0 {
 		k := min(n.size, len(b))
-		switch err := sendmsg(s.fd, b[:k], n.to.oob, n.to.to); {
+		switch err := s.datagram(b[:k], n.to); {
 		case err == 0:
 			packets, bytes = packets+1, bytes+k
 		case isFull(err):
@@ -284,23 +308,22 @@ func (s *sender) each(iov *unix.Iovec, n *note) (packets, bytes, full int) {
 func (s *sender) one(b []byte, to *udpDestination) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.closed || !isFull(sendmsg(s.fd, b, to.oob, to.to))
+	return s.closed || !isFull(s.datagram(b, to))
 }
 
-// sendmsg is sendmsg(2). The standard wrappers write into the address that they are given;
-// here many goroutines send to one.
-func sendmsg(fd int, b, oob, to []byte) unix.Errno {
+// datagram sends one. The standard wrappers write into the address that they are given; here
+// many goroutines send to one.
+func (s *sender) datagram(b []byte, to *udpDestination) unix.Errno {
 	iov := unix.Iovec{Base: &b[0]}
 	iov.SetLen(len(b))
-	m := unix.Msghdr{Name: &to[0], Namelen: uint32(len(to)), Iov: &iov}
+	m := unix.Msghdr{Name: &to.to[0], Namelen: uint32(len(to.to)), Iov: &iov}
 	m.SetIovlen(1)
-	if len(oob) > 0 {
-		m.Control = &oob[0]
-		m.SetControllen(len(oob))
+	if len(to.oob) > 0 {
+		m.Control = &to.oob[0]
+		m.SetControllen(len(to.oob))
 	}
 	for {
-		_, _, err := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)), unix.MSG_DONTWAIT)
-		if err != unix.EINTR {
+		if err := s.sendmsg(&m); err != unix.EINTR {
 			return err
 		}
 	}
