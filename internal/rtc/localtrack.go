@@ -13,11 +13,14 @@ import (
 )
 
 const (
-	reportInterval = time.Second
+	reportInterval = time.Second     // of the first reports, which bring sound and picture together
+	reportLater    = 3 * time.Second // of later ones
+	reportsSoon    = 5
 	reportRaster   = 100 * time.Millisecond
 	maxNACKs       = 256 // sequence numbers answered of one RTCP packet
 	resentMemory   = 128 // resent numbers that are remembered, against repetition within a round trip
 	minResendGap   = 15 * time.Millisecond
+	maxResent      = 500 // packets a second
 )
 
 // A LocalTrack sends one track to a viewer. It is a media.Sink.
@@ -51,6 +54,7 @@ type LocalTrack struct {
 
 	// Of the session's goroutine.
 	nextReport time.Time
+	reports    int // sent
 	budget     int // packets that may be resent until the next report
 	recent     *[resentMemory]resentPacket
 	recentAt   int
@@ -194,8 +198,12 @@ func (t *LocalTrack) tick(now time.Time) {
 	}
 	// Those of all viewers at the same moments: a machine that has little to do pays most for
 	// being woken.
-	t.nextReport = now.Add(reportInterval - now.Sub(epoch)%reportRaster)
-	t.budget = min(100+int(t.packets.Load()), 500)
+	interval := reportInterval
+	if t.reports >= reportsSoon {
+		interval = reportLater
+	}
+	t.nextReport = now.Add(interval - now.Sub(epoch)%reportRaster)
+	t.budget = min(100+int(t.packets.Load()), maxResent*int(interval/time.Second))
 	feedback := t.feedback.Load()
 	if feedback == nil || t.packets.Load() == 0 {
 		return
@@ -204,12 +212,13 @@ func (t *LocalTrack) tick(now time.Time) {
 	if !ok {
 		return
 	}
+	t.reports++
 	t.session.seal.rtcp(
 		&rtcp.SenderReport{
-			SSRC: t.section.SSRC, NTPTime: toNTP(now), RTPTime: timestamp,
+			SSRC: t.ssrc, NTPTime: toNTP(now), RTPTime: timestamp,
 			PacketCount: uint32(t.packets.Load()), OctetCount: uint32(t.bytes.Load()),
 		},
-		description(t.section.SSRC, t.session.request.Stream),
+		description(t.ssrc, t.session.request.Stream),
 	)
 }
 

@@ -79,41 +79,46 @@ func (s *sender) close() {
 }
 
 // A udpDestination is where datagrams go and which local address they come from, in
-// the kernel's form.
+// the kernel's form. It lies in one piece: with many viewers none is in the processor's
+// cache.
 type udpDestination struct {
+	to      [unix.SizeofSockaddrInet6]byte // struct sockaddr_in or sockaddr_in6
+	toLen   uint8
+	oobLen  uint8
+	segment uint8            // length of oob with UDP_SEGMENT
+	uncut   atomic.Bool      // on this path the kernel doesn't cut
+	oob     [maxControl]byte // IP_PKTINFO or IPV6_PKTINFO, and UDP_SEGMENT with its size left open
 	remote  netip.AddrPort
 	local   netip.Addr
-	to      []byte      // struct sockaddr_in or sockaddr_in6
-	oob     []byte      // IP_PKTINFO or IPV6_PKTINFO
-	segment []byte      // the same, and UDP_SEGMENT with its size left open
-	uncut   atomic.Bool // on this path the kernel doesn't cut
 }
 
 func newDestination(ipv6 bool, remote netip.AddrPort, local netip.Addr) *udpDestination {
 	d := &udpDestination{remote: remote, local: local}
+	oob := d.oob[:0]
 	if ipv6 {
 		sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: networkOrder(remote.Port()), Addr: remote.Addr().As16()}
-		d.to = append(d.to, unsafe.Slice((*byte)(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet6)...)
+		d.toLen = uint8(copy(d.to[:], unsafe.Slice((*byte)(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet6)))
 		if local.IsValid() {
 			info := unix.Inet6Pktinfo{Addr: local.As16()}
-			d.oob = controlMessage(nil, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unix.SizeofInet6Pktinfo))
+			oob = controlMessage(oob, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unix.SizeofInet6Pktinfo))
 		}
 	} else {
 		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: networkOrder(remote.Port()), Addr: remote.Addr().As4()}
-		d.to = append(d.to, unsafe.Slice((*byte)(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet4)...)
+		d.toLen = uint8(copy(d.to[:], unsafe.Slice((*byte)(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet4)))
 		if local.Is4() {
 			info := unix.Inet4Pktinfo{Spec_dst: local.As4()}
-			d.oob = controlMessage(nil, unix.IPPROTO_IP, unix.IP_PKTINFO, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unix.SizeofInet4Pktinfo))
+			oob = controlMessage(oob, unix.IPPROTO_IP, unix.IP_PKTINFO, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unix.SizeofInet4Pktinfo))
 		}
 	}
-	d.segment = controlMessage(d.oob, unix.IPPROTO_UDP, unix.UDP_SEGMENT, []byte{0, 0})
+	d.oobLen = uint8(len(oob))
+	d.segment = uint8(len(controlMessage(oob, unix.IPPROTO_UDP, unix.UDP_SEGMENT, []byte{0, 0})))
 	return d
 }
 
-// controlMessage returns head followed by one control message (cmsg(3)).
-func controlMessage(head []byte, level, typ int32, data []byte) []byte {
-	b := make([]byte, len(head)+unix.CmsgSpace(len(data)))
-	n := copy(b, head)
+// controlMessage appends one control message (cmsg(3)) to b, which has room for it.
+func controlMessage(b []byte, level, typ int32, data []byte) []byte {
+	n := len(b)
+	b = b[:n+unix.CmsgSpace(len(data))]
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[n]))
 	h.Level, h.Type = level, typ
 	h.SetLen(unix.CmsgLen(len(data)))
@@ -181,10 +186,10 @@ func (m *messages) put(b []byte, size int, to *udpDestination, unsent *atomic.Ui
 	h.Iov = iov
 	h.SetIovlen(1)
 	// The kernel writes nothing of it, so that many may point to one.
-	h.Name, h.Namelen = &to.to[0], uint32(len(to.to))
-	oob := to.oob
+	h.Name, h.Namelen = &to.to[0], uint32(to.toLen)
+	oob := to.oob[:to.oobLen]
 	if m.notes[i].segment {
-		oob = m.control[i][:copy(m.control[i][:], to.segment)]
+		oob = m.control[i][:copy(m.control[i][:], to.oob[:to.segment])]
 		binary.NativeEndian.PutUint16(oob[len(oob)-unix.CmsgSpace(2)+unix.CmsgLen(0):], uint16(size))
 	}
 	h.Control = nil
@@ -316,11 +321,11 @@ func (s *sender) one(b []byte, to *udpDestination) bool {
 func (s *sender) datagram(b []byte, to *udpDestination) unix.Errno {
 	iov := unix.Iovec{Base: &b[0]}
 	iov.SetLen(len(b))
-	m := unix.Msghdr{Name: &to.to[0], Namelen: uint32(len(to.to)), Iov: &iov}
+	m := unix.Msghdr{Name: &to.to[0], Namelen: uint32(to.toLen), Iov: &iov}
 	m.SetIovlen(1)
-	if len(to.oob) > 0 {
+	if to.oobLen > 0 {
 		m.Control = &to.oob[0]
-		m.SetControllen(len(to.oob))
+		m.SetControllen(int(to.oobLen))
 	}
 	for {
 		if err := s.sendmsg(&m); err != unix.EINTR {
