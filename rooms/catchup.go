@@ -122,6 +122,7 @@ func (s *Subscription) catchUp(ctx context.Context, speed, tries int) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	c := catchUp{speed: speed, burst: make([]numbered, 0, catchUpBurst)}
+	var o outlet
 	for try := 1; ; {
 		select {
 		case <-ctx.Done():
@@ -145,9 +146,9 @@ func (s *Subscription) catchUp(ctx context.Context, speed, tries int) {
 				return
 			}
 			s.mu.Lock()
-			s.squeeze(&c)
+			s.squeeze(&o, &c)
 			s.mu.Unlock()
-			if !s.write(nil, now) {
+			if !s.write(&o, now) {
 				s.mu.Lock()
 				s.need.overflowed(now)
 				s.mu.Unlock()
@@ -227,14 +228,14 @@ func (t *track) giveUp(s *Subscription) {
 	t.askAgain(time.Now())
 }
 
-// squeeze fills out with c.burst. The caller holds s.mu.
-func (s *Subscription) squeeze(c *catchUp) {
-	s.out = s.out[:0]
+// squeeze fills o.out with c.burst. The caller holds s.mu.
+func (s *Subscription) squeeze(o *outlet, c *catchUp) {
+	o.out = o.out[:0]
 	for i := range c.burst {
 		n := &c.burst[i]
 		s.last, s.exact = n.seq, n.seq+1
 		ts := s.squeezeLocked(n, c.edge+s.tsShift)
-		s.out = append(s.out, media.Outgoing{Packet: n.Packet, Sequence: s.outLocked(n.seq), Timestamp: ts})
+		o.out = append(o.out, media.Outgoing{Packet: n.Packet, Sequence: s.outLocked(n.seq), Timestamp: ts})
 	}
 }
 

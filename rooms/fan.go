@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"sightline/internal/media"
 )
 
 const (
@@ -30,8 +28,9 @@ func newFan() *fan {
 	f := &fan{jobs: make(chan *spread), count: runtime.GOMAXPROCS(0) - 1}
 	for range f.count {
 		f.helpers.Go(func() {
+			var o outlet
 			for s := range f.jobs {
-				s.work()
+				s.work(&o)
 				s.done.Done()
 			}
 		})
@@ -59,7 +58,7 @@ func (f *fan) forward(s *spread) {
 		s.done.Done()
 		break
 	}
-	s.work()
+	s.work(&s.outlet)
 	s.done.Wait()
 }
 
@@ -70,23 +69,21 @@ type spread struct {
 	live   []*Subscription
 	now    time.Time
 
-	next atomic.Int64 // of live
-	done sync.WaitGroup
+	outlet outlet       // of the track's reader
+	next   atomic.Int64 // of live
+	done   sync.WaitGroup
 }
 
 // work writes to subscriptions that nobody has taken yet, until there is none.
-func (s *spread) work() {
-	var b media.Batch
+func (s *spread) work(o *outlet) {
 	for {
 		from := int(s.next.Add(chunk)) - chunk
 		if from >= len(s.live) {
 			break
 		}
 		for _, sub := range s.live[from:min(from+chunk, len(s.live))] {
-			b = sub.forward(b, s.batch, s.replay, s.now)
+			sub.forward(o, s.batch, s.replay, s.now)
 		}
 	}
-	if b != nil {
-		b.Flush()
-	}
+	o.flush()
 }

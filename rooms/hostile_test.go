@@ -137,6 +137,7 @@ func TestHostilePublishers(t *testing.T) {
 // catchUpNow does in one go what catchUp takes its time for.
 func (s *Subscription) catchUpNow(now time.Time) {
 	c := catchUp{speed: catchUpSpeed}
+	var o outlet
 	for range 10_000 {
 		if s.track.due(&c, s, now) {
 			return
@@ -144,9 +145,9 @@ func (s *Subscription) catchUpNow(now time.Time) {
 		if len(c.burst) > 0 {
 			s.setCodec(c.burst[0].Codec)
 			s.mu.Lock()
-			s.squeeze(&c)
+			s.squeeze(&o, &c)
 			s.mu.Unlock()
-			s.write(nil, now)
+			s.write(&o, now)
 		}
 		now = now.Add(catchUpStep)
 	}

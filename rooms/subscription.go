@@ -34,7 +34,6 @@ type Subscription struct {
 	codec      *media.Codec
 	told       media.Codec // what the sink was told
 	toldAny    bool
-	out        []media.Outgoing
 	hadPacket  bool
 	hadStart   bool
 	firstDelay *histogram
@@ -154,15 +153,30 @@ func (s *Subscription) Timestamp(wall time.Time) (uint32, bool) {
 	return ts + s.tsShift, ok
 }
 
-// forward writes a burst; replay is what a subscription that waits for a keyframe takes
-// instead, if there is any. It returns into, or the batch that it has begun if that is nil.
-// The track's reader calls it, or who helps it.
-func (s *Subscription) forward(into media.Batch, batch, replay []numbered, now time.Time) media.Batch {
-	if s.stopped.Load() {
-		return into
+// An outlet is what a goroutine that writes to sinks works with.
+type outlet struct {
+	batch media.Batch      // that bursts are written into; nil: none
+	out   []media.Outgoing // a burst as one viewer gets it
+}
+
+// flush sends what is in the batch, and lets go of everything.
+func (o *outlet) flush() {
+	if o.batch != nil {
+		o.batch.Flush()
+		o.batch = nil
 	}
-	if into == nil && s.batches != nil {
-		into = s.batches.NewBatch()
+	clear(o.out[:cap(o.out)])
+	o.out = o.out[:0]
+}
+
+// forward writes a burst; replay is what a subscription that waits for a keyframe takes
+// instead, if there is any. The track's reader calls it, or who helps it, and flushes.
+func (s *Subscription) forward(o *outlet, batch, replay []numbered, now time.Time) {
+	if s.stopped.Load() {
+		return
+	}
+	if o.batch == nil && s.batches != nil {
+		o.batch = s.batches.NewBatch()
 	}
 	if len(replay) > 0 && s.isWaiting() {
 		batch = replay
@@ -170,17 +184,16 @@ func (s *Subscription) forward(into media.Batch, batch, replay []numbered, now t
 	for len(batch) > 0 {
 		n := sameCodec(batch)
 		if batch[0].Codec != s.codec && !s.setCodec(batch[0].Codec) {
-			return into
+			return
 		}
 		s.mu.Lock()
-		s.number(batch[:n], now)
+		s.number(o, batch[:n], now)
 		s.mu.Unlock()
-		if !s.write(into, now) {
+		if !s.write(o, now) {
 			s.overflow(now)
 		}
 		batch = batch[n:]
 	}
-	return into
 }
 
 // sameCodec returns how many packets at the beginning have one codec.
@@ -229,14 +242,14 @@ func (s *Subscription) wait() {
 	}
 }
 
-// number fills out with what the viewer gets of a burst. The caller holds s.mu.
-func (s *Subscription) number(burst []numbered, now time.Time) {
-	s.out = s.out[:0]
+// number fills o.out with what the viewer gets of a burst. The caller holds s.mu.
+func (s *Subscription) number(o *outlet, burst []numbered, now time.Time) {
+	o.out = o.out[:0]
 	for i := range burst {
 		n := &burst[i]
 		if n.late {
 			if out, ok := s.pastLocked(n); ok && !s.waiting {
-				s.out = append(s.out, out)
+				o.out = append(o.out, out)
 			}
 			continue
 		}
@@ -258,21 +271,21 @@ func (s *Subscription) number(burst []numbered, now time.Time) {
 		if s.squeezed != nil {
 			ts = s.unsqueezeLocked(n, now)
 		}
-		s.out = append(s.out, media.Outgoing{Packet: n.Packet, Sequence: s.outLocked(n.seq), Timestamp: ts})
+		o.out = append(o.out, media.Outgoing{Packet: n.Packet, Sequence: s.outLocked(n.seq), Timestamp: ts})
 	}
 }
 
-// write sends out, into a batch if there is one. It returns false if the sink dropped
+// write sends o.out, into the batch if there is one. It returns false if the sink dropped
 // something.
-func (s *Subscription) write(into media.Batch, now time.Time) bool {
-	if len(s.out) == 0 {
+func (s *Subscription) write(o *outlet, now time.Time) bool {
+	if len(o.out) == 0 {
 		return true
 	}
 	var ok bool
-	if into != nil && s.batches != nil {
-		ok = s.batches.WriteTo(into, s.out)
+	if o.batch != nil && s.batches != nil {
+		ok = s.batches.WriteTo(o.batch, o.out)
 	} else {
-		ok = s.sink.Write(s.out)
+		ok = s.sink.Write(o.out)
 	}
 	if !s.hadPacket {
 		s.hadPacket = true

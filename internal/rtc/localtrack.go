@@ -27,12 +27,12 @@ const (
 type LocalTrack struct {
 	// What each burst needs lies together: with many viewers it is not in the processor's
 	// cache.
-	session *Session
-	socket  *socket
-	ssrc    uint32
-	level   byte // extension ids; 0: not negotiated
-	turn    byte
-	format  atomic.Pointer[sdp.Format] // of what is sent now
+	session     *Session
+	socket      *socket
+	ssrc        uint32
+	level       byte // extension ids; 0: not negotiated
+	turn        byte
+	payloadType atomic.Uint32 // of what is sent now
 
 	// Guarded by the session's sealer.
 	rollover    seal.Rollover
@@ -44,6 +44,7 @@ type LocalTrack struct {
 	unsentAgain    atomic.Uint64 // likewise, of retransmissions
 
 	section  *sdp.Section
+	format   atomic.Pointer[sdp.Format] // of what is sent now
 	feedback atomic.Pointer[media.Feedback]
 
 	resent, nacks, keyframes, dropped atomic.Uint64
@@ -70,7 +71,7 @@ func newLocalTrack(s *Session, section *sdp.Section) *LocalTrack {
 	t := &LocalTrack{session: s, socket: s.engine.udp, section: section, ssrc: section.SSRC, rtxSequence: uint16(newSSRC()), budget: 100}
 	t.level = extensionID(section, sdp.ExtensionAudioLevel)
 	t.turn = extensionID(section, sdp.ExtensionVideoOrientation)
-	t.format.Store(&section.Formats[0])
+	t.setFormat(&section.Formats[0])
 	return t
 }
 
@@ -91,9 +92,14 @@ func (t *LocalTrack) SetFeedback(f media.Feedback) { t.feedback.Store(&f) }
 func (t *LocalTrack) SetCodec(c media.Codec) bool {
 	f, ok := t.section.Match(c)
 	if ok {
-		t.format.Store(&f)
+		t.setFormat(&f)
 	}
 	return ok
+}
+
+func (t *LocalTrack) setFormat(f *sdp.Format) {
+	t.format.Store(f)
+	t.payloadType.Store(uint32(f.PayloadType))
 }
 
 // Write implements media.Sink.
@@ -118,11 +124,11 @@ func (t *LocalTrack) WriteTo(into media.Batch, packets []media.Outgoing) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	path := t.session.path.Load()
-	if s.rtp == nil || path == nil {
+	if !s.opened || path == nil {
 		t.dropped.Add(uint64(len(packets)))
 		return false
 	}
-	pt := t.format.Load().PayloadType
+	pt := uint8(t.payloadType.Load())
 	var bytes uint64
 	b.begin(path, &t.unsent)
 	for i := range packets {
@@ -262,7 +268,7 @@ func (t *LocalTrack) resend(sequences []uint16, now time.Time) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		path := t.session.path.Load()
-		if s.rtp == nil || path == nil {
+		if !s.opened || path == nil {
 			return
 		}
 		b.begin(path, &t.unsentAgain)

@@ -16,8 +16,9 @@ type sealer struct {
 	ssrc    uint32 // of our own reports
 
 	mu      sync.Mutex    // guards what follows, and the rollover counters of the session's tracks
-	rtp     seal.Sealer   // nil before DTLS and after the end
-	reports *srtp.Context // likewise
+	opened  bool          // false before DTLS and after the end
+	rtp     seal.Sealer   // of opened ones, as what follows
+	reports *srtp.Context // SRTCP
 }
 
 func (s *sealer) open(k keyring) error {
@@ -30,14 +31,14 @@ func (s *sealer) open(k keyring) error {
 		return err
 	}
 	s.mu.Lock()
-	s.rtp, s.reports = rtp, reports
+	s.opened, s.rtp, s.reports = true, *rtp, reports
 	s.mu.Unlock()
 	return nil
 }
 
 func (s *sealer) close() {
 	s.mu.Lock()
-	s.rtp, s.reports = nil, nil
+	s.opened, s.rtp, s.reports = false, seal.Sealer{}, nil
 	s.mu.Unlock()
 }
 
@@ -50,7 +51,7 @@ func (s *sealer) rtcp(packets ...rtcp.Packet) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reports == nil {
+	if !s.opened {
 		return
 	}
 	sealed, err := s.reports.EncryptRTCP(nil, plain, nil)

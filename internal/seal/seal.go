@@ -24,16 +24,37 @@ var errSize = errors.New("wrong length of master key or master salt")
 
 // A Sealer protects the RTP packets of one session, of any number of SSRCs. It is not safe
 // for concurrent use.
-type Sealer interface {
-	// Seal appends to header, which is a whole RTP header, the encrypted payload and the
-	// tag. The header's capacity has room for that. The payload lies elsewhere, or exactly
-	// behind the header. roc is the rollover counter of the header's sequence number (RFC
-	// 3711, section 3.3.1).
-	Seal(header, payload []byte, roc uint32) []byte
+type Sealer struct {
+	aead  cipher.AEAD // AES-GCM; nil: AES-CM
+	salt  [14]byte    // of GCM the first 12 count
+	nonce [12]byte    // scratch
+	cm    *cm
+}
+
+// Seal appends to header, which is a whole RTP header, the encrypted payload and the tag.
+// The header's capacity has room for that. The payload lies elsewhere, or exactly behind the
+// header. roc is the rollover counter of the header's sequence number (RFC 3711, section
+// 3.3.1).
+func (s *Sealer) Seal(header, payload []byte, roc uint32) []byte {
+	if s.aead == nil {
+		return s.cm.seal(header, payload, &s.salt, roc)
+	}
+	// RFC 7714, section 8.1: zeros, SSRC, rollover counter and sequence number, and the salt
+	// on them.
+	s.nonce = [12]byte(s.salt[:12])
+	for i, b := range header[8:12] {
+		s.nonce[2+i] ^= b
+	}
+	binary.BigEndian.PutUint32(s.nonce[6:], binary.BigEndian.Uint32(s.nonce[6:])^roc)
+	s.nonce[10] ^= header[2]
+	s.nonce[11] ^= header[3]
+	n := len(header)
+	sealed := s.aead.Seal(header[n:n], s.nonce[:], payload, header)
+	return header[:n+len(sealed)]
 }
 
 // New derives the session keys of an SRTP master key and salt (RFC 3711, section 4.3).
-func New(profile srtp.ProtectionProfile, key, salt []byte) (Sealer, error) {
+func New(profile srtp.ProtectionProfile, key, salt []byte) (*Sealer, error) {
 	wantKey, err := profile.KeyLen()
 	if err != nil {
 		return nil, fmt.Errorf("srtp profile: %w", err)
@@ -59,17 +80,16 @@ func New(profile srtp.ProtectionProfile, key, salt []byte) (Sealer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("srtp: %w", err)
 		}
-		return &gcm{aead: aead, salt: [12]byte(derive(master, salt, labelSalt, 12))}, nil
+		s := &Sealer{aead: aead}
+		copy(s.salt[:], derive(master, salt, labelSalt, 12))
+		return s, nil
 	case srtp.ProtectionProfileAes128CmHmacSha1_80:
 		stream, err := newCounter(block)
 		if err != nil {
 			return nil, fmt.Errorf("srtp: %w", err)
 		}
-		return &cm{
-			stream: stream,
-			salt:   [14]byte(derive(master, salt, labelSalt, 14)),
-			mac:    hmac.New(sha1.New, derive(master, salt, labelAuth, sha1.Size)),
-		}, nil
+		mac := hmac.New(sha1.New, derive(master, salt, labelAuth, sha1.Size))
+		return &Sealer{salt: [14]byte(derive(master, salt, labelSalt, 14)), cm: &cm{stream: stream, mac: mac}}, nil
 	}
 	return nil, fmt.Errorf("srtp: no sealer for profile %v", profile)
 }
@@ -92,32 +112,10 @@ func derive(master cipher.Block, salt []byte, label byte, size int) []byte {
 	return out
 }
 
-// gcm is AES-GCM (RFC 7714, section 8).
-type gcm struct {
-	aead  cipher.AEAD
-	salt  [12]byte
-	nonce [12]byte // scratch
-}
-
-func (s *gcm) Seal(header, payload []byte, roc uint32) []byte {
-	// Section 8.1: zeros, SSRC, rollover counter and sequence number, and the salt on them.
-	s.nonce = s.salt
-	for i, b := range header[8:12] {
-		s.nonce[2+i] ^= b
-	}
-	binary.BigEndian.PutUint32(s.nonce[6:], binary.BigEndian.Uint32(s.nonce[6:])^roc)
-	s.nonce[10] ^= header[2]
-	s.nonce[11] ^= header[3]
-	n := len(header)
-	sealed := s.aead.Seal(header[n:n], s.nonce[:], payload, header)
-	return header[:n+len(sealed)]
-}
-
 // cm is AES in counter mode with HMAC-SHA1, tags of 80 bits (RFC 3711, sections 4.1.1 and
 // 4.2.1).
 type cm struct {
 	stream *counter
-	salt   [14]byte
 	mac    hash.Hash
 
 	iv  [aes.BlockSize]byte // scratch, as what follows
@@ -127,8 +125,8 @@ type cm struct {
 
 const tagSize = 10
 
-func (s *cm) Seal(header, payload []byte, roc uint32) []byte {
-	copy(s.iv[:], s.salt[:])
+func (s *cm) seal(header, payload []byte, salt *[14]byte, roc uint32) []byte {
+	copy(s.iv[:], salt[:])
 	s.iv[14], s.iv[15] = 0, 0
 	for i, b := range header[8:12] {
 		s.iv[4+i] ^= b
