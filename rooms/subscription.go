@@ -317,7 +317,9 @@ func (s *Subscription) resumeLocked(seq uint64) {
 	if len(s.segments) > 0 && seq <= s.last {
 		s.forgetLocked()
 	}
-	out := 1<<16 + uint64(rand.Uint32N(1<<16))
+	// From the lower half: a viewer who misses the first packets would not know that the
+	// numbers have begun anew since (RFC 3711, section 3.3.1), and could open nothing.
+	out := 1<<16 + uint64(rand.Uint32N(1<<15))
 	if n := len(s.segments); n > 0 {
 		last := &s.segments[n-1]
 		last.to = s.last + 1
