@@ -161,9 +161,16 @@ type rtpStats struct {
 	FrameWidth, FrameHeight, PliCount              int
 }
 
+// transportStats is what a browser says of the transport that a session's streams share.
+type transportStats struct {
+	DTLSState, DTLSCipher string
+	SRTPCipher            string // a name of IANA's DTLS-SRTP protection profiles, without "SRTP_"
+}
+
 type sessionStats struct {
 	State        string
 	Audio, Video rtpStats
+	Transport    transportStats
 }
 
 func (b *browser) stats(session string) (s sessionStats) {

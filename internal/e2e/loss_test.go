@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -12,7 +13,8 @@ const (
 	lossFor     = 15 * time.Second
 )
 
-// A twentieth of what is sent to the viewer is lost: it asks again, and its picture doesn't stop.
+// A twentieth of what is sent to the viewer is lost: it asks again, and its picture doesn't stop. That it was resent what
+// it asked for, and that all of it was sealed by an AEAD, is the browser's own account.
 func TestLossOnTheViewersPath(t *testing.T) {
 	s := serve(t)
 	ffmpeg(t, s.whip("console"), camera{Size: "640x360", Keyframe: 30})
@@ -28,6 +30,18 @@ func TestLossOnTheViewersPath(t *testing.T) {
 	// Sound, reports and resent packets are dropped, too; video is nine tenths of what is sent.
 	if resent < float64(dropped)/2 {
 		t.Errorf("the server resent %.0f packets, want half of the %d that were dropped at least", resent, dropped)
+	}
+	after := b.stats("viewer")
+	if after.Video.NackCount == 0 || after.Video.RetransmittedPacketsReceived == 0 {
+		t.Errorf("Chromium asked %d times and was resent %d packets, want some of both", after.Video.NackCount, after.Video.RetransmittedPacketsReceived)
+	}
+	tr := after.Transport
+	t.Logf("Chromium's transport: DTLS %s with %s, SRTP with %s", tr.DTLSState, tr.DTLSCipher, tr.SRTPCipher)
+	if tr.DTLSState != "connected" {
+		t.Errorf("Chromium calls DTLS %q, want connected", tr.DTLSState)
+	}
+	if aead := []string{"AEAD_AES_128_GCM", "AEAD_AES_256_GCM"}; !slices.Contains(aead, tr.SRTPCipher) {
+		t.Errorf("Chromium has negotiated %q for SRTP, want one of %q (RFC 7714)", tr.SRTPCipher, aead)
 	}
 	b.stop("viewer")
 	s.awaitViewers("console/video", 0, 5*time.Second)

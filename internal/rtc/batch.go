@@ -41,13 +41,17 @@ func (b *batch) Flush() {
 	batches.Put(b)
 }
 
-// begin says where the packets that follow go.
-func (b *batch) begin(p *path, unsent *atomic.Uint64) { b.path, b.unsent = p, unsent }
+// begin says where the packets that follow go, and what counts those that could not be sent.
+func (b *batch) begin(p *path, unsent *atomic.Uint64) {
+	if b.path != p || b.unsent != unsent {
+		b.end()
+		b.path, b.unsent = p, unsent
+	}
+}
 
 // space returns where the next packet of at most n bytes is to be sealed.
 func (b *batch) space(n int) []byte {
 	if len(b.buf)+n > cap(b.buf) {
-		b.end()
 		b.send()
 	}
 	at := len(b.buf)
@@ -75,20 +79,20 @@ func (b *batch) end() {
 	}
 	run, size, count := b.buf[b.run:], b.size, b.count
 	b.size, b.count, b.short = 0, 0, false
-	switch p := b.path; {
-	case p.udp == nil:
-		for len(run) > 0 {
-			n := min(size, len(run))
-			if _, err := p.tcp.Write(run[:n]); err != nil {
-				b.unsent.Add(1)
-			}
-			run = run[n:]
-		}
-	default:
-		if out := &b.socket.out; b.messages.full(out, p.udp, count) {
+	if to := b.path.udp; to != nil {
+		out := &b.socket.out
+		if b.messages.full(out, to, count) {
 			b.post()
 		}
-		b.messages.add(&b.socket.out, run, size, p.udp, b.unsent)
+		b.messages.add(out, run, size, to, b.unsent)
+		return
+	}
+	for len(run) > 0 {
+		n := min(size, len(run))
+		if sent, err := b.path.tcp.Write(run[:n]); err != nil || sent == 0 { // pion tells no error where there is no room
+			b.unsent.Add(1)
+		}
+		run = run[n:]
 	}
 }
 

@@ -91,7 +91,7 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 	e.stop = stop
 	e.workers.Go(udp.run)
 	e.workers.Go(func() { e.sweep(ctx) })
-	log.Info("media listens", "udp", udp.conn.LocalAddr(), "tcp", c.TCPListen, "loopback", e.loopback, "sends by", udp.out.mode.String())
+	log.Info("media listens", "udp", udp.conn.LocalAddr(), "tcp", c.TCPListen, "loopback", e.loopback, "sends", udp.out.mode.String())
 	return e, nil
 }
 

@@ -41,7 +41,6 @@ type LocalTrack struct {
 
 	packets, bytes atomic.Uint64
 	unsent         atomic.Uint64 // packets for which the path had no room; see sent
-	unsentAgain    atomic.Uint64 // likewise, of retransmissions
 
 	section  *sdp.Section
 	format   atomic.Pointer[sdp.Format] // of what is sent now
@@ -271,7 +270,7 @@ func (t *LocalTrack) resend(sequences []uint16, now time.Time) {
 		if !s.opened || path == nil {
 			return
 		}
-		b.begin(path, &t.unsentAgain)
+		b.begin(path, &t.dropped)
 		if f.RTX != 0 && t.section.RTXSSRC != 0 {
 			t.rewrite(b, &p, f.RTX)
 		} else {

@@ -116,6 +116,7 @@
     const report = await pc.getStats();
     const out = { state: pc.connectionState };
     report.forEach((r) => {
+      if (r.type === 'transport') out.transport = r; // bundled: there is one
       if (r.type !== 'inbound-rtp' && r.type !== 'outbound-rtp') return;
       out[r.kind] = { ...r, codec: report.get(r.codecId)?.mimeType };
     });
