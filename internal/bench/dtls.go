@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"os"
@@ -123,7 +124,7 @@ func handshake(ctx context.Context, conn net.PacketConn, certificate tls.Certifi
 			return nil
 		}),
 		dtls.WithFlightInterval(250 * time.Millisecond),
-		dtls.WithLoggerFactory(silent{}),
+		dtls.WithLoggerFactory(silent),
 	}
 	var c *dtls.Conn
 	var err error
@@ -191,16 +192,4 @@ func profileName(p srtp.ProtectionProfile) string {
 }
 
 // silent keeps pion's own log lines out of the report.
-type silent struct{}
-
-func (silent) NewLogger(string) logging.LeveledLogger { return silent{} }
-func (silent) Trace(string)                           {}
-func (silent) Tracef(string, ...any)                  {}
-func (silent) Debug(string)                           {}
-func (silent) Debugf(string, ...any)                  {}
-func (silent) Info(string)                            {}
-func (silent) Infof(string, ...any)                   {}
-func (silent) Warn(string)                            {}
-func (silent) Warnf(string, ...any)                   {}
-func (silent) Error(string)                           {}
-func (silent) Errorf(string, ...any)                  {}
+var silent = &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}

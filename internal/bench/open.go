@@ -12,6 +12,8 @@ import (
 	"hash"
 
 	"github.com/pion/srtp/v3"
+
+	"sightline/internal/seal"
 )
 
 // An opener reads SRTP packets of one session in part: AES in counter mode lets the first
@@ -49,28 +51,17 @@ func newOpener(profile srtp.ProtectionProfile, key, salt []byte) (*opener, error
 	if err != nil {
 		return nil, fmt.Errorf("srtp master key: %w", err)
 	}
-	if o.ctr, err = aes.NewCipher(deriveKey(master, salt, 0, len(key))); err != nil {
+	if o.ctr, err = aes.NewCipher(seal.Derive(master, salt, seal.LabelKey, len(key))); err != nil {
 		return nil, fmt.Errorf("srtp session key: %w", err)
 	}
 	if o.gcm {
-		copy(o.salt[:], deriveKey(master, salt, 2, 12))
+		copy(o.salt[:], seal.Derive(master, salt, seal.LabelSalt, 12))
 		o.aead, err = cipher.NewGCM(o.ctr)
 		return o, err
 	}
-	copy(o.salt[:], deriveKey(master, salt, 2, 14))
-	o.mac = hmac.New(sha1.New, deriveKey(master, salt, 1, sha1.Size))
+	copy(o.salt[:], seal.Derive(master, salt, seal.LabelSalt, 14))
+	o.mac = hmac.New(sha1.New, seal.Derive(master, salt, seal.LabelAuth, sha1.Size))
 	return o, nil
-}
-
-// deriveKey is RFC 3711, section 4.3.3, with a key derivation rate of 0. The salt of GCM, of
-// 96 bits, is padded on the right (RFC 7714, section 11).
-func deriveKey(master cipher.Block, salt []byte, label byte, size int) []byte {
-	var iv [aes.BlockSize]byte
-	copy(iv[:14], salt)
-	iv[7] ^= label
-	out := make([]byte, size)
-	cipher.NewCTR(master, iv[:]).XORKeyStream(out, out)
-	return out
 }
 
 // rtpHeaderSize returns the length of an RTP header (RFC 3550, section 5.1); false if it is

@@ -70,7 +70,7 @@ func New(profile srtp.ProtectionProfile, key, salt []byte) (*Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("srtp master key: %w", err)
 	}
-	block, err := aes.NewCipher(derive(master, salt, labelKey, wantKey))
+	block, err := aes.NewCipher(Derive(master, salt, LabelKey, wantKey))
 	if err != nil {
 		return nil, fmt.Errorf("srtp session key: %w", err)
 	}
@@ -81,29 +81,30 @@ func New(profile srtp.ProtectionProfile, key, salt []byte) (*Sealer, error) {
 			return nil, fmt.Errorf("srtp: %w", err)
 		}
 		s := &Sealer{aead: aead}
-		copy(s.salt[:], derive(master, salt, labelSalt, 12))
+		copy(s.salt[:], Derive(master, salt, LabelSalt, 12))
 		return s, nil
 	case srtp.ProtectionProfileAes128CmHmacSha1_80:
 		stream, err := newCounter(block)
 		if err != nil {
 			return nil, fmt.Errorf("srtp: %w", err)
 		}
-		mac := hmac.New(sha1.New, derive(master, salt, labelAuth, sha1.Size))
-		return &Sealer{salt: [14]byte(derive(master, salt, labelSalt, 14)), cm: &cm{stream: stream, mac: mac}}, nil
+		mac := hmac.New(sha1.New, Derive(master, salt, LabelAuth, sha1.Size))
+		return &Sealer{salt: [14]byte(Derive(master, salt, LabelSalt, 14)), cm: &cm{stream: stream, mac: mac}}, nil
 	}
 	return nil, fmt.Errorf("srtp: no sealer for profile %v", profile)
 }
 
 // Labels of key derivation (RFC 3711, section 4.3.2).
 const (
-	labelKey  = 0
-	labelAuth = 1
-	labelSalt = 2
+	LabelKey  = 0
+	LabelAuth = 1
+	LabelSalt = 2
 )
 
-// derive is AES-CM key derivation with a key derivation rate of 0 (RFC 3711, section 4.3.3).
+// Derive returns a session key of size bytes: AES-CM key derivation from a master key and salt
+// with a key derivation rate of 0 (RFC 3711, section 4.3.3).
 // A salt of 96 bits is padded on the right (RFC 7714, section 11).
-func derive(master cipher.Block, salt []byte, label byte, size int) []byte {
+func Derive(master cipher.Block, salt []byte, label byte, size int) []byte {
 	var iv [aes.BlockSize]byte
 	copy(iv[:14], salt)
 	iv[7] ^= label
