@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/pion/rtp"
@@ -67,7 +68,7 @@ func newMailboxes(t *testing.T, e *Engine, n int) []*mailbox {
 
 func newMailbox(t *testing.T, viewer *rawPeer) *mailbox {
 	t.Helper()
-	m := &mailbox{fd: localSocket(t), to: &udpDestination{}, viewer: viewer, sink: viewer.life.Sinks()[0]}
+	m := &mailbox{fd: localSocket(t), to: newDestination(false, netip.MustParseAddrPort("192.0.2.1:9"), netip.Addr{}), viewer: viewer, sink: viewer.life.Sinks()[0]}
 	if err := unix.Bind(m.fd, &unix.SockaddrUnix{}); err != nil { // the kernel chooses a name
 		t.Fatal(err)
 	}
