@@ -175,7 +175,8 @@ type sessionStats struct {
 
 func (b *browser) stats(session string) (s sessionStats) {
 	b.t.Helper()
-	b.call(&s, 5*time.Second, "stats", session)
+	// Firefox may take 10 s for its first account of H.264, while it plays.
+	b.call(&s, 25*time.Second, "stats", session)
 	return s
 }
 
