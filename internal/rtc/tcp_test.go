@@ -10,9 +10,9 @@ import (
 	"sightline/internal/media"
 )
 
-// A viewer or publisher whose network blocks UDP comes over ICE-TCP (RFC 6544).
-func TestMediaComesOverTCPWhereUDPIsBlocked(t *testing.T) {
-	e := testEngine(t, func(c *Config) { c.TCPListen = "127.0.0.1:0" })
+// newTCPPeer returns a client whose network blocks UDP. It is closed when the test ends.
+func newTCPPeer(t *testing.T) *webrtc.PeerConnection {
+	t.Helper()
 	var se webrtc.SettingEngine
 	se.SetIncludeLoopbackCandidate(true)
 	se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4})
@@ -23,6 +23,13 @@ func TestMediaComesOverTCPWhereUDPIsBlocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = pc.GracefulClose() })
+	return pc
+}
+
+// A viewer or publisher whose network blocks UDP comes over ICE-TCP (RFC 6544).
+func TestMediaComesOverTCPWhereUDPIsBlocked(t *testing.T) {
+	e := testEngine(t, func(c *Config) { c.TCPListen = "127.0.0.1:0" })
+	pc := newTCPPeer(t)
 	l, video, _, _ := publish(t, e, pc)
 	for i := range 10 {
 		if err := video.WriteRTP(vp8(uint16(i), uint32(i)*3000, true)); err != nil {
