@@ -43,9 +43,12 @@ func start(t *testing.T, environ ...string) *running {
 	p := &process{args: []string{"serve"}, environ: append(loopback, environ...), stdout: io.Discard, stderr: in, signals: signals}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
+	read := make(chan struct{}) // closed when all of the log has been read
 	wg.Go(func() {
-		ended <- p.run(ctx)
+		code := p.run(ctx)
 		in.Close()
+		<-read
+		ended <- code
 	})
 	g := &running{t: t, signals: signals, ended: ended}
 	address := make(chan string, 1)
@@ -59,6 +62,7 @@ func start(t *testing.T, environ ...string) *running {
 			}
 		}
 		close(address)
+		close(read)
 	})
 	t.Cleanup(func() {
 		cancel()
