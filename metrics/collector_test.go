@@ -98,6 +98,7 @@ func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 		`sightline_track_state{kind="video",publisher="console",room="mri-1",state="stalled"}`: 0,
 
 		"sightline_track_received_packets_total" + a: 101,
+		"sightline_track_muted" + a:                  1,
 	} {
 		if v, ok := got[key]; !ok || v != want {
 			t.Errorf("%s: got %v (there: %t), want %v", key, v, ok, want)
@@ -119,7 +120,7 @@ func TestWhatIsNotKnownIsNotTold(t *testing.T) {
 	got := scrape(t, registryOf(t, g, 10))
 	for _, name := range []string{
 		"packet_age_seconds", "keyframe_age_seconds", "keyframe_interval_seconds", "width_pixels", "height_pixels",
-		"publisher_rtt_seconds", "publisher_jitter_seconds", "publisher_loss_ratio", "viewer_rtt_seconds", "viewer_loss_ratio",
+		"muted", "publisher_rtt_seconds", "publisher_jitter_seconds", "publisher_loss_ratio", "viewer_rtt_seconds", "viewer_loss_ratio",
 	} {
 		if v, ok := got["sightline_track_"+name+`{kind="video",publisher="console",room="mri-1"}`]; ok {
 			t.Errorf("%s of a track without a packet: got %v, want nothing", name, v)

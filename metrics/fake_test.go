@@ -58,6 +58,7 @@ func video(room, publisher string) rooms.TrackSnapshot {
 func audio(room, publisher string) rooms.TrackSnapshot {
 	t := video(room, publisher)
 	t.ID, t.Kind, t.Codec = publisher+"/audio", media.Audio, media.Codec{Name: "opus"}
+	t.Muted = true
 	t.Width, t.Height, t.FrameRate, t.KeyframeAge, t.KeyframeInterval = 0, 0, 0, -1, 0
 	return t
 }

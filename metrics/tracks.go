@@ -36,6 +36,13 @@ func gauge(name, help string, merge func(a, b float64) float64, value func(*room
 	return trackMetric{perTrack(name, help), value, merge}
 }
 
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
 func add(a, b float64) float64   { return a + b }
 func worst(a, b float64) float64 { return max(a, b) }
 func least(a, b float64) float64 { return min(a, b) }
@@ -83,6 +90,8 @@ var trackMetrics = []trackMetric{
 		func(t *rooms.TrackSnapshot) (float64, bool) { return float64(t.Viewers), true }),
 	gauge("bitrate", "Bits per second of RTP payload from the publisher, over the last seconds.", add,
 		func(t *rooms.TrackSnapshot) (float64, bool) { return float64(t.Bitrate), true }),
+	gauge("muted", "1 while the track is forwarded as silence, because its publisher is muted.", worst,
+		func(t *rooms.TrackSnapshot) (float64, bool) { return number(t.Muted), t.Kind == media.Audio }),
 	gauge("frames_per_second", "Frames per second from the publisher, over the last seconds.", least,
 		func(t *rooms.TrackSnapshot) (float64, bool) { return t.FrameRate, t.Kind == media.Video }),
 	gauge("width_pixels", "Width of the picture.", least,

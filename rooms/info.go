@@ -36,6 +36,7 @@ type PublisherInfo struct {
 	Session string // public id of the WHIP session that feeds it now, "" if none does
 	Client  string // its User-Agent
 	Since   time.Time
+	Muted   bool        // by Registry.Mute; it may have no audio
 	Tracks  []TrackInfo // audio before video
 }
 
@@ -55,6 +56,7 @@ type TrackInfo struct {
 
 	State State
 	Since time.Time // of the state
+	Muted bool      // audio: what its publisher sends is forwarded as silence
 
 	PacketAge        time.Duration // since the last packet; negative: none yet
 	KeyframeAge      time.Duration // since the last keyframe; negative: none yet
@@ -76,7 +78,7 @@ const (
 	// that is there.
 	SnapshotEvent EventType = "snapshot"
 	// TrackChanged says that Track is new or has changed: state, codec, size, session,
-	// viewers. Readings that flow (rates, ages) do not make an event.
+	// viewers, whether it is muted. Readings that flow (rates, ages) do not make an event.
 	TrackChanged EventType = "track"
 	TrackRemoved EventType = "track-removed" // Track holds what it was
 	RoomOpened   EventType = "room"

@@ -151,6 +151,7 @@ type facts struct {
 	label, session string
 	client         string
 	viewers        int
+	muted          bool
 }
 
 // tellLocked makes an event for each track that has changed since the last.
@@ -163,7 +164,7 @@ func (r *Registry) tellLocked(now time.Time) {
 			for _, e := range p.entries() {
 				info := e.infoLocked(p, now)
 				f := facts{info.Codec, info.Profile, info.Width, info.Height, info.State,
-					info.Label, info.Session, info.Client, info.Viewers}
+					info.Label, info.Session, info.Client, info.Viewers, info.Muted}
 				if f != e.told {
 					e.told = f
 					r.emitLocked(Event{Type: TrackChanged, Room: m.name, Time: now, Track: &info})

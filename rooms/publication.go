@@ -223,6 +223,7 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 		e := pub.entry(f.source.Kind())
 		if *e == nil {
 			*e = &trackEntry{track: newTrack(m.name, pub.name, f.source.Kind(), &r.config, r.forwardingDelay, r.fan, now)}
+			(*e).mute(pub.muted)
 		}
 		(*e).since = time.Time{}
 		(*e).attach(f, now)
@@ -274,4 +275,25 @@ func (r *Registry) Remove(room, publisher string) error {
 		}
 	}
 	return fault.New(fault.NotFound, "publisher %q is not live in room %q", publisher, room)
+}
+
+// Mute makes a publisher's audio silence from its next packet on, or lets it be heard again.
+// It holds for the name, over takeovers and absences, until the publisher is gone from the
+// room. What viewers got before, they can have sent again as it was. The error is a
+// fault.NotFound if there is no such publisher in the room; one that is away for no longer
+// than the grace is there.
+func (r *Registry) Mute(room, publisher string, muted bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.rooms[room]
+	if m == nil || m.publishers[publisher] == nil {
+		return fault.New(fault.NotFound, "there is no publisher %q in room %q", shown(publisher), shown(room))
+	}
+	p := m.publishers[publisher]
+	p.muted = muted
+	if p.audio != nil {
+		p.audio.mute(muted)
+	}
+	r.wake()
+	return nil
 }

@@ -38,6 +38,7 @@ type publisher struct {
 	label   string       // of the last session, as client
 	client  string
 	session string // "" while it is away
+	muted   bool   // its audio track is, and will be if it has none yet
 
 	audio, video *trackEntry
 }

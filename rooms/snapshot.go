@@ -70,7 +70,7 @@ func (r *Registry) roomsLocked(now time.Time) []RoomInfo {
 func (r *Registry) roomLocked(m *room, now time.Time) RoomInfo {
 	info := RoomInfo{Name: m.name, Since: m.since, Viewers: m.viewers}
 	for _, p := range byName(m.publishers) {
-		pub := PublisherInfo{Name: p.name, Label: p.label, Session: p.session, Client: p.client, Since: p.since}
+		pub := PublisherInfo{Name: p.name, Label: p.label, Session: p.session, Client: p.client, Since: p.since, Muted: p.muted}
 		for _, e := range p.entries() {
 			pub.Tracks = append(pub.Tracks, e.infoLocked(p, now))
 		}
@@ -107,7 +107,7 @@ func (t *track) info(now time.Time) TrackInfo {
 		ID: t.id, Room: t.room, Publisher: t.publisher, Kind: t.kind,
 		Codec: t.codec, Profile: r.profile, Width: r.width, Height: r.height,
 		Bitrate: int(r.bits.PerSecond(now)),
-		State:   r.state, Since: r.since,
+		State:   r.state, Since: r.since, Muted: t.muted,
 		PacketAge: age(r.lastPacket), KeyframeAge: age(r.lastKey), KeyframeInterval: r.interval,
 		Loss: r.stats.Loss, RTT: r.stats.RTT, Path: r.stats.Path,
 	}

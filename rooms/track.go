@@ -37,6 +37,7 @@ type track struct {
 	feed  *feed      // nil while its publisher is away
 	feeds []*feed    // those whose totals are not in totals yet
 	codec media.Codec
+	muted bool // what comes in is forwarded as silence; never of video
 	num   numbering
 	ring  ring
 	ids   media.PictureIDs
@@ -289,6 +290,8 @@ func (t *track) place(p *media.Packet) {
 			q := *p
 			q.Payload, p = payload, &q
 		}
+	} else if t.muted {
+		p = silent(p)
 	}
 	n := numbered{Packet: p, seq: seq, ts: ts, late: v == late}
 	t.keyframe(&n)
@@ -302,6 +305,24 @@ func (t *track) place(p *media.Packet) {
 	if n.late && n.start {
 		t.from = seq
 	}
+}
+
+// silent returns a packet in whose time nothing is heard, in the place of p.
+func silent(p *media.Packet) *media.Packet {
+	q := *p
+	q.Payload = media.Silence(p.Codec, p.Payload)
+	if q.HasLevel {
+		q.Level, q.Voice = 127, false // silence (RFC 6464, section 3)
+	}
+	return &q
+}
+
+// mute makes the packets that come in from now on silence, or leaves them as they are again.
+// It does nothing to video.
+func (t *track) mute(muted bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.muted = muted && t.kind == media.Audio
 }
 
 // keyframe notes whether n begins one.

@@ -1,5 +1,5 @@
-// Package api is the room API: what is live, as JSON and as server-sent events, and an
-// end to a publisher.
+// Package api is the room API: what is live, as JSON and as server-sent events, a mute for
+// a publisher, and an end to it.
 //
 // Every handler is one call on the heart, seen through a view: a token that is for
 // certain rooms or publishers is shown only these. openapi.yaml describes what goes over
@@ -16,11 +16,14 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"sightline/internal/auth"
+	"sightline/internal/fault"
 	"sightline/internal/httpapi"
 	"sightline/rooms"
 )
 
-// An Authorizer decides who may read and who may end sessions. An empty room or publisher
+const jsonType = "application/json"
+
+// An Authorizer decides who may read, and who may mute publishers and end them. An empty room or publisher
 // stands for no particular one. Its error is a fault. *auth.Auth is one.
 type Authorizer interface {
 	Authorize(r *http.Request, scope auth.Scope, room, publisher string) (auth.Identity, error)
@@ -32,6 +35,7 @@ type heart interface {
 	Room(name string) (rooms.RoomInfo, error)
 	Tracks(room string) ([]rooms.TrackInfo, error)
 	Remove(room, publisher string) error
+	Mute(room, publisher string, muted bool) error
 
 	// watch is Registry.Watch. An empty room stands for all of them.
 	watch(room string, after uint64) (watcher, error)
@@ -95,7 +99,14 @@ func (a *API) Register(r gin.IRouter) {
 	get("/api/rooms/:room/tracks", a.listTracks)
 	r.GET("/api/rooms/:room/events", httpapi.Handle(a.watchRoom))
 	r.GET("/api/events", httpapi.Handle(a.watchRoom))
-	r.DELETE("/api/rooms/:room/publishers/:publisher", httpapi.Handle(a.removePublisher))
+	const publisher = "/api/rooms/:room/publishers/:publisher"
+	r.PATCH(publisher, httpapi.Handle(a.changePublisher))
+	r.DELETE(publisher, httpapi.Handle(a.removePublisher))
+	r.OPTIONS(publisher, func(c *gin.Context) {
+		c.Header("Accept-Patch", jsonType) // RFC 5789, section 3.1
+		c.Header("Allow", "DELETE, OPTIONS, PATCH")
+		c.Status(http.StatusOK)
+	})
 }
 
 func (a *API) describe(c *gin.Context) error {
@@ -136,6 +147,54 @@ func (a *API) listTracks(c *gin.Context) error {
 	return answerJSON(c, trackList{Room: name, Tracks: v.active(infos)})
 }
 
+// changePublisher mutes a publisher, or lets it be heard again.
+func (a *API) changePublisher(c *gin.Context) error {
+	room, name := c.Param("room"), c.Param("publisher")
+	if _, err := a.auth.Authorize(c.Request, auth.Admin, room, name); err != nil {
+		return err
+	}
+	muted, err := readMuted(c)
+	if err != nil {
+		return err
+	}
+	if err := a.rooms.Mute(room, name, muted); err != nil {
+		return err
+	}
+	info, err := a.rooms.Room(room)
+	if err != nil {
+		return err
+	}
+	for _, p := range info.Publishers {
+		if p.Name == name {
+			body, err := encode(view{base: httpapi.BaseURL(c)}.publisher(room, p))
+			if err != nil {
+				return err
+			}
+			c.Data(http.StatusOK, jsonType, body)
+			return nil
+		}
+	}
+	return fault.New(fault.NotFound, "publisher %q has just left room %q", name, room)
+}
+
+// readMuted reads {"muted": true} or {"muted": false}. The error is a fault.
+func readMuted(c *gin.Context) (bool, error) {
+	if err := httpapi.CheckType(c, jsonType, "Accept-Patch"); err != nil {
+		return false, err
+	}
+	body, err := httpapi.ReadBody(c)
+	if err != nil {
+		return false, err
+	}
+	var change map[string]any // a struct would take other spellings of its members
+	err = json.Unmarshal(body, &change)
+	muted, ok := change["muted"].(bool)
+	if err != nil || !ok || len(change) != 1 {
+		return false, fault.New(fault.BadRequest, `the body must be {"muted": true} or {"muted": false}`)
+	}
+	return muted, nil
+}
+
 func (a *API) removePublisher(c *gin.Context) error {
 	room, publisher := c.Param("room"), c.Param("publisher")
 	if _, err := a.auth.Authorize(c.Request, auth.Admin, room, publisher); err != nil {
@@ -166,9 +225,17 @@ func (a *API) reader(c *gin.Context, room string) (view, error) {
 }
 
 func answerJSON(c *gin.Context, v any) error {
+	body, err := encode(v)
+	if err != nil {
+		return err
+	}
+	return answer(c, jsonType, body)
+}
+
+func encode(v any) ([]byte, error) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		return errors.Join(errors.New("encode the answer"), err)
+		return nil, errors.Join(errors.New("encode the answer"), err)
 	}
-	return answer(c, "application/json", body)
+	return body, nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sightline/internal/auth"
+	"sightline/internal/httpapi"
 	"sightline/internal/media"
 	"sightline/rooms"
 )
@@ -32,11 +33,11 @@ func TestTrackSaysWhatAnOperatorNeeds(t *testing.T) {
 	want := `{"room":"mri-1","tracks":[` +
 		`{"id":"console/audio","room":"mri-1","publisher":"console","kind":"audio","label":"","codec":"opus","profile":"",` +
 		`"width":0,"height":0,"fps":0,"bitrate":0,"state":"connecting","since":"2026-11-24T18:00:00.123Z",` +
-		`"packetAgeMs":null,"keyframeAgeMs":null,"keyframeIntervalMs":null,"loss":0,"rttMs":null,"viewers":0,` +
+		`"muted":false,"packetAgeMs":null,"keyframeAgeMs":null,"keyframeIntervalMs":null,"loss":0,"rttMs":null,"viewers":0,` +
 		`"session":"","client":"","path":"","whep":"BASE/whep/mri-1/console/audio","watch":"BASE/watch/mri-1/console/audio"},` +
 		`{"id":"console/video","room":"mri-1","publisher":"console","kind":"video","label":"Console","codec":"H264",` +
 		`"profile":"Constrained Baseline 3.1","width":1280,"height":720,"fps":30,"bitrate":2500000,"state":"live",` +
-		`"since":"2026-11-24T18:00:00.123Z","packetAgeMs":12,"keyframeAgeMs":400,"keyframeIntervalMs":1000,"loss":0.0123,` +
+		`"since":"2026-11-24T18:00:00.123Z","muted":false,"packetAgeMs":12,"keyframeAgeMs":400,"keyframeIntervalMs":1000,"loss":0.0123,` +
 		`"rttMs":1.5,"viewers":2,"session":"s-1","client":"Lavf/62","path":"udp",` +
 		`"whep":"BASE/whep/mri-1/console/video","watch":"BASE/watch/mri-1/console/video"},`
 	if got := strings.ReplaceAll(string(body), server.URL, "BASE"); !strings.HasPrefix(got, want) {
@@ -101,6 +102,107 @@ func TestRemoveEndsThatPublisher(t *testing.T) {
 	request(t, "DELETE", server.URL+"/api/rooms/mri-1/publishers/injector", "")
 	if want := []string{"mri-1/injector"}; !slices.Equal(h.removed, want) {
 		t.Errorf("removed %v, want %v", h.removed, want)
+	}
+}
+
+func TestMuteAnswersWithThePublisher(t *testing.T) {
+	h := &fakeHeart{all: hospital()}
+	_, server := serve(t, Defaults(), h, auth.New(auth.Config{}))
+	for _, body := range []string{`{"muted": true}`, ` { "muted" : true } `, `{"muted":false}`} {
+		want := strings.Contains(body, "true")
+		res, answer := send(t, "PATCH", server.URL+"/api/rooms/mri-1/publishers/injector", "", body, "Content-Type", "application/json; charset=utf-8")
+		got := decode[publisher](t, answer)
+		if res.StatusCode != http.StatusOK || got.Name != "injector" || got.Muted != want {
+			t.Errorf("%s: got %d, %s, muted %t", body, res.StatusCode, got.Name, got.Muted)
+		}
+		if len(got.Tracks) != 2 || got.Tracks[0].Muted != want || got.Tracks[1].Muted || got.WHEP != server.URL+"/whep/mri-1/injector" {
+			t.Errorf("%s: got %s", body, answer)
+		}
+		if cache, tag := res.Header.Get("Cache-Control"), res.Header.Get("ETag"); cache != "no-store" || tag != "" {
+			t.Errorf("%s: Cache-Control %q and ETag %q, want no-store and none", body, cache, tag)
+		}
+	}
+}
+
+func TestMuteTakesNothingElse(t *testing.T) {
+	doc := description(t)
+	h := &fakeHeart{all: hospital()}
+	_, server := serve(t, Defaults(), h, tokens())
+	const url, other, path = "/api/rooms/mri-1/publishers/console", "/api/rooms/mri-1/publishers/nobody", "/api/rooms/{room}/publishers/{publisher}"
+	const good, jsonType = `{"muted":true}`, "application/json"
+	for _, tt := range []struct {
+		name, url, token, contentType, body string
+		want                                int
+	}{
+		{"an empty body", url, adminMRI, jsonType, "", 400},
+		{"no JSON", url, adminMRI, jsonType, "muted", 400},
+		{"half of it", url, adminMRI, jsonType, `{"muted":tr`, 400},
+		{"more after it", url, adminMRI, jsonType, good + good, 400},
+		{"null", url, adminMRI, jsonType, `null`, 400},
+		{"a list", url, adminMRI, jsonType, `[true]`, 400},
+		{"no member", url, adminMRI, jsonType, `{}`, 400},
+		{"another member", url, adminMRI, jsonType, `{"mute":true}`, 400},
+		{"one member too many", url, adminMRI, jsonType, `{"muted":true,"label":"x"}`, 400},
+		{"another spelling", url, adminMRI, jsonType, `{"Muted":true}`, 400},
+		{"a text", url, adminMRI, jsonType, `{"muted":"true"}`, 400},
+		{"a number", url, adminMRI, jsonType, `{"muted":1}`, 400},
+		{"muted: null", url, adminMRI, jsonType, `{"muted":null}`, 400},
+		{"too large", url, adminMRI, jsonType, `{"muted":true` + strings.Repeat(" ", 1<<20) + `}`, 413},
+		{"another type", url, adminMRI, "text/plain", good, 415},
+		{"no type", url, adminMRI, "", good, 415},
+		{"an unknown publisher", other, adminMRI, jsonType, good, 404},
+		{"an unknown room", "/api/rooms/mri-9/publishers/console", adminMRI, jsonType, good, 404},
+		{"no token", url, "", jsonType, good, 401},
+		{"an unknown token", url, "guess", jsonType, good, 401},
+		{"a reader's token", url, readAll, jsonType, good, 403},
+		{"a token for other rooms", "/api/rooms/ct-1/publishers/console", adminMRI, jsonType, good, 403},
+		{"a token for other rooms, and nonsense", "/api/rooms/ct-1/publishers/console", adminMRI, "text/plain", "", 403},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var header []string
+			if tt.contentType != "" {
+				header = []string{"Content-Type", tt.contentType}
+			}
+			res, body := send(t, "PATCH", server.URL+tt.url, tt.token, tt.body, header...)
+			if res.StatusCode != tt.want || res.Header.Get("Content-Type") != "application/problem+json" {
+				t.Errorf("got %d, %s, want %d, a problem: %s", res.StatusCode, res.Header.Get("Content-Type"), tt.want, body)
+			}
+			if accept := res.Header.Get("Accept-Patch"); (accept == jsonType) != (tt.want == 415) {
+				t.Errorf("Accept-Patch: %q with %d", accept, tt.want)
+			}
+			doc.Check(t, path, res, body)
+		})
+	}
+	for _, r := range h.all {
+		for _, p := range r.Publishers {
+			if p.Muted {
+				t.Errorf("%s in %s was muted", p.Name, r.Name)
+			}
+		}
+	}
+}
+
+func TestPublisherSaysWhatItTakes(t *testing.T) {
+	doc := description(t)
+	h := &fakeHeart{all: hospital()}
+	c := httpapi.Defaults()
+	c.AllowedOrigins = []string{"https://desk.example"}
+	_, server := serveBehind(t, c, Defaults(), h, tokens())
+	const url, path = "/api/rooms/mri-1/publishers/console", "/api/rooms/{room}/publishers/{publisher}"
+	res, body := request(t, "OPTIONS", server.URL+url, "", "Origin", "https://desk.example", "Access-Control-Request-Method", "PATCH")
+	doc.Check(t, path, res, body)
+	for name, want := range map[string]string{
+		"Allow": "DELETE, OPTIONS, PATCH", "Accept-Patch": "application/json", "Access-Control-Allow-Origin": "https://desk.example",
+	} {
+		if got := res.Header.Get(name); got != want {
+			t.Errorf("OPTIONS: %s is %q, want %q", name, got, want)
+		}
+	}
+	if methods := res.Header.Get("Access-Control-Allow-Methods"); !strings.Contains(methods, "PATCH") {
+		t.Errorf("a preflight is told %q, want PATCH among it", methods)
+	}
+	if res, _ := request(t, "PUT", server.URL+url, adminMRI); res.StatusCode != http.StatusMethodNotAllowed || res.Header.Get("Allow") != "DELETE, OPTIONS, PATCH" {
+		t.Errorf("PUT: got %d, Allow: %s", res.StatusCode, res.Header.Get("Allow"))
 	}
 }
 

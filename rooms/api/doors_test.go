@@ -137,6 +137,11 @@ func TestDoorsAnswerAsDescribed(t *testing.T) {
 	ask(200, sessionPath, "PATCH", session, restart, "Content-Type", fragment, "If-Match", etag)
 	ask(200, sessionPath, "DELETE", session, "")
 
+	const mute, asJSON = `{"muted":true}`, "application/json"
+	ask(200, removePath, "OPTIONS", "/api/rooms/mri-2/publishers/console", "")
+	ask(404, removePath, "PATCH", "/api/rooms/mri-2/publishers/nobody", mute, "Content-Type", asJSON)
+	ask(415, removePath, "PATCH", "/api/rooms/mri-2/publishers/console", mute, "Content-Type", "application/merge-patch+json")
+	ask(200, removePath, "PATCH", "/api/rooms/mri-2/publishers/console", mute, "Content-Type", asJSON)
 	ask(404, removePath, "DELETE", "/api/rooms/mri-2/publishers/nobody", "")
 	ask(204, removePath, "DELETE", "/api/rooms/mri-2/publishers/console", "")
 	camera.WaitClosed(t)

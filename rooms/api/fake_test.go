@@ -106,6 +106,22 @@ func (f *fakeHeart) Remove(room, publisher string) error {
 	return fault.New(fault.NotFound, "there is no publisher %q in room %q", publisher, room)
 }
 
+func (f *fakeHeart) Mute(room, publisher string, muted bool) error {
+	r, err := f.Room(room)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range r.Publishers {
+		if p := &r.Publishers[i]; p.Name == publisher {
+			p.Muted, p.Tracks[0].Muted = muted, muted
+			return nil
+		}
+	}
+	return fault.New(fault.NotFound, "there is no publisher %q in room %q", publisher, room)
+}
+
 func (f *fakeHeart) watch(room string, after uint64) (watcher, error) {
 	if strings.HasPrefix(room, ".") {
 		return nil, fault.New(fault.BadRequest, "room %q must not start with a dot", room)
@@ -158,8 +174,14 @@ func tokens() *auth.Auth {
 // serve starts a server with the API of h, which ends with the test.
 func serve(t *testing.T, c Config, h *fakeHeart, a *auth.Auth) (*API, *httptest.Server) {
 	t.Helper()
+	return serveBehind(t, httpapi.Defaults(), c, h, a)
+}
+
+// serveBehind is serve with the middleware of another configuration.
+func serveBehind(t *testing.T, middleware httpapi.Config, c Config, h *fakeHeart, a *auth.Auth) (*API, *httptest.Server) {
+	t.Helper()
 	h.watchers = make(chan *fakeWatcher, 8)
-	router := httpapi.NewRouter(httpapi.Defaults(), slog.New(slog.DiscardHandler))
+	router := httpapi.NewRouter(middleware, slog.New(slog.DiscardHandler))
 	api := newAPI(c, h, a)
 	api.Register(router)
 	server := httptest.NewServer(router)
@@ -171,7 +193,13 @@ func serve(t *testing.T, c Config, h *fakeHeart, a *auth.Auth) (*API, *httptest.
 // request makes a request and returns the response and its whole body.
 func request(t *testing.T, method, url, token string, header ...string) (*http.Response, []byte) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	return send(t, method, url, token, "", header...)
+}
+
+// send makes a request with a body.
+func send(t *testing.T, method, url, token, content string, header ...string) (*http.Response, []byte) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(content))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ type publisher struct {
 	Session string    `json:"session"`
 	Client  string    `json:"client"`
 	Since   time.Time `json:"since"`
+	Muted   bool      `json:"muted"`
 	WHIP    string    `json:"whip"`
 	WHEP    string    `json:"whep"`
 	Watch   string    `json:"watch"`
@@ -53,6 +54,7 @@ type track struct {
 	Bitrate            int       `json:"bitrate"`
 	State              string    `json:"state"`
 	Since              time.Time `json:"since"`
+	Muted              bool      `json:"muted"`
 	PacketAgeMs        *int64    `json:"packetAgeMs"`
 	KeyframeAgeMs      *int64    `json:"keyframeAgeMs"`
 	KeyframeIntervalMs *int64    `json:"keyframeIntervalMs"`
@@ -103,24 +105,28 @@ func (v view) room(info rooms.RoomInfo) room {
 		Publishers: make([]publisher, 0, len(info.Publishers)),
 	}
 	for _, p := range info.Publishers {
-		if !v.sees(info.Name, p.Name) {
-			continue
+		if v.sees(info.Name, p.Name) {
+			out.Publishers = append(out.Publishers, v.publisher(info.Name, p))
 		}
-		pub := publisher{
-			Name:    p.Name,
-			Label:   p.Label,
-			Session: p.Session,
-			Client:  p.Client,
-			Since:   instant(p.Since),
-			WHIP:    v.url("whip", info.Name, p.Name),
-			WHEP:    v.url("whep", info.Name, p.Name),
-			Watch:   v.url("watch", info.Name, p.Name),
-			Tracks:  make([]track, 0, len(p.Tracks)),
-		}
-		for _, t := range p.Tracks {
-			pub.Tracks = append(pub.Tracks, v.track(t))
-		}
-		out.Publishers = append(out.Publishers, pub)
+	}
+	return out
+}
+
+func (v view) publisher(room string, info rooms.PublisherInfo) publisher {
+	out := publisher{
+		Name:    info.Name,
+		Label:   info.Label,
+		Session: info.Session,
+		Client:  info.Client,
+		Since:   instant(info.Since),
+		Muted:   info.Muted,
+		WHIP:    v.url("whip", room, info.Name),
+		WHEP:    v.url("whep", room, info.Name),
+		Watch:   v.url("watch", room, info.Name),
+		Tracks:  make([]track, 0, len(info.Tracks)),
+	}
+	for _, t := range info.Tracks {
+		out.Tracks = append(out.Tracks, v.track(t))
 	}
 	return out
 }
@@ -151,6 +157,7 @@ func (v view) track(info rooms.TrackInfo) track {
 		Bitrate:     info.Bitrate,
 		State:       string(info.State),
 		Since:       instant(info.Since),
+		Muted:       info.Muted,
 		PacketAgeMs: milliseconds(info.PacketAge),
 		Loss:        round(info.Loss, 1e4),
 		Viewers:     info.Viewers,

@@ -64,6 +64,7 @@ const codecs = { opus: 'Opus', H264: 'H.264', H265: 'H.265' };
 
 function format(t) {
   const parts = [[codecs[t.codec] ?? t.codec, t.profile].filter(Boolean).join(' ')];
+  if (t.muted) parts.push('muted by the gateway');
   if (t.width) parts.push(`${t.width}×${t.height}`);
   if (t.kind === 'video' && t.fps) parts.push(`${Math.round(t.fps)} frames/s`);
   return parts.filter(Boolean).join(' · ');
