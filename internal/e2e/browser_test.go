@@ -175,8 +175,7 @@ type sessionStats struct {
 
 func (b *browser) stats(session string) (s sessionStats) {
 	b.t.Helper()
-	// Firefox may take 10 s for its first account of H.264, while it plays.
-	b.call(&s, 25*time.Second, "stats", session)
+	b.call(&s, 5*time.Second, "stats", session)
 	return s
 }
 

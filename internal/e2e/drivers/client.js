@@ -80,19 +80,21 @@
   }
 
   // readMark reads the number that the camera has written into the top left corner: 24 bits, the highest first, each a
-  // square of a 32nd of the picture's width, after a white and a black one; -1 if there is none.
+  // square of a 32nd of the picture's width, after a white and a black one; -1 if there is none. Each square becomes
+  // three pixels, of which the middle one counts: compression blurs the edges. It is drawn at once, since for every
+  // drawing Firefox converts the whole picture.
+  const squares = 26;
   const canvas = document.createElement('canvas');
-  Object.assign(canvas, { width: 26, height: 1 });
+  Object.assign(canvas, { width: 3 * squares, height: 1 });
   const context = canvas.getContext('2d', { willReadFrequently: true });
   function readMark({ element: v }) {
     const square = v.videoWidth / 32;
-    // A third of each square, from its middle: compression blurs the edges.
-    for (let i = 0; i < 26; i++) context.drawImage(v, (i + 1 / 3) * square, square / 3, square / 3, square / 3, i, 0, 1, 1);
-    const pixels = context.getImageData(0, 0, 26, 1).data;
-    const bright = (i) => pixels[4 * i + 1] > 127;
+    context.drawImage(v, 0, square / 3, squares * square, square / 3, 0, 0, 3 * squares, 1);
+    const pixels = context.getImageData(0, 0, 3 * squares, 1).data;
+    const bright = (i) => pixels[4 * (3 * i + 1) + 1] > 127;
     if (!bright(0) || bright(1)) return -1;
     let n = 0;
-    for (let i = 2; i < 26; i++) n = 2 * n + bright(i);
+    for (let i = 2; i < squares; i++) n = 2 * n + bright(i);
     return n;
   }
 
