@@ -78,7 +78,7 @@ func (b *boxed) WriteTo(into media.Batch, burst []media.Outgoing) bool {
 // watchBoxed runs a subscription until the returned function is called, which waits for its end.
 func (h *house) watchBoxed(c *crew) (*boxed, func()) {
 	h.t.Helper()
-	subscriptions, err := h.Play(rooms.PlayRequest{Room: "r", Publisher: "cam", Kind: media.Video})
+	subscriptions, err := h.Play(rooms.PlayRequest{Room: "r", Publisher: "cam", Kind: media.Audio})
 	if err != nil {
 		h.t.Error(err)
 		return nil, func() {}
@@ -99,22 +99,17 @@ func (h *house) watchBoxed(c *crew) (*boxed, func()) {
 }
 
 // The processors that share a burst leave no viewer out, serve none twice, and keep the order,
-// whoever comes and goes meanwhile.
+// whoever comes and goes meanwhile. It is sound, whose viewers are at the live edge at once: in
+// a bubble of synctest that the race detector watches, timers that many goroutines select on
+// at one moment, as those who catch up do, crash the runtime of Go 1.26.
 func TestAFanOutThatIsSharedGivesEveryViewerEveryPacketOnce(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(2, runtime.NumCPU())))
 	synctest.Test(t, func(t *testing.T) {
 		h := open(t, func(c *rooms.Config) { c.MaxViewersPerTrack = 600 })
 		defer h.close()
-		s := h.publish(nil, &roomstest.H264)
-		var all []*media.Packet
-		play := func(key bool, n int) {
-			p := s.video.Packets(key, n)
-			all = append(all, p...)
-			s.video.Play(p...)
-		}
-		play(true, 4)
+		s := h.publish(&roomstest.Opus, nil)
+		s.audio.Frame(1)
 		synctest.Wait()
-
 		c := &crew{batches: make(map[*media.Packet]int)}
 		var staying []*boxed
 		for range 500 {
@@ -122,17 +117,15 @@ func TestAFanOutThatIsSharedGivesEveryViewerEveryPacketOnce(t *testing.T) {
 			defer leave()
 			staying = append(staying, sink)
 		}
-		time.Sleep(10 * frame) // all have caught up
 		synctest.Wait()
-		c.shared()
 
-		const frames, guests = 60, 12
+		const bursts, guests = 60, 12
 		var coming sync.WaitGroup
 		visits := make([][][]roomstest.Got, guests)
 		for i := range guests {
 			coming.Go(func() {
-				for left := frames; left > 0; {
-					// Whole frames, so that all of it happens while one is forwarded.
+				for left := bursts; left > 0; {
+					// Whole frames, so that a guest comes and goes while a burst is forwarded.
 					stay := 1 + rand.IntN(10)
 					sink, leave := h.watchBoxed(c)
 					time.Sleep(time.Duration(stay) * frame)
@@ -144,8 +137,15 @@ func TestAFanOutThatIsSharedGivesEveryViewerEveryPacketOnce(t *testing.T) {
 				}
 			})
 		}
-		for n := range frames {
-			play(n%30 == 29, 4)
+		var all []*media.Packet
+		place := make(map[*media.Packet]int)
+		for range bursts {
+			p := s.audio.Packets(false, 4)
+			for i := range p {
+				place[p[i]] = len(all) + i
+			}
+			all = append(all, p...)
+			s.audio.Play(p...)
 			time.Sleep(frame)
 		}
 		coming.Wait()
@@ -154,7 +154,7 @@ func TestAFanOutThatIsSharedGivesEveryViewerEveryPacketOnce(t *testing.T) {
 		if n := c.shared(); n == 0 {
 			t.Error("no burst was shared by several goroutines: this test has shown nothing")
 		} else {
-			t.Logf("%d of %d bursts were shared", n, frames)
+			t.Logf("%d of %d bursts were shared", n, bursts)
 		}
 		for i, v := range staying {
 			got := v.Got()
@@ -168,19 +168,12 @@ func TestAFanOutThatIsSharedGivesEveryViewerEveryPacketOnce(t *testing.T) {
 				}
 			}
 		}
-		place := make(map[*media.Packet]int)
-		for k, p := range all {
-			place[p] = k
-		}
 		some := 0
-		for _, of := range visits {
-			for _, got := range of {
+		for _, visit := range visits {
+			for _, got := range visit {
 				checkLine(t, got)
 				for k := 1; k < len(got); k++ {
-					d := place[got[k].Packet] - place[got[k-1].Packet]
-					// Who catches up leaves out what a newer keyframe makes needless.
-					leap := d > 1 && media.StartOf(got[k].Codec, got[k].Payload) != media.NoStart
-					if d != 1 && !leap {
+					if d := place[got[k].Packet] - place[got[k-1].Packet]; d != 1 {
 						t.Fatalf("a guest's packets step by %d, want 1", d)
 					}
 				}
