@@ -23,10 +23,10 @@ func anyMarker(t *rapid.T) marker {
 func TestMarkerIsFoundWhereverItIs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := anyMarker(t)
-		before := rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "before")
-		if _, _, found := findMarker(before); found {
-			t.Skip("noise that is a marker")
-		}
+		before := rapid.SliceOfN(rapid.Byte(), 0, 40).Filter(func(noise []byte) bool {
+			_, _, found := findMarker(noise)
+			return !found
+		}).Draw(t, "before")
 		b := want.append(bytes.Clone(before))
 		if n := len(b) - len(before); n != markerSize {
 			t.Fatalf("a marker has %d bytes, want %d", n, markerSize)

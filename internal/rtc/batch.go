@@ -77,14 +77,13 @@ func (b *batch) end() {
 	if b.size == 0 {
 		return
 	}
-	run, size, count := b.buf[b.run:], b.size, b.count
+	run, size := b.buf[b.run:], b.size
 	b.size, b.count, b.short = 0, 0, false
 	if to := b.path.udp; to != nil {
-		out := &b.socket.out
-		if b.messages.full(out, to, count) {
+		if out := &b.socket.out; !b.messages.add(out, run, size, to, b.unsent) {
 			b.post()
+			b.messages.add(out, run, size, to, b.unsent)
 		}
-		b.messages.add(out, run, size, to, b.unsent)
 		return
 	}
 	for len(run) > 0 {

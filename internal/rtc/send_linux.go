@@ -152,28 +152,30 @@ type note struct {
 	unsent  *atomic.Uint64 // counts the packets for which there was no room
 }
 
-// full reports whether a run of count packets has no place.
-func (m *messages) full(s *sender, to *udpDestination, count int) bool {
-	if s.cuts(to) {
-		count = 1
-	}
-	return m.n > 0 && m.n+count > maxMessages
-}
-
 func (s *sender) cuts(to *udpDestination) bool { return s.mode == sendSegments && !to.uncut.Load() }
 
 // add puts in b, which is cut into datagrams of size bytes (the last may be shorter), at
-// most maxSegments and maxSegmented bytes; the caller has asked full.
-func (m *messages) add(s *sender, b []byte, size int, to *udpDestination, unsent *atomic.Uint64) {
-	if len(b) <= size || s.cuts(to) {
+// most maxSegments and maxSegmented bytes. It returns false, and has put in nothing, if there
+// is no place; there always is one when nothing waits.
+func (m *messages) add(s *sender, b []byte, size int, to *udpDestination, unsent *atomic.Uint64) bool {
+	// Asked once: another goroutine may find out meanwhile that the path can't be cut.
+	whole, need := len(b) <= size || s.cuts(to), 1
+	if !whole {
+		need = (len(b) + size - 1) / size
+	}
+	if m.n+need > maxMessages {
+		return false
+	}
+	if whole {
 		m.put(b, size, to, unsent)
-		return
+		return true
 	}
 	for len(b) > 0 {
 		n := min(size, len(b))
 		m.put(b[:n], n, to, unsent)
 		b = b[n:]
 	}
+	return true
 }
 
 func (m *messages) put(b []byte, size int, to *udpDestination, unsent *atomic.Uint64) {

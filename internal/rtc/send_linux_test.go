@@ -2,6 +2,8 @@ package rtc
 
 import (
 	"net"
+	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	"sightline/internal/media"
@@ -40,5 +42,28 @@ func TestEveryWayToSendIsTheSame(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A path is found not to be cut by one goroutine while another fills its messages: a run
+// that then needs a place for each packet gets all of them, or none.
+func TestARunThatIsNotCutHasAPlaceForEveryPacket(t *testing.T) {
+	var m messages
+	var unsent atomic.Uint64
+	s := &sender{mode: sendSegments}
+	to := newDestination(false, netip.MustParseAddrPort("127.0.0.1:9"), netip.Addr{})
+	run := make([]byte, 10*100)
+	for range maxMessages - 1 {
+		if !m.add(s, run, 100, to, &unsent) {
+			t.Fatalf("no place after %d messages of %d", m.n, maxMessages)
+		}
+	}
+	to.uncut.Store(true)
+	if m.add(s, run, 100, to, &unsent) || m.n != maxMessages-1 {
+		t.Errorf("ten packets are put where one has a place: %d messages", m.n)
+	}
+	m.forget()
+	if !m.add(s, make([]byte, maxSegments*100), 100, to, &unsent) || m.n != maxSegments {
+		t.Errorf("the longest run has no place among no others: %d messages", m.n)
 	}
 }

@@ -56,11 +56,11 @@ type message struct {
 	unsent *atomic.Uint64
 }
 
-func (m *messages) full(*sender, *udpDestination, int) bool { return false }
-
-// add puts in b, which is cut into datagrams of size bytes (the last may be shorter).
-func (m *messages) add(_ *sender, b []byte, size int, to *udpDestination, unsent *atomic.Uint64) {
+// add puts in b, which is cut into datagrams of size bytes (the last may be shorter). There
+// always is a place.
+func (m *messages) add(_ *sender, b []byte, size int, to *udpDestination, unsent *atomic.Uint64) bool {
 	m.waiting = append(m.waiting, message{b, size, to, unsent})
+	return true
 }
 
 // send sends all messages and forgets them. It returns how many packets and bytes were

@@ -143,8 +143,8 @@ func (s *Session) dtlsConn() (*dtls.Conn, error) {
 		dtls.WithInsecureSkipVerify(true), // the fingerprint is what counts
 		dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
 		dtls.WithReplayProtectionWindow(64),
-		// Every WebRTC endpoint has P-256 (RFC 8827, section 6.5), and it costs half of X25519
-		// here; pion would take the client's favourite.
+		// Every WebRTC endpoint has P-256 (RFC 8827, section 6.5), and its key exchange costs
+		// two thirds of X25519's here; pion would take the client's favourite.
 		dtls.WithEllipticCurves(elliptic.P256, elliptic.P384),
 		dtls.WithLoggerFactory(silent{}),
 	}
