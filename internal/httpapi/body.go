@@ -47,18 +47,18 @@ func CheckType(c *gin.Context, mediaType, accept string) error {
 // BadRequest for one that is empty, breaks off or takes too long.
 func ReadBody(c *gin.Context) ([]byte, error) {
 	limit := c.GetInt64(bodyKey)
-	tooLarge := func() error {
-		c.Header("Connection", "close")
-		return fault.New(fault.TooLarge, "the body must not be longer than %d bytes", limit)
-	}
+	tooLarge := fault.New(fault.TooLarge, "the body must not be longer than %d bytes", limit)
 	if limit > 0 && c.Request.ContentLength > limit {
-		return nil, tooLarge()
+		// Not with Connection: close, for net/http then hangs up on a client that still sends,
+		// and the client sees a reset instead of the answer. It closes by itself where much is
+		// left, and lingers.
+		return nil, tooLarge
 	}
 	body, err := io.ReadAll(c.Request.Body)
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):
-		return nil, tooLarge()
+		return nil, tooLarge // and net/http closes the connection
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.Header("Connection", "close")
 		return nil, fault.New(fault.BadRequest, "the body did not come in time")
