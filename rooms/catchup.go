@@ -101,7 +101,9 @@ func (t *track) leave(s *Subscription, sink media.Sink) {
 	stats := sink.Stats()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	addSink(&t.totals.sinks, stats)
+	if !s.isTap() {
+		addSink(&t.totals.sinks, stats)
+	}
 	if s.isClosed() {
 		delete(t.viewing, s)
 	} else {

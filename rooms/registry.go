@@ -228,6 +228,9 @@ func (r *Registry) closeSubscription(s *Subscription) {
 		return
 	}
 	s.track.dismiss(s)
+	if s.isTap() {
+		return
+	}
 	if v := s.viewer; v.subscriptions > 1 {
 		v.subscriptions--
 	} else {

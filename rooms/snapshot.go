@@ -155,8 +155,8 @@ func (t *track) snapshot(out *TrackSnapshot) {
 	out.Source, out.Sinks, out.KeyframeRequests = t.totals.source, t.totals.sinks, t.totals.keyframeRequests
 	now, feeds := t.feed, slices.Clone(t.feeds)
 	sinks := make([]media.Sink, 0, len(t.viewing))
-	for _, sink := range t.viewing {
-		if sink != nil {
+	for s, sink := range t.viewing {
+		if sink != nil && !s.isTap() {
 			sinks = append(sinks, sink)
 		}
 	}

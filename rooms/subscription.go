@@ -10,7 +10,8 @@ import (
 	"sightline/internal/media"
 )
 
-// A Subscription forwards one track to one viewer's sink. It is a media.Feedback.
+// A Subscription forwards one track to one viewer's sink, or to one of the gateway's own (see
+// Registry.Tap). It is a media.Feedback.
 //
 // To the track's numbers it adds what is constant for its viewer, but for two things: what
 // the viewer did not get for want of a keyframe leaves no hole in his numbering, and while
@@ -20,7 +21,7 @@ import (
 // then the track's reader.
 type Subscription struct {
 	registry *Registry
-	viewer   *viewer
+	viewer   *viewer // nil: a tap
 	track    *track
 
 	done    chan struct{} // closed when it ends

@@ -1,0 +1,36 @@
+package rooms
+
+import (
+	"sightline/internal/fault"
+	"sightline/internal/media"
+)
+
+// Tap returns a subscription of the gateway's own to a publisher's audio. It is none of a
+// viewer's: it counts towards no limit and shows in no viewer count, and what its sink counts
+// in no total. The track need not have begun, and may be without a session within the grace.
+// The error is a fault: Conflict if there is no such track, BadRequest if a name is none,
+// Unavailable once the registry is closed.
+func (r *Registry) Tap(room, publisher string) (*Subscription, error) {
+	for _, name := range []string{room, publisher} {
+		if err := ValidName(name); err != nil {
+			return nil, err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errClosing()
+	}
+	if m := r.rooms[room]; m != nil {
+		if p := m.publishers[publisher]; p != nil && p.audio != nil {
+			s := newSubscription(r, nil, p.audio.track)
+			s.hadPacket, s.hadStart = true, true // how long it waits is no viewer's delay
+			p.audio.admit(s)
+			return s, nil
+		}
+	}
+	return nil, fault.New(fault.Conflict, "%s of publisher %q is not live in room %q", media.Audio, publisher, room).After(retryAfter)
+}
+
+// isTap reports whether the subscription is the gateway's own.
+func (s *Subscription) isTap() bool { return s.viewer == nil }
