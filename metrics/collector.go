@@ -72,7 +72,7 @@ func descs() []*prometheus.Desc {
 	for _, m := range trackMetrics {
 		all = append(all, m.desc)
 	}
-	return all
+	return append(all, bridgeDescs()...)
 }
 
 // Describe implements prometheus.Collector.
@@ -89,6 +89,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	w := writer{out}
 	w.gauge(buildInfo, 1, c.build.Version, c.build.Commit, c.build.Go)
 	c.collectRooms(w, c.from.Rooms())
+	c.collectBridge(w, c.from.Bridge())
 	collectSessions(w, c.from.Sessions())
 	for _, r := range c.from.Requests() {
 		w.counter(requests, float64(r.Count), r.Route, r.Method, r.Class)

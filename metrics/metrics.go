@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"sightline/internal/auth"
+	"sightline/internal/bridge"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
 	"sightline/rooms"
@@ -24,6 +25,7 @@ import (
 // Sources are where the numbers come from. All are safe for concurrent use and don't wait.
 type Sources struct {
 	Rooms    func() rooms.Snapshot
+	Bridge   func() bridge.Snapshot
 	Sessions func() rtc.Snapshot
 	Requests func() []httpapi.RequestCount
 }

@@ -1,5 +1,5 @@
-// Package web is the door for people: the page that plays one track or pair, and a plain
-// list of what is live.
+// Package web is the door for people: the page that plays one track or pair, or a room's
+// mix, and a plain list of what is live.
 //
 // The pages are static. All that they know and do goes through WHEP and the room API, as
 // any other client's, with the token that the page's own URL carries in its fragment; a
@@ -21,6 +21,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/bridge"
 	"sightline/internal/media"
 	"sightline/rooms"
 )
@@ -117,7 +118,8 @@ type view struct {
 	Root            string // the gateway's root, relative to the page, with a slash at the end
 	Assets          string // the folder of the assets, likewise
 	Room, Publisher string
-	Kind            string // "video", "audio"; "" is the pair
+	Name            string // of what is played, for people
+	Kind            string // "video", "audio"; "" is the pair, or the mix
 }
 
 func (p *Pages) view(depth int) view {
@@ -130,12 +132,23 @@ func (p *Pages) root(c *gin.Context) { p.page(c, http.StatusOK, "rooms.html", p.
 func (p *Pages) watch(c *gin.Context) {
 	v := p.view(strings.Count(c.Request.URL.EscapedPath(), "/") - 1)
 	v.Room, v.Publisher, v.Kind = c.Param("room"), c.Param("publisher"), c.Param("kind")
-	kind := v.Kind == "" || v.Kind == string(media.Video) || v.Kind == string(media.Audio)
-	if !kind || rooms.ValidName(v.Room) != nil || rooms.ValidName(v.Publisher) != nil {
+	v.Name = v.Publisher
+	if v.Publisher == bridge.Mix {
+		v.Name = "Everybody"
+	}
+	if rooms.ValidName(v.Room) != nil || !playable(v.Publisher, v.Kind) {
 		p.page(c, http.StatusNotFound, "missing.html", v)
 		return
 	}
 	p.page(c, http.StatusOK, "watch.html", v)
+}
+
+// playable reports whether there can be an endpoint of that kind, "" for the one without.
+func playable(publisher, kind string) bool {
+	if publisher == bridge.Mix {
+		return kind == ""
+	}
+	return rooms.ValidName(publisher) == nil && (kind == "" || kind == string(media.Video) || kind == string(media.Audio))
 }
 
 // page answers with a page. It is not stored: it names assets of this very version.

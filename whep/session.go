@@ -12,13 +12,22 @@ import (
 	"sightline/rooms"
 )
 
+// A subscription is one track that a viewer gets: a publisher's, or the room's mix.
+type subscription interface {
+	media.Feedback
+	Kind() media.Kind
+	Codec() media.Codec
+	Run(context.Context, media.Sink) error
+	Close()
+}
+
 // A session is one viewer's connection and what he watches.
 type session struct {
-	room, publisher string
+	room, publisher string // the publisher may be bridge.Mix
 	subject         string // who watches, "" if anybody may
 	id              string // public
 	peer            *rtc.Session
-	subscriptions   []*rooms.Subscription // audio, video or both
+	subscriptions   []subscription // audio, video or both
 	log             *slog.Logger
 }
 
@@ -63,8 +72,8 @@ func (s *session) run(ctx context.Context) error {
 
 // connectSinks pairs each subscription with the peer's track of its kind. A kind that the
 // viewer did not offer, or can't take, is given back.
-func (s *session) connectSinks() map[*rooms.Subscription]*rtc.LocalTrack {
-	sinks := make(map[*rooms.Subscription]*rtc.LocalTrack)
+func (s *session) connectSinks() map[subscription]*rtc.LocalTrack {
+	sinks := make(map[subscription]*rtc.LocalTrack)
 	for _, sub := range s.subscriptions {
 		for _, sink := range s.peer.Sinks() {
 			if sink.Kind() == sub.Kind() {

@@ -1,13 +1,19 @@
 // Package whep is the door for viewers (WHEP): it ties a peer that receives to the tracks
-// of a publisher.
+// of a publisher, or to the mix of a room's sound.
 package whep
 
 import (
+	"cmp"
 	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
 	"sightline/internal/auth"
+	"sightline/internal/bridge"
+	"sightline/internal/fault"
 	"sightline/internal/httpapi"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
@@ -17,6 +23,7 @@ import (
 // A Door serves the WHEP endpoints.
 type Door struct {
 	rooms    *rooms.Registry
+	bridge   *bridge.Bridge
 	peers    *rtc.Engine
 	auth     *auth.Auth
 	sessions *httpapi.Resources
@@ -24,8 +31,8 @@ type Door struct {
 }
 
 // New returns the door. It owns nothing: its sessions belong to sessions.
-func New(r *rooms.Registry, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, log *slog.Logger) *Door {
-	return &Door{rooms: r, peers: peers, auth: a, sessions: sessions, log: log}
+func New(r *rooms.Registry, b *bridge.Bridge, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, log *slog.Logger) *Door {
+	return &Door{rooms: r, bridge: b, peers: peers, auth: a, sessions: sessions, log: log}
 }
 
 // Route adds the endpoints of every publisher: one for each kind of track, and one for
@@ -34,7 +41,7 @@ func (d *Door) Route(router gin.IRouter) {
 	for suffix, kind := range map[string]media.Kind{"": "", "/video": media.Video, "/audio": media.Audio} {
 		path := "/whep/:room/:publisher" + suffix
 		get := httpapi.Handle(func(c *gin.Context) error { return d.get(c, suffix) })
-		router.POST(path, httpapi.Handle(func(c *gin.Context) error { return d.play(c, kind) }))
+		router.POST(path, httpapi.Handle(func(c *gin.Context) error { return d.play(c, suffix, kind) }))
 		router.GET(path, get)
 		router.HEAD(path, get)
 		router.OPTIONS(path, httpapi.EndpointOptions)
@@ -44,21 +51,25 @@ func (d *Door) Route(router gin.IRouter) {
 // get answers GET and HEAD: there is an endpoint for every name. Who opens it in a browser
 // is led to the page that plays it.
 func (d *Door) get(c *gin.Context, suffix string) error {
-	if err := validNames(c); err != nil {
+	if err := validNames(c, suffix); err != nil {
 		return err
 	}
-	httpapi.Endpoint(c, "/watch/"+c.Param("room")+"/"+c.Param("publisher")+suffix)
+	page := "/watch/" + c.Param("room") + "/" + c.Param("publisher") + suffix
+	if publisher := c.Query("for"); publisher != "" {
+		page += "?" + url.Values{"for": {publisher}}.Encode()
+	}
+	httpapi.Endpoint(c, page)
 	return nil
 }
 
-// play answers an offer and starts the session. kind "" means the pair.
-func (d *Door) play(c *gin.Context, kind media.Kind) error {
+// play answers an offer and starts the session. kind "" means the pair, or the mix.
+func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	room, publisher := c.Param("room"), c.Param("publisher")
-	who, err := d.auth.Authorize(c.Request, auth.Play, room, publisher)
+	who, err := d.authorize(c.Request, room, publisher)
 	if err != nil {
 		return err
 	}
-	if err := validNames(c); err != nil {
+	if err := validNames(c, suffix); err != nil {
 		return err
 	}
 	if err := d.sessions.Admit(); err != nil {
@@ -72,9 +83,13 @@ func (d *Door) play(c *gin.Context, kind media.Kind) error {
 		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), log: d.log,
 	}
 	client := httpapi.UserAgent(c)
-	s.subscriptions, err = d.rooms.Play(rooms.PlayRequest{
-		Room: room, Publisher: publisher, Kind: kind, Session: s.id, Client: client, Subject: who.Name,
-	})
+	if publisher == bridge.Mix {
+		s.subscriptions, err = d.listen(c, room, who)
+	} else {
+		s.subscriptions, err = d.subscribe(rooms.PlayRequest{
+			Room: room, Publisher: publisher, Kind: kind, Session: s.id, Client: client, Subject: who.Name,
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -82,20 +97,55 @@ func (d *Door) play(c *gin.Context, kind media.Kind) error {
 	for _, sub := range s.subscriptions {
 		send[sub.Kind()] = sub.Codec()
 	}
-	s.peer, err = d.peers.Answer(rtc.AnswerRequest{Offer: offer, Client: client, Send: send, Stream: publisher})
+	stream := strings.TrimPrefix(publisher, "~")
+	s.peer, err = d.peers.Answer(rtc.AnswerRequest{Offer: offer, Client: client, Send: send, Stream: stream})
 	if err != nil {
 		s.close()
 		return err
 	}
 	err = d.sessions.Create(c, httpapi.Resource{
 		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
-		Authorize: d.auth.Check(auth.Play, room, publisher),
+		Authorize: func(r *http.Request) error { _, err := d.authorize(r, room, publisher); return err },
 	})
 	if err != nil {
 		s.close()
 		s.peer.Close()
 	}
 	return err
+}
+
+// subscribe finds the tracks of a publisher.
+func (d *Door) subscribe(req rooms.PlayRequest) ([]subscription, error) {
+	tracks, err := d.rooms.Play(req)
+	out := make([]subscription, len(tracks))
+	for i, t := range tracks {
+		out[i] = t
+	}
+	return out, err
+}
+
+// listen finds the mix of a room. Who listens is the publisher that the token is for, else
+// whom ?for= names; his role is the token's, else ?role=, else that of the publisher.
+func (d *Door) listen(c *gin.Context, room string, who auth.Identity) ([]subscription, error) {
+	l, err := d.bridge.Listen(bridge.ListenRequest{
+		Room: room, For: cmp.Or(who.Publisher, c.Query("for")), Role: cmp.Or(who.Role, c.Query("role")),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []subscription{l}, nil
+}
+
+// authorize checks that a token is for a publisher, or for the mix of a room. In that
+// everybody is heard: a token for one publisher is for it, since that publisher is who
+// listens, but one for several must name the mix.
+func (d *Door) authorize(r *http.Request, room, publisher string) (auth.Identity, error) {
+	if publisher == bridge.Mix {
+		if who, err := d.auth.Authorize(r, auth.Play, room, ""); err == nil && who.Publisher != "" {
+			return who, nil
+		}
+	}
+	return d.auth.Authorize(r, auth.Play, room, publisher)
 }
 
 func servers(peers *rtc.Engine) []httpapi.ICEServer {
@@ -106,9 +156,15 @@ func servers(peers *rtc.Engine) []httpapi.ICEServer {
 	return out
 }
 
-func validNames(c *gin.Context) error {
+func validNames(c *gin.Context, suffix string) error {
 	if err := rooms.ValidName(c.Param("room")); err != nil {
 		return err
 	}
-	return rooms.ValidName(c.Param("publisher"))
+	if c.Param("publisher") != bridge.Mix {
+		return rooms.ValidName(c.Param("publisher"))
+	}
+	if suffix != "" {
+		return fault.New(fault.NotFound, "a mix is sound alone: it is at /whep/%s/%s", c.Param("room"), bridge.Mix)
+	}
+	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"sightline/internal/auth"
+	"sightline/internal/bridge"
 	"sightline/internal/httpapi"
 	"sightline/internal/opt"
 	"sightline/internal/rtc"
@@ -31,6 +32,7 @@ type Config struct {
 	ICE      rtc.Config     `toml:"ice"`
 	Auth     auth.Config    `toml:"auth"`
 	Rooms    rooms.Config   `toml:"rooms"`
+	Bridge   bridge.Config  `toml:"bridge"`
 	API      api.Config     `toml:"api"`
 	Metrics  metrics.Config `toml:"metrics"`
 	Log      Log            `toml:"log"`
@@ -56,6 +58,7 @@ func Defaults() Config {
 		ICE:     rtc.Defaults(),
 		Auth:    auth.Defaults(),
 		Rooms:   rooms.Defaults(),
+		Bridge:  bridge.Defaults(),
 		API:     api.Defaults(),
 		Metrics: metrics.Defaults(),
 		Log:     Log{Level: slog.LevelInfo, Format: "text"},
@@ -71,6 +74,7 @@ func (c Config) Validate() error {
 		c.ICE.Validate(),
 		c.Auth.Validate(),
 		c.Rooms.Validate(),
+		c.Bridge.Validate(),
 		c.API.Validate(),
 		c.Metrics.Validate(),
 		c.Log.Validate(),

@@ -18,6 +18,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"sightline/internal/auth"
+	"sightline/internal/bridge"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
 	"sightline/rooms"
@@ -27,6 +28,7 @@ import (
 type Gateway struct {
 	URL      string
 	Rooms    *rooms.Registry
+	Bridge   *bridge.Bridge
 	Peers    *rtc.Engine
 	Auth     *auth.Auth
 	Sessions *httpapi.Resources
@@ -37,11 +39,12 @@ type Gateway struct {
 
 // Options are what a test wants different from the defaults.
 type Options struct {
-	HTTP  httpapi.Config
-	ICE   rtc.Config
-	Auth  auth.Config
-	Rooms rooms.Config
-	Log   *slog.Logger
+	HTTP   httpapi.Config
+	ICE    rtc.Config
+	Auth   auth.Config
+	Rooms  rooms.Config
+	Bridge bridge.Config
+	Log    *slog.Logger
 }
 
 // A Door adds its routes.
@@ -51,7 +54,7 @@ type Door interface{ Route(gin.IRouter) }
 func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *Gateway {
 	t.Helper()
 	o := Options{
-		HTTP: httpapi.Defaults(), ICE: rtc.Defaults(), Auth: auth.Defaults(), Rooms: rooms.Defaults(),
+		HTTP: httpapi.Defaults(), ICE: rtc.Defaults(), Auth: auth.Defaults(), Rooms: rooms.Defaults(), Bridge: bridge.Defaults(),
 		Log: slog.New(slog.DiscardHandler),
 	}
 	o.HTTP.Listen, o.ICE.UDPListen = "127.0.0.1:0", "127.0.0.1:0"
@@ -61,6 +64,8 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 	g := &Gateway{Log: o.Log, client: &http.Client{Transport: &http.Transport{}}}
 	g.Rooms = rooms.New(o.Rooms, g.Log)
 	t.Cleanup(g.Rooms.Close)
+	g.Bridge = bridge.New(o.Bridge, g.Rooms, g.Log)
+	t.Cleanup(g.Bridge.Close)
 	var err error
 	if g.Peers, err = rtc.New(o.ICE, g.Log); err != nil {
 		t.Fatal(err)

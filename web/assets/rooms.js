@@ -43,6 +43,7 @@ function show(rooms) {
   keyed(main, 'room', rooms.filter((room) => room.publishers.length), (room) => room.name, (section, room) => {
     text(section, 'h2', `Room ${room.name}`);
     text(section, '.viewers', count(room.viewers, 'viewer'));
+    link(section, '.mix', 'Listen to everybody in the room', room.name, '~mix');
     keyed(section.querySelector('ul'), 'publisher', room.publishers, (p) => p.name, (item, p) => {
       cameras++;
       link(item, 'h3 a', p.label || p.name, room.name, p.name);

@@ -1,6 +1,8 @@
-// The watch page: one track, or a camera's picture and sound, in the whole window.
+// The watch page: one track, a camera's picture and sound, or the sound of a whole room, in
+// the whole window.
 //
 //	#token=…      the bearer token; a fragment is not sent to the server
+//	?for=name     of a room's sound: the publisher who listens, and does not hear himself
 //	?controls=0   no controls, and no words while the picture is live
 //	?obs=1        for an OBS browser source: nothing but the picture, on a transparent page
 import { Player } from './player.js';
@@ -19,15 +21,17 @@ const body = document.body;
 body.classList.toggle('obs', obs);
 body.classList.toggle('bare', bare);
 
-const endpoint = new URL([`${root}whep`, room, publisher, ...(kind ? [kind] : [])].join('/'), location.href).href;
-const kinds = kind ? [kind] : ['audio', 'video'];
+const mix = publisher === '~mix';
+const endpoint = new URL([`${root}whep`, room, publisher, ...(kind ? [kind] : [])].join('/'), location.href);
+if (mix && query.has('for')) endpoint.searchParams.set('for', query.get('for'));
+const kinds = mix ? ['audio'] : kind ? [kind] : ['audio', 'video'];
 
 if (!window.RTCPeerConnection) {
   $('words').textContent = 'Can’t be played here';
   $('detail').textContent = 'This browser has no WebRTC.';
   throw new Error('no WebRTC');
 }
-const player = new Player(picture, endpoint, kinds, token);
+const player = new Player(picture, endpoint.href, kinds, token);
 
 // ---- state in words ----
 

@@ -1,0 +1,195 @@
+package bridge
+
+import (
+	"bytes"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sightline/internal/audio"
+	"sightline/internal/media"
+)
+
+const (
+	// apartFor is for how many frames after he was last heard a speaker who listens keeps a
+	// mix of his own. Changing over to the one that all share is a small break in his
+	// decoder's state.
+	apartFor = 3 * 50
+
+	// keepFor is how many frames an unused mix is kept.
+	keepFor = 5 * 50
+
+	// restAfter is how many frames of silence are encoded before the same packet is sent for
+	// each: until then the encoder's and the decoders' memory has run out.
+	restAfter = 25
+)
+
+// A mixKey says what is in a mix.
+type mixKey struct {
+	side    string // whom it is for
+	without string // the publisher who is left out; "": none
+}
+
+// A sum is one frame of all who are heard on a side.
+type sum struct {
+	frame    uint64 // for which it is, plus one
+	pcm      []float32
+	speakers []*speaker // all on that side, by name
+	audible  []*speaker // of these
+}
+
+func newSum(channels int) *sum {
+	return &sum{pcm: make([]float32, audio.FrameSamples*channels)}
+}
+
+func (s *sum) add(side string, cast *cast, config Config) {
+	clear(s.pcm)
+	clear(s.speakers)
+	clear(s.audible)
+	s.speakers, s.audible = s.speakers[:0], s.audible[:0]
+	for _, speaker := range cast.speakers {
+		if !config.hears(side, speaker.role) {
+			continue
+		}
+		s.speakers = append(s.speakers, speaker)
+		if speaker.audible {
+			s.audible = append(s.audible, speaker)
+			audio.Add(s.pcm, speaker.frame)
+		}
+	}
+}
+
+// find returns the publisher's voice, nil if he has none or is not heard here.
+func (s *sum) find(publisher string) *speaker {
+	if publisher == "" {
+		return nil
+	}
+	for _, speaker := range s.speakers {
+		if speaker.name == publisher {
+			return speaker
+		}
+	}
+	return nil
+}
+
+// A mix is what some listeners hear.
+type mix struct {
+	encoder    audio.Encoder
+	complexity int
+	limiter    audio.Limiter
+	channels   int
+	pcm        []float32
+	scratch    []byte
+
+	last  uint64 // frame in which somebody got it
+	apart uint64 // frame in which the one who is left out was audible last
+
+	// Of this frame.
+	sum     *sum
+	without *speaker
+	packet  *media.Packet // nil if it can't be encoded
+
+	genuine   bool // there is sound in it as it was sent
+	concealed bool // there is sound in it that never came
+	silent    int  // frames in a row
+	hush      []byte
+	err       error
+}
+
+func newMix(c Config) *mix {
+	encoder, err := audio.NewEncoder(audio.EncoderConfig{
+		Channels: c.channels(), Bitrate: c.Bitrate, Complexity: c.Complexity, Loss: c.Loss,
+	})
+	return &mix{
+		encoder: encoder, err: err, complexity: c.Complexity,
+		channels: c.channels(),
+		pcm:      make([]float32, audio.FrameSamples*c.channels()),
+		hush:     media.Silence(&Codec, []byte{31<<3 | byte(c.channels()-1)<<2, 0}),
+	}
+}
+
+// take puts the mix on the list of those that are made of this frame.
+func (x *mix) take(m *mixer, frame uint64, sum *sum, without string) {
+	if x.sum != nil {
+		return
+	}
+	x.sum, x.without, x.last = sum, sum.find(without), frame
+	if x.without != nil && x.without.audible {
+		x.apart = frame
+	}
+	m.used = append(m.used, x)
+}
+
+// make encodes the frame.
+func (x *mix) make(complexity int, now time.Time) {
+	sum, without := x.sum, x.without
+	x.sum, x.without, x.packet = nil, nil, nil
+	x.genuine, x.concealed = false, false
+	if x.err != nil {
+		return
+	}
+	copy(x.pcm, sum.pcm)
+	voice, others := false, 0
+	for _, s := range sum.audible {
+		if s == without {
+			audio.Subtract(x.pcm, x.pcm, s.frame)
+			continue
+		}
+		others++
+		voice = voice || s.speaking
+		s.received.Store(true)
+		x.genuine = x.genuine || s.state == audio.Playing
+		x.concealed = x.concealed || s.state == audio.Concealing
+	}
+	level := uint8(audio.Silence)
+	if others > 0 {
+		level = audio.Level(x.pcm)
+	}
+	if others == 0 {
+		clear(x.pcm) // what is left of himself by rounding
+		x.silent++
+	} else {
+		x.silent = 0
+	}
+	payload := x.hush
+	if x.silent < restAfter {
+		x.limiter.Apply(x.pcm, x.channels)
+		if complexity != x.complexity {
+			x.complexity = complexity
+			x.err = x.encoder.SetComplexity(complexity)
+		}
+		if x.scratch, x.err = x.encoder.Encode(x.scratch[:0], x.pcm); x.err != nil {
+			return
+		}
+		payload = bytes.Clone(x.scratch)
+	}
+	x.packet = &media.Packet{
+		Codec: &Codec, Payload: payload, Arrival: now,
+		Level: level, Voice: voice, HasLevel: true,
+	}
+}
+
+// parallel calls f for 0 to n-1, by several goroutines if there are at least worth calls
+// for each.
+func parallel(n, worth int, f func(int)) {
+	helpers := min(runtime.GOMAXPROCS(0), n/worth) - 1
+	if helpers <= 0 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	var next atomic.Int64
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			f(i)
+		}
+	}
+	var done sync.WaitGroup
+	for range helpers {
+		done.Go(work)
+	}
+	work()
+	done.Wait()
+}

@@ -1,0 +1,118 @@
+package bridge
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sightline/internal/audio"
+	"sightline/internal/media"
+	"sightline/rooms"
+)
+
+// inaudible is the level, in -dBov, at which a frame may as well not be there: whose voice
+// is no louder shares the mix that all hear.
+const inaudible = 85
+
+// A speaker is a publisher whose sound is in the mixes. It is the sink of its tap.
+type speaker struct {
+	name string
+	role string
+	tap  *rooms.Subscription
+	leg  *audio.Leg
+
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the tap has ended
+
+	viewers  atomic.Int64  // of its own track
+	received atomic.Bool   // somebody was given its frame
+	unheard  atomic.Bool   // nobody receives what it says, it seems
+	loudness atomic.Uint32 // level, and
+	talks    atomic.Bool   // whether it speaks, for others
+
+	// Of the goroutine that mixes.
+	activity  audio.Activity
+	frame     []float32
+	state     audio.State
+	level     uint8 // -dBov
+	audible   bool
+	speaking  bool
+	suspicion suspicion
+}
+
+// newSpeaker begins to take what a publisher says.
+func newSpeaker(r *room, name, role string, running *sync.WaitGroup) (*speaker, error) {
+	tap, err := r.bridge.registry.Tap(r.name, name)
+	if err != nil {
+		return nil, err
+	}
+	channels := r.bridge.config.channels()
+	decoder, err := audio.NewDecoder(channels)
+	if err != nil {
+		tap.Close()
+		return nil, err
+	}
+	s := &speaker{
+		name: name, role: role, tap: tap,
+		leg:   audio.NewLeg(channels, decoder),
+		done:  make(chan struct{}),
+		frame: make([]float32, audio.FrameSamples*channels),
+		state: audio.Silent, level: audio.Silence,
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	s.cancel = cancel
+	running.Go(func() {
+		defer close(s.done)
+		defer tap.Close()
+		_ = tap.Run(ctx, s) // the room's events tell what happens to the track
+	})
+	return s, nil
+}
+
+// close takes no more from the publisher.
+func (s *speaker) close() {
+	s.cancel()
+	<-s.done
+}
+
+// gone reports whether the track has ended by itself.
+func (s *speaker) gone() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// SetCodec implements media.Sink.
+func (s *speaker) SetCodec(c media.Codec) bool { return c.Is(Codec.Name) }
+
+// Write implements media.Sink.
+func (s *speaker) Write(burst []media.Outgoing) bool {
+	for _, p := range burst {
+		s.leg.Put(audio.Packet{
+			Sequence: p.Sequence, Timestamp: p.Timestamp, Payload: p.Payload,
+			Arrival: p.Arrival, Marker: p.Marker,
+		})
+	}
+	return true
+}
+
+// Stats implements media.Sink.
+func (s *speaker) Stats() media.SinkStats { return media.SinkStats{} }
+
+// next decodes the speaker's next frame.
+func (s *speaker) next(now time.Time) {
+	s.received.Store(false)
+	s.state = s.leg.Next(s.frame, now)
+	s.level = audio.Silence
+	if s.state != audio.Silent {
+		s.level = audio.Level(s.frame)
+	}
+	s.audible = s.level < inaudible
+	s.speaking = s.activity.Frame(s.level)
+	s.loudness.Store(uint32(s.level))
+	s.talks.Store(s.speaking)
+}
