@@ -33,6 +33,7 @@ type RoomInfo struct {
 type PublisherInfo struct {
 	Name    string
 	Label   string
+	Role    string // what it is to the others: "hospital", "technician", or of no meaning here; "" if it has none
 	Session string // public id of the WHIP session that feeds it now, "" if none does
 	Client  string // its User-Agent
 	Since   time.Time
@@ -47,6 +48,7 @@ type TrackInfo struct {
 	Publisher string
 	Kind      media.Kind
 	Label     string
+	Role      string // of its publisher
 
 	Codec         media.Codec // what it carries now
 	Profile       string      // in words, e.g. "Constrained Baseline 3.1"; "" if the codec says none
@@ -77,8 +79,8 @@ const (
 	// Snapshot is the first event of a watcher that could not be resumed: Rooms holds all
 	// that is there.
 	SnapshotEvent EventType = "snapshot"
-	// TrackChanged says that Track is new or has changed: state, codec, size, session,
-	// viewers, whether it is muted. Readings that flow (rates, ages) do not make an event.
+	// TrackChanged says that Track is new or has changed: state, codec, size, session, label,
+	// role, viewers, whether it is muted. Readings that flow (rates, ages) do not make an event.
 	TrackChanged EventType = "track"
 	TrackRemoved EventType = "track-removed" // Track holds what it was
 	RoomOpened   EventType = "room"

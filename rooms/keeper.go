@@ -144,14 +144,15 @@ func (r *Registry) tidyLocked(m *room) {
 
 // facts are what makes an event when it changes.
 type facts struct {
-	codec          media.Codec
-	profile        string
-	width, height  int
-	state          State
-	label, session string
-	client         string
-	viewers        int
-	muted          bool
+	codec         media.Codec
+	profile       string
+	width, height int
+	state         State
+	label, role   string
+	session       string
+	client        string
+	viewers       int
+	muted         bool
 }
 
 // tellLocked makes an event for each track that has changed since the last.
@@ -164,7 +165,7 @@ func (r *Registry) tellLocked(now time.Time) {
 			for _, e := range p.entries() {
 				info := e.infoLocked(p, now)
 				f := facts{info.Codec, info.Profile, info.Width, info.Height, info.State,
-					info.Label, info.Session, info.Client, info.Viewers, info.Muted}
+					info.Label, info.Role, info.Session, info.Client, info.Viewers, info.Muted}
 				if f != e.told {
 					e.told = f
 					r.emitLocked(Event{Type: TrackChanged, Room: m.name, Time: now, Track: &info})

@@ -35,7 +35,8 @@ type publisher struct {
 	since   time.Time
 
 	feed    *Publication // nil while it is away
-	label   string       // of the last session, as client
+	label   string       // of the last session, as role and client
+	role    string
 	client  string
 	session string // "" while it is away
 	muted   bool   // its audio track is, and will be if it has none yet

@@ -25,6 +25,7 @@ type room struct {
 type publisher struct {
 	Name    string    `json:"name"`
 	Label   string    `json:"label"`
+	Role    string    `json:"role"`
 	Session string    `json:"session"`
 	Client  string    `json:"client"`
 	Since   time.Time `json:"since"`
@@ -46,6 +47,7 @@ type track struct {
 	Publisher          string    `json:"publisher"`
 	Kind               string    `json:"kind"`
 	Label              string    `json:"label"`
+	Role               string    `json:"role"`
 	Codec              string    `json:"codec"`
 	Profile            string    `json:"profile"`
 	Width              int       `json:"width"`
@@ -116,6 +118,7 @@ func (v view) publisher(room string, info rooms.PublisherInfo) publisher {
 	out := publisher{
 		Name:    info.Name,
 		Label:   info.Label,
+		Role:    info.Role,
 		Session: info.Session,
 		Client:  info.Client,
 		Since:   instant(info.Since),
@@ -149,6 +152,7 @@ func (v view) track(info rooms.TrackInfo) track {
 		Publisher:   info.Publisher,
 		Kind:        string(info.Kind),
 		Label:       info.Label,
+		Role:        info.Role,
 		Codec:       info.Codec.Name,
 		Profile:     info.Profile,
 		Width:       info.Width,
