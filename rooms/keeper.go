@@ -16,6 +16,7 @@ const (
 func (r *Registry) keepTime() {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	defer r.alarm.Stop()
 	for n := 0; ; n++ {
 		select {
 		case <-r.done:
@@ -25,6 +26,9 @@ func (r *Registry) keepTime() {
 			r.mu.Lock()
 			r.tellLocked(time.Now())
 			r.mu.Unlock()
+		case <-r.alarm.C:
+			n--
+			r.tellWaiting(time.Now())
 		case <-ticker.C:
 			r.look(time.Now(), n%statTicks == 0)
 		}
@@ -134,7 +138,7 @@ func (r *Registry) tidyLocked(m *room) {
 		return
 	}
 	if !m.since.IsZero() {
-		m.since = time.Time{}
+		m.since, m.speech = time.Time{}, speech{} // that it has closed says that nobody speaks
 		r.emitLocked(Event{Type: RoomClosed, Room: m.name, Time: time.Now()})
 	}
 	if len(m.reserved) == 0 {

@@ -239,6 +239,7 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 			e.abandon(now)
 		}
 	}
+	r.hushLocked(pub, now)
 	r.tellLocked(now)
 	return out, nil
 }
@@ -265,6 +266,7 @@ func (r *Registry) detach(p *Publication, feeds map[*track]*feed) {
 			e.since = now
 		}
 	}
+	r.hushLocked(pub, now)
 	r.tellLocked(now)
 }
 
@@ -298,6 +300,7 @@ func (r *Registry) Mute(room, publisher string, muted bool) error {
 	if p.audio != nil {
 		p.audio.mute(muted)
 	}
+	r.hushLocked(p, time.Now())
 	r.wake()
 	return nil
 }

@@ -13,6 +13,7 @@ type room struct {
 	publishers map[string]*publisher
 	viewers    int            // WHEP sessions
 	reserved   map[string]int // names that are about to come, and for how many sessions
+	speech     speech
 }
 
 // names returns how many publishers the room has or is about to have.
@@ -40,6 +41,8 @@ type publisher struct {
 	client  string
 	session string // "" while it is away
 	muted   bool   // its audio track is, and will be if it has none yet
+
+	speaking bool // by SetSpeaking; never while it is not audible
 
 	audio, video *trackEntry
 }
