@@ -15,23 +15,32 @@ const (
 	maxWatchers = 1000
 )
 
-// A journal keeps the last events.
+// A journal keeps the last events. Of who speaks in a room it keeps the newest only, so that
+// talk does not drive out what else has happened.
 type journal struct {
-	events []Event // a ring once it is full
+	events []Event // by id
 	last   uint64  // id of the newest
+	lost   uint64  // id of the newest that there was no place for any more
 }
 
 // newJournal begins with an id that no earlier run of the gateway has reached, so that a
 // watcher who comes back after a restart is not taken for one of this run.
-func newJournal(now time.Time) journal { return journal{last: uint64(now.UnixMilli())} }
+func newJournal(now time.Time) journal {
+	begin := uint64(now.UnixMilli())
+	return journal{last: begin, lost: begin}
+}
 
 func (j *journal) add(e *Event) {
 	j.last++
 	e.ID = j.last
+	if e.Type == SpeakingChanged {
+		j.events = slices.DeleteFunc(j.events, func(old Event) bool { return e.replaces(old) })
+	}
 	if len(j.events) < maxJournal {
 		j.events = append(j.events, *e)
 		return
 	}
+	j.lost = j.events[0].ID
 	copy(j.events, j.events[1:])
 	j.events[maxJournal-1] = *e
 }
@@ -39,13 +48,12 @@ func (j *journal) add(e *Event) {
 // since returns the events of a room, "" for all, after the one with the given id; false if
 // they are not all there, or too many for a watcher's queue.
 func (j *journal) since(after uint64, room string) ([]Event, bool) {
-	first := j.last + 1 - uint64(len(j.events))
-	if after > j.last || after+1 < first {
+	if after > j.last || after < j.lost {
 		return nil, false
 	}
 	var out []Event
-	for _, e := range j.events[after+1-first:] {
-		if room == "" || e.Room == room {
+	for _, e := range j.events {
+		if e.ID > after && (room == "" || e.Room == room) {
 			out = append(out, e)
 		}
 	}
@@ -190,8 +198,10 @@ func (e *Event) replaces(old Event) bool {
 		return old.Type == TrackChanged && old.Track.ID == e.Track.ID
 	case TrackRemoved:
 		return old.Track != nil && old.Track.ID == e.Track.ID
+	case SpeakingChanged:
+		return old.Type == SpeakingChanged
 	case RoomClosed:
-		return old.Type == RoomOpened || old.Type == RoomClosed
+		return old.Type == RoomOpened || old.Type == RoomClosed || old.Type == SpeakingChanged
 	}
 	return false
 }

@@ -31,13 +31,15 @@ type RoomInfo struct {
 
 // PublisherInfo is a publisher as the room API shows it.
 type PublisherInfo struct {
-	Name    string
-	Label   string
-	Session string // public id of the WHIP session that feeds it now, "" if none does
-	Client  string // its User-Agent
-	Since   time.Time
-	Muted   bool        // by Registry.Mute; it may have no audio
-	Tracks  []TrackInfo // audio before video
+	Name     string
+	Label    string
+	Role     string // what it is to the others: "hospital", "technician", or of no meaning here; "" if it has none
+	Session  string // public id of the WHIP session that feeds it now, "" if none does
+	Client   string // its User-Agent
+	Since    time.Time
+	Muted    bool        // by Registry.Mute; it may have no audio
+	Speaking bool        // by Registry.SetSpeaking
+	Tracks   []TrackInfo // audio before video
 }
 
 // TrackInfo is a track as the room API shows it. Its name is ID, "publisher/kind".
@@ -47,6 +49,7 @@ type TrackInfo struct {
 	Publisher string
 	Kind      media.Kind
 	Label     string
+	Role      string // of its publisher
 
 	Codec         media.Codec // what it carries now
 	Profile       string      // in words, e.g. "Constrained Baseline 3.1"; "" if the codec says none
@@ -77,22 +80,26 @@ const (
 	// Snapshot is the first event of a watcher that could not be resumed: Rooms holds all
 	// that is there.
 	SnapshotEvent EventType = "snapshot"
-	// TrackChanged says that Track is new or has changed: state, codec, size, session,
-	// viewers, whether it is muted. Readings that flow (rates, ages) do not make an event.
+	// TrackChanged says that Track is new or has changed: state, codec, size, session, label,
+	// role, viewers, whether it is muted. Readings that flow (rates, ages) do not make an event.
 	TrackChanged EventType = "track"
 	TrackRemoved EventType = "track-removed" // Track holds what it was
-	RoomOpened   EventType = "room"
-	RoomClosed   EventType = "room-closed"
+	// SpeakingChanged says that Speakers are all who speak in the room now. There are at most
+	// five a second of a room, the last of which is what holds.
+	SpeakingChanged EventType = "speaking"
+	RoomOpened      EventType = "room"
+	RoomClosed      EventType = "room-closed"
 )
 
 // An Event is one change in a room.
 type Event struct {
-	ID    uint64 // grows by one for each event of the registry
-	Type  EventType
-	Room  string
-	Time  time.Time
-	Track *TrackInfo // TrackChanged, TrackRemoved
-	Rooms []RoomInfo // SnapshotEvent
+	ID       uint64 // grows by one for each event of the registry
+	Type     EventType
+	Room     string
+	Time     time.Time
+	Track    *TrackInfo // TrackChanged, TrackRemoved
+	Rooms    []RoomInfo // SnapshotEvent
+	Speakers []string   // SpeakingChanged: names of publishers, sorted; not to be changed
 }
 
 // A Snapshot is all that metrics need, read in one call.

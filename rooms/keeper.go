@@ -16,6 +16,7 @@ const (
 func (r *Registry) keepTime() {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	defer r.alarm.Stop()
 	for n := 0; ; n++ {
 		select {
 		case <-r.done:
@@ -25,6 +26,9 @@ func (r *Registry) keepTime() {
 			r.mu.Lock()
 			r.tellLocked(time.Now())
 			r.mu.Unlock()
+		case <-r.alarm.C:
+			n--
+			r.tellWaiting(time.Now())
 		case <-ticker.C:
 			r.look(time.Now(), n%statTicks == 0)
 		}
@@ -134,7 +138,7 @@ func (r *Registry) tidyLocked(m *room) {
 		return
 	}
 	if !m.since.IsZero() {
-		m.since = time.Time{}
+		m.since, m.speech = time.Time{}, speech{} // that it has closed says that nobody speaks
 		r.emitLocked(Event{Type: RoomClosed, Room: m.name, Time: time.Now()})
 	}
 	if len(m.reserved) == 0 {
@@ -144,14 +148,15 @@ func (r *Registry) tidyLocked(m *room) {
 
 // facts are what makes an event when it changes.
 type facts struct {
-	codec          media.Codec
-	profile        string
-	width, height  int
-	state          State
-	label, session string
-	client         string
-	viewers        int
-	muted          bool
+	codec         media.Codec
+	profile       string
+	width, height int
+	state         State
+	label, role   string
+	session       string
+	client        string
+	viewers       int
+	muted         bool
 }
 
 // tellLocked makes an event for each track that has changed since the last.
@@ -164,7 +169,7 @@ func (r *Registry) tellLocked(now time.Time) {
 			for _, e := range p.entries() {
 				info := e.infoLocked(p, now)
 				f := facts{info.Codec, info.Profile, info.Width, info.Height, info.State,
-					info.Label, info.Session, info.Client, info.Viewers, info.Muted}
+					info.Label, info.Role, info.Session, info.Client, info.Viewers, info.Muted}
 				if f != e.told {
 					e.told = f
 					r.emitLocked(Event{Type: TrackChanged, Room: m.name, Time: now, Track: &info})

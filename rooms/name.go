@@ -6,16 +6,24 @@ const maxName = 64
 
 // ValidName returns a fault.BadRequest that says the rule if name can't be the name of a
 // room or publisher.
-func ValidName(name string) error {
-	if !validName(name) {
-		if len(name) > maxName {
-			name = name[:maxName] + "…"
-		}
-		return fault.New(fault.BadRequest,
-			"%q is no name: it must be 1 to %d of the letters a to z and A to Z, digits, '.', '_' and '-', not starting with '.' or '~'",
-			name, maxName)
+func ValidName(name string) error { return valid("name", name) }
+
+// ValidRole returns a fault.BadRequest that says the rule, which is that of names, if role
+// can't be the role of a publisher. An empty one stands for none, and is valid.
+func ValidRole(role string) error {
+	if role == "" {
+		return nil
 	}
-	return nil
+	return valid("role", role)
+}
+
+func valid(what, name string) error {
+	if validName(name) {
+		return nil
+	}
+	return fault.New(fault.BadRequest,
+		"%q is no %s: it must be 1 to %d of the letters a to z and A to Z, digits, '.', '_' and '-', not starting with '.' or '~'",
+		shown(name), what, maxName)
 }
 
 func validName(name string) bool {

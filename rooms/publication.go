@@ -27,6 +27,7 @@ type PublishRequest struct {
 	Session         string // public id of the session
 	Client          string // its User-Agent
 	Label           string // for people; may be empty
+	Role            string // what it is to the others in the room; a name, or "" for none
 	Codecs          map[media.Kind]media.Codec
 }
 
@@ -113,6 +114,9 @@ func (r *Registry) Publish(req PublishRequest) (*Publication, error) {
 		if err := ValidName(name); err != nil {
 			return nil, err
 		}
+	}
+	if err := ValidRole(req.Role); err != nil {
+		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -216,7 +220,7 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 	}
 	p.running = true
 	pub.feed = p
-	pub.label, pub.client, pub.session = p.request.Label, p.request.Client, p.request.Session
+	pub.label, pub.role, pub.client, pub.session = p.request.Label, p.request.Role, p.request.Client, p.request.Session
 	r.unreserveLocked(p)
 	out := make(map[*track]*feed, len(feeds))
 	for _, f := range feeds {
@@ -235,6 +239,7 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 			e.abandon(now)
 		}
 	}
+	r.hushLocked(pub, now)
 	r.tellLocked(now)
 	return out, nil
 }
@@ -261,6 +266,7 @@ func (r *Registry) detach(p *Publication, feeds map[*track]*feed) {
 			e.since = now
 		}
 	}
+	r.hushLocked(pub, now)
 	r.tellLocked(now)
 }
 
@@ -294,6 +300,7 @@ func (r *Registry) Mute(room, publisher string, muted bool) error {
 	if p.audio != nil {
 		p.audio.mute(muted)
 	}
+	r.hushLocked(p, time.Now())
 	r.wake()
 	return nil
 }

@@ -13,6 +13,7 @@ type room struct {
 	publishers map[string]*publisher
 	viewers    int            // WHEP sessions
 	reserved   map[string]int // names that are about to come, and for how many sessions
+	speech     speech
 }
 
 // names returns how many publishers the room has or is about to have.
@@ -35,10 +36,13 @@ type publisher struct {
 	since   time.Time
 
 	feed    *Publication // nil while it is away
-	label   string       // of the last session, as client
+	label   string       // of the last session, as role and client
+	role    string
 	client  string
 	session string // "" while it is away
 	muted   bool   // its audio track is, and will be if it has none yet
+
+	speaking bool // by SetSpeaking; never while it is not audible
 
 	audio, video *trackEntry
 }

@@ -37,6 +37,8 @@ type Registry struct {
 	viewers      map[*viewer]struct{}
 	publications uint64 // how many there were
 	takeovers    uint64
+	alarm        *time.Timer // rings at alarmAt, for the goroutine that keeps the time
+	alarmAt      time.Time   // zero: not set
 	events       journal
 	watchers     map[*Watcher]struct{}
 }
@@ -53,6 +55,7 @@ func New(config Config, log *slog.Logger) *Registry {
 		kick:            make(chan struct{}, 1),
 		rooms:           make(map[string]*room),
 		viewers:         make(map[*viewer]struct{}),
+		alarm:           time.NewTimer(time.Hour),
 		events:          newJournal(time.Now()),
 		watchers:        make(map[*Watcher]struct{}),
 	}

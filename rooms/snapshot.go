@@ -70,7 +70,9 @@ func (r *Registry) roomsLocked(now time.Time) []RoomInfo {
 func (r *Registry) roomLocked(m *room, now time.Time) RoomInfo {
 	info := RoomInfo{Name: m.name, Since: m.since, Viewers: m.viewers}
 	for _, p := range byName(m.publishers) {
-		pub := PublisherInfo{Name: p.name, Label: p.label, Session: p.session, Client: p.client, Since: p.since, Muted: p.muted}
+		pub := PublisherInfo{
+			Name: p.name, Label: p.label, Role: p.role, Session: p.session, Client: p.client, Since: p.since, Muted: p.muted, Speaking: p.speaking,
+		}
 		for _, e := range p.entries() {
 			pub.Tracks = append(pub.Tracks, e.infoLocked(p, now))
 		}
@@ -82,7 +84,7 @@ func (r *Registry) roomLocked(m *room, now time.Time) RoomInfo {
 // infoLocked describes a track. The caller holds Registry.mu.
 func (e *trackEntry) infoLocked(p *publisher, now time.Time) TrackInfo {
 	info := e.info(now)
-	info.Label, info.Client, info.Session, info.Viewers = p.label, p.client, p.session, e.viewers
+	info.Label, info.Role, info.Client, info.Session, info.Viewers = p.label, p.role, p.client, p.session, e.viewers
 	if !e.since.IsZero() { // the session, if there is one, does not feed this track
 		info.Session = ""
 	}

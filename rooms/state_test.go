@@ -197,6 +197,43 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func TestARoleIsSpeltAsANameOrNone(t *testing.T) {
+	h := open(t)
+	defer h.close()
+	for role, want := range map[string]bool{"": true, "hospital": true, "x.9": true, ".x": false, "a b": false, strings.Repeat("x", 65): false} {
+		p, err := h.Publish(rooms.PublishRequest{Room: "r", Publisher: "cam", Role: role})
+		if (err == nil) != want || err != nil && (fault.KindOf(err) != fault.BadRequest || !strings.Contains(err.Error(), "is no role")) {
+			t.Errorf("%.20q: got %v, want valid = %t", role, err, want)
+		}
+		if err == nil {
+			p.Close()
+		}
+	}
+}
+
+func TestAnotherRoleIsAnEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t)
+		defer h.close()
+		w := watchEvents(t, h, "r", 0)
+		for _, role := range []string{"", "technician", "technician", "hospital"} {
+			req := rooms.PublishRequest{Room: "r", Publisher: "cam", Role: role}
+			if _, err := h.tryPublish(req, &roomstest.Opus, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []string
+		for _, e := range drain(t, w) {
+			if e.Type == rooms.TrackChanged {
+				got = append(got, e.Track.Role)
+			}
+		}
+		if room, _ := h.Room("r"); room.Publishers[0].Role != "hospital" || got[len(got)-1] != "hospital" {
+			t.Errorf("the publisher has the role %q, the last event says %q, want hospital", room.Publishers[0].Role, got)
+		}
+	})
+}
+
 func TestConfigurationErrorsNameTheirKeys(t *testing.T) {
 	if err := rooms.Defaults().Validate(); err != nil {
 		t.Errorf("the defaults are not valid: %v", err)
@@ -217,7 +254,7 @@ func TestTheRoomSaysWhatATrackIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := open(t)
 		defer h.close()
-		s, err := h.tryPublish(rooms.PublishRequest{Room: "r", Publisher: "cam", Subject: "anna", Session: "public", Client: "OBS", Label: "Console"},
+		s, err := h.tryPublish(rooms.PublishRequest{Room: "r", Publisher: "cam", Subject: "anna", Session: "public", Client: "OBS", Label: "Console", Role: "hospital"},
 			&roomstest.Opus, &roomstest.H264)
 		if err != nil {
 			t.Fatal(err)
@@ -232,7 +269,7 @@ func TestTheRoomSaysWhatATrackIs(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := room.Publishers[0]
-		if p.Name != "cam" || p.Label != "Console" || p.Session != "public" || p.Client != "OBS" || len(p.Tracks) != 2 {
+		if p.Name != "cam" || p.Label != "Console" || p.Role != "hospital" || p.Session != "public" || p.Client != "OBS" || len(p.Tracks) != 2 {
 			t.Errorf("publisher is %+v", p)
 		}
 		if a := p.Tracks[0]; a.ID != "cam/audio" || a.PacketAge >= 0 || a.KeyframeAge >= 0 || a.Codec.Name != "opus" {
@@ -240,7 +277,7 @@ func TestTheRoomSaysWhatATrackIs(t *testing.T) {
 		}
 		got := p.Tracks[1]
 		if got.ID != "cam/video" || got.Width != 1920 || got.Height != 1080 || got.Profile != "High 4.0" ||
-			got.Loss != 0.1 || got.RTT != time.Second || got.Path != "tcp" || got.Viewers != 1 || got.State != rooms.Live {
+			got.Loss != 0.1 || got.RTT != time.Second || got.Path != "tcp" || got.Viewers != 1 || got.State != rooms.Live || got.Role != "hospital" {
 			t.Errorf("video is %+v", got)
 		}
 		if math.Abs(got.FrameRate-30) > 0.5 || got.Bitrate < 30000 || got.Bitrate > 60000 {

@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"sightline/internal/auth"
+	"sightline/internal/fault"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
 	"sightline/rooms"
@@ -57,6 +58,10 @@ func (d *Door) publish(c *gin.Context) error {
 	if err := validNames(c); err != nil {
 		return err
 	}
+	role, err := role(c, who)
+	if err != nil {
+		return err
+	}
 	if err := d.sessions.Admit(); err != nil {
 		return err
 	}
@@ -73,7 +78,7 @@ func (d *Door) publish(c *gin.Context) error {
 	}
 	s.publication, err = d.rooms.Publish(rooms.PublishRequest{
 		Room: room, Publisher: publisher, Subject: who.Name, Session: s.id,
-		Client: client, Label: label(c.Query("label")), Codecs: s.peer.Codecs(),
+		Client: client, Label: label(c.Query("label")), Role: role, Codecs: s.peer.Codecs(),
 	})
 	if err != nil {
 		s.peer.Close()
@@ -103,6 +108,26 @@ func validNames(c *gin.Context) error {
 		return err
 	}
 	return rooms.ValidName(c.Param("publisher"))
+}
+
+// role returns what the publisher is to the others in the room: what its token says, else
+// what its URL does. One that says another than its token is told so: it would be taken for
+// what it is not.
+func role(c *gin.Context, who auth.Identity) (string, error) {
+	asked := c.QueryArray("role")
+	if len(asked) > 1 {
+		return "", fault.New(fault.BadRequest, "role stands %d times in the URL, must stand once at most", len(asked))
+	}
+	if len(asked) == 0 || asked[0] == "" {
+		return who.Role, nil
+	}
+	if err := rooms.ValidRole(asked[0]); err != nil {
+		return "", err
+	}
+	if who.Role != "" && who.Role != asked[0] {
+		return "", fault.New(fault.Forbidden, "the token is for the role %q, the URL asks for %q: leave role out of it", who.Role, asked[0])
+	}
+	return asked[0], nil
 }
 
 // label returns what people may be shown of a label that a client chose: one line of at

@@ -161,6 +161,70 @@ func TestPublishAnswers(t *testing.T) {
 	}
 }
 
+// A publisher's role is its token's, else its URL's; who says another than the token is told.
+func TestRole(t *testing.T) {
+	hospital, plain := auth.NewToken(), auth.NewToken()
+	scopes := []auth.Scope{auth.Publish}
+	closed := start(t, func(o *doortest.Options) {
+		o.Rooms.Grace = 0
+		o.Auth.Tokens = []auth.Token{
+			{Name: "h", SHA256: auth.HashToken(hospital), Scopes: scopes, Role: "hospital"},
+			{Name: "p", SHA256: auth.HashToken(plain), Scopes: scopes},
+		}
+	})
+	open := start(t, func(o *doortest.Options) { o.Rooms.Grace = 0 })
+	for _, tt := range []struct {
+		name           string
+		gateway        *doortest.Gateway
+		token, query   string
+		status         int
+		role, kind, in string
+	}{
+		{"none", open, "", "", 201, "", "", ""},
+		{"an empty one", open, "", "?role=", 201, "", "", ""},
+		{"the URL's", open, "", "?role=technician&label=x", 201, "technician", "", ""},
+		{"one of no meaning", open, "", "?role=student-2", 201, "student-2", "", ""},
+		{"the URL's, with a token that says none", closed, plain, "?role=technician", 201, "technician", "", ""},
+		{"the token's", closed, hospital, "", 201, "hospital", "", ""},
+		{"the token's, and the same in the URL", closed, hospital, "?role=hospital", 201, "hospital", "", ""},
+		{"another than the token's", closed, hospital, "?role=technician", 403, "", "forbidden", `the token is for the role "hospital"`},
+		{"no name", open, "", "?role=a%20b", 400, "", "bad-request", `"a b" is no role: it must be`},
+		{"no name, with a token that says one", closed, hospital, "?role=a%2Fb", 400, "", "bad-request", "is no role"},
+		{"two", open, "", "?role=hospital&role=technician", 400, "", "bad-request", "must stand once"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			header := []string{"Content-Type", "application/sdp"}
+			if tt.token != "" {
+				header = append(header, "Authorization", "Bearer "+tt.token)
+			}
+			if tt.status != 201 {
+				res := tt.gateway.Do(t, "POST", "/whip/mri-2/console"+tt.query, lines(offer), header...)
+				detail, _ := res.Problem["detail"].(string)
+				if res.StatusCode != tt.status || res.Problem["kind"] != tt.kind || !strings.Contains(detail, tt.in) {
+					t.Errorf("got %d %s, want %d and %q", res.StatusCode, res.Text, tt.status, tt.in)
+				}
+				leftNothing(t, tt.gateway)
+				return
+			}
+			p := publish(t, tt.gateway, "/whip/mri-2/console"+tt.query, header[2:]...)
+			waitFor(t, tt.gateway, "console/video", rooms.Live)
+			room, err := tt.gateway.Rooms.Room("mri-2")
+			if err != nil || room.Publishers[0].Role != tt.role {
+				t.Errorf("got %+v, %v, want the role %q", room.Publishers, err, tt.role)
+			}
+			// Another test's publisher may be of another subject: this one has to be gone.
+			tt.gateway.Do(t, "DELETE", p.Session, "", header[2:]...)
+			p.WaitClosed(t)
+			doortest.Eventually(t, func() string {
+				if _, err := tt.gateway.Rooms.Room("mri-2"); err == nil {
+					return "the room is still there"
+				}
+				return ""
+			})
+		})
+	}
+}
+
 // leftNothing fails if a session or a reservation is still there.
 func leftNothing(t *testing.T, g *doortest.Gateway) {
 	t.Helper()

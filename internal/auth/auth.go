@@ -36,7 +36,9 @@ const Realm = "sightline"
 
 // An Identity is who asks. The zero value is anonymous, in an open gateway.
 type Identity struct {
-	Name string // of the token
+	Name      string // of the token
+	Role      string // of those who publish with it; "" if it says none
+	Publisher string // the only one that it is for, by name; "" if it is for others too, or for a glob
 }
 
 // Auth checks requests. It is immutable and safe for concurrent use.
@@ -96,7 +98,7 @@ func (a *Auth) Authorize(r *http.Request, scope Scope, room, publisher string) (
 		}
 		known = true
 		if !allowed && t.allows(scope, room, publisher) {
-			allowed, id = true, Identity{Name: t.Name}
+			allowed, id = true, t.identity()
 		}
 	}
 	switch {
@@ -141,6 +143,15 @@ func bearer(r *http.Request) (string, error) {
 
 func (t token) allows(scope Scope, room, publisher string) bool {
 	return slices.Contains(t.Scopes, scope) && matches(t.Rooms, room) && matches(t.Publishers, publisher)
+}
+
+// identity is who has the token.
+func (t token) identity() Identity {
+	id := Identity{Name: t.Name, Role: t.Role}
+	if len(t.Publishers) == 1 && !strings.ContainsAny(t.Publishers[0], `*?[\`) { // path.Match
+		id.Publisher = t.Publishers[0]
+	}
+	return id
 }
 
 // matches reports whether name is among the globs. An empty name stands for no particular

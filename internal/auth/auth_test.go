@@ -133,6 +133,34 @@ func TestOpenGatewayIgnoresAuthorization(t *testing.T) {
 	}
 }
 
+func TestIdentitySaysRoleAndOnlyPublisher(t *testing.T) {
+	for _, tt := range []struct {
+		publishers []string
+		role, want string
+	}{
+		{nil, "", ""},
+		{[]string{"console"}, "hospital", "console"},
+		{[]string{"console.2-b_c"}, "", "console.2-b_c"},
+		{[]string{"console", "gantry"}, "technician", ""},
+		{[]string{"cons*"}, "technician", ""},
+		{[]string{"consol?"}, "", ""},
+		{[]string{"[c]onsole"}, "", ""},
+		{[]string{`consol\\e`}, "", ""},
+	} {
+		secret := NewToken()
+		a := New(Config{Tokens: []Token{
+			{Name: "reader", SHA256: HashToken(secret), Scopes: []Scope{Read}, Publishers: []string{"other"}, Role: "other"},
+			{Name: "x", SHA256: HashToken(secret), Scopes: []Scope{Publish}, Publishers: tt.publishers, Role: tt.role},
+		}})
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+secret)
+		who, err := a.Authorize(r, Publish, "mri-2", "")
+		if want := (Identity{Name: "x", Role: tt.role, Publisher: tt.want}); err != nil || who != want {
+			t.Errorf("%q: got %+v, %v, want %+v", tt.publishers, who, err, want)
+		}
+	}
+}
+
 func TestUnreadableHashLetsNobodyIn(t *testing.T) {
 	a := New(Config{Tokens: []Token{{Name: "x", SHA256: "", Scopes: []Scope{Play}}}})
 	r := httptest.NewRequest(http.MethodPost, "/", nil)

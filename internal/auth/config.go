@@ -39,6 +39,10 @@ type Token struct {
 	// Rooms and Publishers are globs ("mri-*") of the names that it is for. Empty: all.
 	Rooms      []string `toml:"rooms"`
 	Publishers []string `toml:"publishers"`
+
+	// Role is what those who publish with it are to the others in the room: "hospital" and
+	// "technician" mean something to the audio bridge. Empty: the WHIP URL may say one.
+	Role string `toml:"role"`
 }
 
 // Defaults returns the configuration that the shipped file states: no tokens, and hence

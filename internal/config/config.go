@@ -73,6 +73,7 @@ func (c Config) Validate() error {
 		c.HTTP.Validate(),
 		c.ICE.Validate(),
 		c.Auth.Validate(),
+		c.checkRoles(),
 		c.Rooms.Validate(),
 		c.Bridge.Validate(),
 		c.API.Validate(),
@@ -101,6 +102,17 @@ func (c Config) checkExposure() error {
 		h.Listen = c.Metrics.Listen
 		if err := httpapi.CheckTransport(h, false); err != nil {
 			errs = append(errs, errors.New("metrics.listen: "+strings.TrimPrefix(err.Error(), "http.listen: ")))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkRoles is about what auth cannot know: a role is a name as those of rooms are.
+func (c Config) checkRoles() error {
+	var errs []error
+	for i, t := range c.Auth.Tokens {
+		if err := rooms.ValidRole(t.Role); err != nil {
+			errs = append(errs, fmt.Errorf("auth.tokens[%d].role: %w", i, err))
 		}
 	}
 	return errors.Join(errs...)

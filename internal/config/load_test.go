@@ -38,6 +38,17 @@ func TestNoFileIsTheDefaults(t *testing.T) {
 	}
 }
 
+func TestARoleIsAName(t *testing.T) {
+	const token = "[[auth.tokens]]\nname = \"x\"\nsha256 = \"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\"\nscopes = [\"publish\"]\n"
+	got, problems := load(t, token+`role = "technician"`)
+	if problems != "" || got.Auth.Tokens[0].Role != "technician" {
+		t.Errorf("got %+v, %s", got.Auth.Tokens, problems)
+	}
+	if _, problems := load(t, token+`role = "a technician"`); !strings.HasPrefix(problems, `FILE:5: auth.tokens[0].role: "a technician" is no role: it must be `) {
+		t.Errorf("got %s", problems)
+	}
+}
+
 func TestDefaultsAreValid(t *testing.T) {
 	if err := Defaults().Validate(); err != nil {
 		t.Error(err)

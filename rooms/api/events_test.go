@@ -142,6 +142,8 @@ func TestEventsBeginWithASnapshotAndAreAsDescribed(t *testing.T) {
 		{Type: rooms.SnapshotEvent, Room: "mri-1"}, // nothing there
 		{Type: rooms.TrackChanged, Room: "mri-1", Track: &changed},
 		{Type: rooms.TrackRemoved, Room: "mri-1", Track: &removed},
+		{Type: rooms.SpeakingChanged, Room: "mri-1", Speakers: []string{"console", "injector"}},
+		{Type: rooms.SpeakingChanged, Room: "mri-1"}, // nobody speaks any more
 		{Type: rooms.RoomClosed, Room: "mri-1"},
 		{Type: rooms.RoomOpened, Room: "mri-1"},
 	} {
@@ -286,6 +288,19 @@ func TestEventsAreOnlyOfWhatTheTokenIsFor(t *testing.T) {
 	w.events <- rooms.Event{ID: 6, Type: rooms.TrackChanged, Room: "mri-1", Time: began, Track: &shown}
 	if m := c.next(); m.id != "6" {
 		t.Errorf("got event %s, want only the one of console", m.id)
+	}
+	for _, tt := range []struct {
+		speakers []string
+		want     string
+	}{
+		{[]string{"console", "injector"}, `"speakers":["console"]`},
+		{[]string{"injector"}, `"speakers":[]`},
+		{nil, `"speakers":[]`},
+	} {
+		w.events <- rooms.Event{ID: 7, Type: rooms.SpeakingChanged, Room: "mri-1", Time: began, Speakers: tt.speakers}
+		if m := c.next(); !strings.Contains(m.data, tt.want) || strings.Contains(m.data, "injector") {
+			t.Errorf("%v speak: got %s, want %s", tt.speakers, m.data, tt.want)
+		}
 	}
 }
 

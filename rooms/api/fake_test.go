@@ -23,7 +23,7 @@ var began = time.Date(2026, 11, 24, 18, 0, 0, 123456789, time.UTC)
 
 func video(room, publisher string) rooms.TrackInfo {
 	return rooms.TrackInfo{
-		ID: publisher + "/video", Room: room, Publisher: publisher, Kind: media.Video, Label: "Console",
+		ID: publisher + "/video", Room: room, Publisher: publisher, Kind: media.Video, Label: "Console", Role: "hospital",
 		Codec: media.Codec{Name: "H264", ClockRate: 90000}, Profile: "Constrained Baseline 3.1",
 		Width: 1280, Height: 720, FrameRate: 29.97, Bitrate: 2_500_000,
 		State: rooms.Live, Since: began,
@@ -44,7 +44,7 @@ func roomWith(name string, publishers ...string) rooms.RoomInfo {
 	info := rooms.RoomInfo{Name: name, Since: began, Viewers: 2}
 	for _, p := range publishers {
 		info.Publishers = append(info.Publishers, rooms.PublisherInfo{
-			Name: p, Label: "Console", Session: "s-1", Client: "Lavf/62", Since: began,
+			Name: p, Label: "Console", Role: "hospital", Session: "s-1", Client: "Lavf/62", Since: began,
 			Tracks: []rooms.TrackInfo{audio(name, p), video(name, p)},
 		})
 	}

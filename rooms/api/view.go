@@ -23,16 +23,18 @@ type room struct {
 }
 
 type publisher struct {
-	Name    string    `json:"name"`
-	Label   string    `json:"label"`
-	Session string    `json:"session"`
-	Client  string    `json:"client"`
-	Since   time.Time `json:"since"`
-	Muted   bool      `json:"muted"`
-	WHIP    string    `json:"whip"`
-	WHEP    string    `json:"whep"`
-	Watch   string    `json:"watch"`
-	Tracks  []track   `json:"tracks"`
+	Name     string    `json:"name"`
+	Label    string    `json:"label"`
+	Role     string    `json:"role"`
+	Session  string    `json:"session"`
+	Client   string    `json:"client"`
+	Since    time.Time `json:"since"`
+	Muted    bool      `json:"muted"`
+	Speaking bool      `json:"speaking"`
+	WHIP     string    `json:"whip"`
+	WHEP     string    `json:"whep"`
+	Watch    string    `json:"watch"`
+	Tracks   []track   `json:"tracks"`
 }
 
 type trackList struct {
@@ -46,6 +48,7 @@ type track struct {
 	Publisher          string    `json:"publisher"`
 	Kind               string    `json:"kind"`
 	Label              string    `json:"label"`
+	Role               string    `json:"role"`
 	Codec              string    `json:"codec"`
 	Profile            string    `json:"profile"`
 	Width              int       `json:"width"`
@@ -69,12 +72,13 @@ type track struct {
 }
 
 type event struct {
-	Type  string    `json:"type"`
-	ID    string    `json:"id"`
-	Time  time.Time `json:"time"`
-	Room  string    `json:"room,omitempty"`
-	Track *track    `json:"track,omitempty"`
-	Rooms *[]room   `json:"rooms,omitempty"` // a snapshot without rooms says so
+	Type     string    `json:"type"`
+	ID       string    `json:"id"`
+	Time     time.Time `json:"time"`
+	Room     string    `json:"room,omitempty"`
+	Track    *track    `json:"track,omitempty"`
+	Rooms    *[]room   `json:"rooms,omitempty"`    // a snapshot without rooms says so
+	Speakers *[]string `json:"speakers,omitempty"` // likewise
 }
 
 // A view is how one request sees the rooms: under which URL it reached the gateway, and
@@ -114,16 +118,18 @@ func (v view) room(info rooms.RoomInfo) room {
 
 func (v view) publisher(room string, info rooms.PublisherInfo) publisher {
 	out := publisher{
-		Name:    info.Name,
-		Label:   info.Label,
-		Session: info.Session,
-		Client:  info.Client,
-		Since:   instant(info.Since),
-		Muted:   info.Muted,
-		WHIP:    v.url("whip", room, info.Name),
-		WHEP:    v.url("whep", room, info.Name),
-		Watch:   v.url("watch", room, info.Name),
-		Tracks:  make([]track, 0, len(info.Tracks)),
+		Name:     info.Name,
+		Label:    info.Label,
+		Role:     info.Role,
+		Session:  info.Session,
+		Client:   info.Client,
+		Since:    instant(info.Since),
+		Muted:    info.Muted,
+		Speaking: info.Speaking,
+		WHIP:     v.url("whip", room, info.Name),
+		WHEP:     v.url("whep", room, info.Name),
+		Watch:    v.url("watch", room, info.Name),
+		Tracks:   make([]track, 0, len(info.Tracks)),
 	}
 	for _, t := range info.Tracks {
 		out.Tracks = append(out.Tracks, v.track(t))
@@ -149,6 +155,7 @@ func (v view) track(info rooms.TrackInfo) track {
 		Publisher:   info.Publisher,
 		Kind:        string(info.Kind),
 		Label:       info.Label,
+		Role:        info.Role,
 		Codec:       info.Codec.Name,
 		Profile:     info.Profile,
 		Width:       info.Width,
@@ -192,8 +199,22 @@ func (v view) event(e rooms.Event, id string) (event, bool) {
 		t := v.track(*e.Track)
 		out.Room, out.Track = t.Room, &t
 		return out, v.sees(t.Room, t.Publisher)
+	case e.Type == rooms.SpeakingChanged:
+		names := v.names(e.Room, e.Speakers)
+		out.Speakers = &names
 	}
 	return out, v.sees(e.Room, "")
+}
+
+// names lists the publishers that the caller may see.
+func (v view) names(room string, all []string) []string {
+	out := make([]string, 0, len(all))
+	for _, name := range all {
+		if v.sees(room, name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func (v view) url(elements ...string) string {
