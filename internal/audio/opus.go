@@ -18,6 +18,10 @@ type EncoderConfig struct {
 	Bitrate    int // bit/s
 	Complexity int // 0 to 10
 	Loss       int // the loss to expect, in percent: how much forward error correction there is
+
+	// LowDelay gives up forward error correction for a third of the CPU and 4 ms less delay: all is
+	// coded by CELT. It is no worse from 48 kbit/s on.
+	LowDelay bool
 }
 
 // A decoderEngine is a decoder of a library. It may panic.

@@ -36,8 +36,12 @@ func (d gopusDecoder) conceal(pcm []float32) error {
 type gopusEncoder struct{ *gopus.Encoder }
 
 func newGopusEncoder(config EncoderConfig) (encoderEngine, error) {
+	application, correction := gopus.ApplicationVoIP, gopus.InBandFECEnabled
+	if config.LowDelay {
+		application, correction = gopus.ApplicationLowDelay, gopus.InBandFECDisabled
+	}
 	e, err := gopus.NewEncoder(gopus.EncoderConfig{
-		SampleRate: SampleRate, Channels: config.Channels, Application: gopus.ApplicationVoIP,
+		SampleRate: SampleRate, Channels: config.Channels, Application: application,
 	})
 	if err != nil {
 		return nil, err
@@ -54,7 +58,7 @@ func newGopusEncoder(config EncoderConfig) (encoderEngine, error) {
 	if err := e.SetComplexity(config.Complexity); err != nil {
 		return nil, err
 	}
-	if err := e.SetInBandFEC(gopus.InBandFECEnabled); err != nil {
+	if err := e.SetInBandFEC(correction); err != nil {
 		return nil, err
 	}
 	if err := e.SetPacketLoss(config.Loss); err != nil {

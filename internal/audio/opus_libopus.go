@@ -36,7 +36,11 @@ func (d libopusDecoder) conceal(pcm []float32) error { return d.DecodePLCFloat32
 type libopusEncoder struct{ *opus.Encoder }
 
 func newLibopusEncoder(config EncoderConfig) (encoderEngine, error) {
-	e, err := opus.NewEncoder(SampleRate, config.Channels, opus.AppVoIP)
+	application := opus.AppVoIP
+	if config.LowDelay {
+		application = opus.AppRestrictedLowdelay
+	}
+	e, err := opus.NewEncoder(SampleRate, config.Channels, application)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +50,7 @@ func newLibopusEncoder(config EncoderConfig) (encoderEngine, error) {
 	if err := e.SetComplexity(config.Complexity); err != nil {
 		return nil, err
 	}
-	if err := e.SetInBandFEC(true); err != nil {
+	if err := e.SetInBandFEC(!config.LowDelay); err != nil {
 		return nil, err
 	}
 	if err := e.SetPacketLossPerc(config.Loss); err != nil {
