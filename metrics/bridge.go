@@ -24,15 +24,15 @@ var (
 // bridgeTotals are what the bridge counts of speakers' packets, over all that there ever were.
 var bridgeTotals = []struct {
 	desc  *prometheus.Desc
-	value func(audio.Stats) uint64
+	value func(audio.Stats) float64
 }{
-	{desc("bridge_packets_total", "RTP packets of speakers that reached the bridge."), func(s audio.Stats) uint64 { return s.Packets }},
-	{desc("bridge_late_packets_total", "RTP packets of speakers that came too late to be played."), func(s audio.Stats) uint64 { return s.Late }},
-	{desc("bridge_lost_packets_total", "RTP packets of speakers that never came."), func(s audio.Stats) uint64 { return s.Lost }},
-	{desc("bridge_bad_packets_total", "RTP packets of speakers that are not Opus."), func(s audio.Stats) uint64 { return s.Bad }},
-	{desc("bridge_recovered_packets_total", "RTP packets of speakers that never came and were recovered by forward error correction."), func(s audio.Stats) uint64 { return s.Recovered }},
-	{desc("bridge_frames_total", "Frames of 20 ms that were played, of all speakers."), func(s audio.Stats) uint64 { return s.Frames }},
-	{desc("bridge_concealed_frames_total", "Frames of 20 ms that had to be concealed, all or in part, of all speakers."), func(s audio.Stats) uint64 { return s.Concealed }},
+	{desc("bridge_packets_total", "RTP packets of speakers that reached the bridge."), func(s audio.Stats) float64 { return float64(s.Packets) }},
+	{desc("bridge_late_packets_total", "RTP packets of speakers that came too late to be played."), func(s audio.Stats) float64 { return float64(s.Late) }},
+	{desc("bridge_lost_packets_total", "RTP packets of speakers that never came."), func(s audio.Stats) float64 { return float64(s.Lost) }},
+	{desc("bridge_bad_packets_total", "RTP packets of speakers that are not Opus."), func(s audio.Stats) float64 { return float64(s.Bad) }},
+	{desc("bridge_recovered_packets_total", "RTP packets of speakers that never came and were recovered by forward error correction."), func(s audio.Stats) float64 { return float64(s.FEC) }},
+	{desc("bridge_frames_total", "Frames of 20 ms that were played, of all speakers."), func(s audio.Stats) float64 { return float64(s.Frames) }},
+	{desc("bridge_concealed_frames_total", "What had to be concealed, in frames of 20 ms, of all speakers."), func(s audio.Stats) float64 { return float64(s.Concealed) / audio.FrameSamples }},
 }
 
 // A speakerMetric is one reading of each speaker; merge makes one of those of the speakers
@@ -108,7 +108,7 @@ func (c *collector) collectBridge(w writer, s bridge.Snapshot) {
 		w.gauge(d, v, other, other)
 	}
 	for _, m := range bridgeTotals {
-		w.counter(m.desc, float64(m.value(total)))
+		w.counter(m.desc, m.value(total))
 	}
 	w.gauge(bridgeOneWay, float64(unheard), "unheard")
 	w.gauge(bridgeOneWay, float64(s.Starved), "concealed")

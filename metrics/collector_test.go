@@ -116,7 +116,7 @@ func TestWhatIsNotKnownIsNotTold(t *testing.T) {
 	fresh := rooms.TrackSnapshot{TrackInfo: rooms.TrackInfo{
 		Room: "mri-1", Publisher: "console", Kind: media.Video, State: rooms.Connecting, PacketAge: -1, KeyframeAge: -1,
 	}}
-	g.rooms.Tracks = []rooms.TrackSnapshot{fresh, audio("mri-1", "console")}
+	g.rooms.Tracks = []rooms.TrackSnapshot{fresh, sound("mri-1", "console")}
 	got := scrape(t, registryOf(t, g, 10))
 	for _, name := range []string{
 		"packet_age_seconds", "keyframe_age_seconds", "keyframe_interval_seconds", "width_pixels", "height_pixels",

@@ -55,7 +55,7 @@ func video(room, publisher string) rooms.TrackSnapshot {
 	}
 }
 
-func audio(room, publisher string) rooms.TrackSnapshot {
+func sound(room, publisher string) rooms.TrackSnapshot {
 	t := video(room, publisher)
 	t.ID, t.Kind, t.Codec = publisher+"/audio", media.Audio, media.Codec{Name: "opus"}
 	t.Muted = true
@@ -69,7 +69,7 @@ func busy() *gateway {
 	return &gateway{
 		rooms: rooms.Snapshot{
 			Rooms: 1, Viewers: 2, Takeovers: 3,
-			Tracks:      []rooms.TrackSnapshot{audio("mri-1", "console"), video("mri-1", "console")},
+			Tracks:      []rooms.TrackSnapshot{sound("mri-1", "console"), video("mri-1", "console")},
 			FirstPacket: histogram, FirstKeyframe: histogram, ForwardingDelay: histogram,
 		},
 		sessions: rtc.Snapshot{

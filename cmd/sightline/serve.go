@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sightline/internal/auth"
+	"sightline/internal/bridge"
 	"sightline/internal/config"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
@@ -52,6 +53,8 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 
 	registry := rooms.New(c.Rooms, log)
 	defer registry.Close()
+	mixer := bridge.New(c.Bridge, registry, log)
+	defer mixer.Close()
 	peers, err := rtc.New(c.ICE, log)
 	if err != nil {
 		return advise(err)
@@ -71,10 +74,10 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	router := httpapi.NewRouter(c.HTTP, log)
 	health := metrics.NewHealth(build, readiness(sessions))
 	numbers := metrics.New(c.Metrics, metrics.Sources{
-		Rooms: registry.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests,
+		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests,
 	}, build, tokens, log)
 	whip.New(registry, peers, tokens, sessions, log).Route(router)
-	whep.New(registry, peers, tokens, sessions, log).Route(router)
+	whep.New(registry, mixer, peers, tokens, sessions, log).Route(router)
 	sessions.Route(router)
 	roomAPI.Register(router)
 	pages.Register(router)

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -45,7 +44,7 @@ func (r *room) watch(taps *sync.WaitGroup) error {
 		if err != nil {
 			return err
 		}
-		if e.Type != rooms.SpeakingEvent { // that is the bridge's own news
+		if e.Type != rooms.SpeakingChanged { // that is the bridge's own news
 			r.look(taps)
 		}
 	}
