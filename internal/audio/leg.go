@@ -48,19 +48,19 @@ const (
 	lookahead = halfTaps // samples that are kept behind a frame, and before it
 
 	margin      = 4 * SampleRate / 1000   // beyond the delay that 97 % of the packets keep
-	patience    = 1 * SampleRate / 1000   // how much of margin may be missing for a while
-	reluctance  = 5 * SampleRate / 1000   // how much too much there may be
 	maxDelay    = 400 * SampleRate / 1000 // beyond the fastest packets
 	maxExcess   = 500 * SampleRate / 1000 // of the delay over the target, before a break
 	smallSplice = 30 * SampleRate / 1000  // what is less is made good by resampling
 	largeSplice = 100 * SampleRate / 1000 // what is more is made good at any price
 
 	mended     = 5 * SampleRate / 1000   // cross-fade from what was made up
-	fullPower  = 60 * SampleRate / 1000  // of concealment; then it fades out
-	maxConceal = 120 * SampleRate / 1000 // when it has
+	fullPower  = 60 * SampleRate / 1000  // of concealment
+	lowPower   = 120 * SampleRate / 1000 // when it has faded to an eighth, which bridges a long burst of losses
+	maxConceal = 300 * SampleRate / 1000 // when it has faded out
 	grain      = SampleRate / 400        // concealment comes in multiples of 2.5 ms (RFC 6716, section 4.4)
 
 	holdFrames   = 50  // no shorter delay so soon after a packet came too late: 1 s
+	fecFrames    = 500 // memory of losses that error correction could mend: 10 s
 	spliceFrames = 3   // from one splice to the next in speech
 	idleFrames   = 50  // silence after which the next packets may have any numbers: 1 s
 	forgetFrames = 500 // silence after which the network is another: 10 s
@@ -111,6 +111,11 @@ type Leg struct {
 
 	tail []float32 // how concealment would go on, or nothing
 	run  int       // samples concealed without a break, with tail
+
+	// Error correction is of use only if the next packet is there in time. Where that
+	// would have mended two losses not long ago, it is waited for.
+	fecMissed int // in frames: how long ago the last one was
+	fecWait   int // frames for which to go on
 
 	late   uint64 // of stats, when last looked at
 	hold   int    // frames
@@ -204,9 +209,21 @@ func (l *Leg) tick(now time.Time) {
 	}
 }
 
+// missFEC notes that a packet with error correction came too late for it.
+func (l *Leg) missFEC() {
+	if l.fecMissed > 0 {
+		l.fecWait = fecFrames
+	}
+	l.fecMissed = fecFrames
+}
+
 // target returns how far behind the clock, in timestamps, what is played should be.
 func (l *Leg) target() int64 {
-	return min(l.spread.most, l.spread.least+maxDelay) + margin
+	target := min(l.spread.most, l.spread.least+maxDelay) + margin
+	if l.fecWait > 0 && l.spread.most-l.spread.least < FrameSamples {
+		target += int64(min(l.unit, FrameSamples))
+	}
+	return target
 }
 
 // rest is one more silent frame.
@@ -237,7 +254,7 @@ func (l *Leg) begin() bool {
 		if !ok {
 			return false
 		}
-		wait := l.target() - (l.clock - head.ts)
+		wait := l.target() - (l.clock - head.ts) + int64(FrameSamples-min(length(head.payload), FrameSamples))
 		surplus = surplus || wait < -maxExcess
 		if len(head.payload) <= 2 || surplus && wait < -FrameSamples && q.count > 1 {
 			// Comfort noise needs no beginning. And of what has been held up for very long
@@ -351,18 +368,22 @@ func (l *Leg) fill(n int, must bool) bool {
 	return true
 }
 
-// take removes a packet from the queue.
-func (l *Leg) take(head slot) {
+// take removes a packet from the queue, and returns how many are missing before it.
+func (l *Leg) take(head slot) (missing int64) {
 	l.mu.Lock()
-	missing := l.queue.take(head.seq)
+	missing = l.queue.take(head.seq)
 	l.mu.Unlock()
 	l.done.Lost += uint64(missing)
+	return missing
 }
 
 // decode appends what the packet holds, which begins gap after the end. If that is before the
 // end, what has been concealed since is time gained for packets that come late.
 func (l *Leg) decode(head slot, gap int64) {
-	l.take(head)
+	missing := l.take(head)
+	if missing > 0 && l.run > 0 && hasFEC(head.payload) {
+		l.missFEC()
+	}
 	if gap < 0 && -gap <= int64(l.run) {
 		l.done.Stretched += uint64(-gap)
 	} else if gap < -SampleRate {
@@ -409,7 +430,33 @@ func (l *Leg) recover(head slot, n int, gap int64) {
 	}
 	l.end += int64(n)
 	l.done.FEC++
+	l.fecWait = max(l.fecWait, min(2*l.fecWait, fecFrames)) // it is worth while
 	l.mend(at)
+}
+
+// length returns how many samples the frames of a packet are at least (RFC 6716, section 3.1).
+func length(payload []byte) int {
+	if len(payload) == 0 {
+		return 0
+	}
+	n := 0
+	switch config := payload[0] >> 3; {
+	case config >= 16: // CELT
+		n = grain << (config & 3)
+	case config >= 12: // hybrid
+		n = 4 * grain << (config & 1)
+	default: // SILK
+		n = [...]int{4, 8, 16, 24}[config&3] * grain
+	}
+	switch payload[0] & 3 {
+	case 1, 2:
+		return 2 * n
+	case 3:
+		if len(payload) > 1 {
+			return int(payload[1]&63) * n
+		}
+	}
+	return n
 }
 
 // hasFEC reports whether the first frame of a packet has low-bit-rate redundancy in it (RFC
@@ -458,11 +505,14 @@ func (l *Leg) conceal(n int) int {
 
 // concealGain returns the gain after so many samples of concealment.
 func concealGain(run int) float32 {
+	const low = 1. / 8
 	switch {
 	case run < fullPower:
 		return 1
+	case run < lowPower:
+		return 1 - (1-low)*float32(run-fullPower)/(lowPower-fullPower)
 	case run < maxConceal:
-		return float32(maxConceal-run) / (maxConceal - fullPower)
+		return low * float32(maxConceal-run) / (maxConceal - lowPower)
 	}
 	return 0
 }
@@ -472,6 +522,7 @@ func concealGain(run int) float32 {
 func (l *Leg) play(frame []float32, state State) {
 	change := 0
 	l.splice++
+	l.fecMissed, l.fecWait = max(l.fecMissed-1, 0), max(l.fecWait-1, 0)
 	if state == Playing && l.playing {
 		change = l.correct(frame)
 	}
@@ -499,7 +550,10 @@ func (l *Leg) delay() int64 { return l.clock - (l.end - int64(l.have())) }
 func (l *Leg) excess() (excess, spare int) {
 	unit := min(l.unit, FrameSamples)
 	rest := (l.have() - FrameSamples - lookahead) % unit
-	spare = int(max(-maxExcess, min(l.delay()-l.target(), maxExcess))) - rest
+	spare = int(max(-maxExcess, min(l.delay()-l.target()-int64(FrameSamples-unit), maxExcess))) - rest
+	// Where there is jitter, the target is less certain, and less precious.
+	width := int(l.spread.most - l.spread.least)
+	patience, reluctance := margin/4+width/20, margin/4+width/8
 	switch {
 	case spare < -patience:
 		return rest - (-spare+unit-1)/unit*unit, spare

@@ -32,7 +32,14 @@ var tone = func() (table [tonePeriod]float32) {
 // correction; quiet is a packet of silence.
 func tonePacket(index uint32, n int, fec, quiet bool) []byte {
 	p := make([]byte, 9)
-	p[0] = 1 << 3 // SILK, 20 ms, one frame
+	switch n {
+	case 120, 240, 480:
+		p[0] = byte(16+n/240) << 3 // CELT
+	case 960, 1920, 2880:
+		p[0] = byte(n/960) << 3 // SILK
+	default:
+		p[0] = 3<<3 | 1 // SILK, two frames of 60 ms
+	}
 	if fec {
 		p[1] = 0x40
 	}
