@@ -1,0 +1,8 @@
+//go:build !libopus
+
+package audio
+
+var (
+	newDecoderEngine = newGopusDecoder
+	newEncoderEngine = newGopusEncoder
+)
