@@ -47,7 +47,7 @@ type Stats struct {
 const (
 	lookahead = halfTaps // samples that are kept behind a frame, and before it
 
-	margin      = 4 * SampleRate / 1000   // beyond the delay that 97 % of the packets keep
+	delayMargin      = 4 * SampleRate / 1000   // beyond the delay that 97 % of the packets keep
 	maxDelay    = 400 * SampleRate / 1000 // beyond the fastest packets
 	maxExcess   = 500 * SampleRate / 1000 // of the delay over the target, before a break
 	smallSplice = 30 * SampleRate / 1000  // what is less is made good by resampling
@@ -219,7 +219,7 @@ func (l *Leg) missFEC() {
 
 // target returns how far behind the clock, in timestamps, what is played should be.
 func (l *Leg) target() int64 {
-	target := min(l.spread.most, l.spread.least+maxDelay) + margin
+	target := min(l.spread.most, l.spread.least+maxDelay) + delayMargin
 	if l.fecWait > 0 && l.spread.most-l.spread.least < FrameSamples {
 		target += int64(min(l.unit, FrameSamples))
 	}
@@ -553,7 +553,7 @@ func (l *Leg) excess() (excess, spare int) {
 	spare = int(max(-maxExcess, min(l.delay()-l.target()-int64(FrameSamples-unit), maxExcess))) - rest
 	// Where there is jitter, the target is less certain, and less precious.
 	width := int(l.spread.most - l.spread.least)
-	patience, reluctance := margin/4+width/20, margin/4+width/8
+	patience, reluctance := delayMargin/4+width/20, delayMargin/4+width/8
 	switch {
 	case spare < -patience:
 		return rest - (-spare+unit-1)/unit*unit, spare
@@ -571,7 +571,7 @@ func (l *Leg) correct(frame []float32) int {
 		return 0
 	}
 	if excess >= minLag || excess <= -minLag {
-		urgent := excess >= smallSplice || spare < -margin*3/4
+		urgent := excess >= smallSplice || spare < -delayMargin*3/4
 		if change := l.jump(frame, excess, urgent); change != 0 {
 			return change
 		}

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -231,5 +230,3 @@ func TestEverybodyHearsAllOthersAndNotHimself(t *testing.T) {
 		})
 	}
 }
-
-var _ = io.EOF

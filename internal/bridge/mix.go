@@ -100,6 +100,7 @@ type mix struct {
 func newMix(c Config) *mix {
 	encoder, err := audio.NewEncoder(audio.EncoderConfig{
 		Channels: c.channels(), Bitrate: c.Bitrate, Complexity: c.Complexity, Loss: c.Loss,
+		LowDelay: c.Stereo, // gopus' stereo is broken where it has error correction
 	})
 	return &mix{
 		encoder: encoder, err: err, complexity: c.Complexity,
