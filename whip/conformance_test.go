@@ -318,8 +318,8 @@ func TestPreflights(t *testing.T) {
 		o.ICE.Servers = []rtc.Server{{URL: "stun:stun.example.org"}}
 	})
 	res := g.Post(t, "/whip/mri-2/console", lines(offer), "Authorization", "Bearer "+token)
-	if len(res.Header.Values("Link")) != 1 {
-		t.Errorf("the 201 tells %q, want one ICE server", res.Header.Values("Link"))
+	if len(res.Header.Values("Link")) != 2 {
+		t.Errorf("the 201 tells %q, want one ICE server and the return audio", res.Header.Values("Link"))
 	}
 	for target, methods := range map[string][]string{
 		"/whip/mri-2/console": {"POST", "OPTIONS"}, res.Header.Get("Location"): {"PATCH", "DELETE"}, "/sessions/unknown": {"PATCH"},

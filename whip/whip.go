@@ -16,6 +16,10 @@ import (
 	"sightline/rooms"
 )
 
+// returnAudio is the relation of a session to where its publisher hears the others, which
+// the 201 links to: the room's mix without him (RFC 9725, section 4.9; RFC 8288, section 2.1.2).
+const returnAudio = "urn:sightline:return-audio"
+
 // A Door serves the WHIP endpoints.
 type Door struct {
 	rooms    *rooms.Registry
@@ -86,6 +90,7 @@ func (d *Door) publish(c *gin.Context) error {
 	}
 	err = d.sessions.Create(c, httpapi.Resource{
 		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
+		Links:     []httpapi.Link{{Rel: returnAudio, URL: httpapi.MixURL(httpapi.BaseURL(c), room, publisher)}},
 		Authorize: d.auth.Check(auth.Publish, room, publisher),
 	})
 	if err != nil {

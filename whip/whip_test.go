@@ -571,6 +571,7 @@ func TestICEServersAreTold(t *testing.T) {
 	want := []string{
 		`<turn:turn.example.org?transport=udp>; rel="ice-server"; username="u"; credential="c"; credential-type="password"`,
 		`<stun:stun.example.org>; rel="ice-server"`,
+		`<` + g.URL + `/whep/mri-2/~mix?for=console>; rel="urn:sightline:return-audio"`,
 	}
 	if got := res.Header.Values("Link"); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("Link: %q", got)
@@ -580,6 +581,112 @@ func TestICEServersAreTold(t *testing.T) {
 			t.Errorf("%s tells %q", method, got)
 		}
 	}
+}
+
+// A publisher learns where it hears the others, last and on a line of its own. Clients that
+// parse Link by text find no ICE server there, and those of before as they were.
+func TestReturnAudioIsTold(t *testing.T) {
+	const ice = `<turn:turn.example.org?transport=udp>; rel="ice-server"; username="u"; credential="c"; credential-type="password"`
+	for _, tt := range []struct {
+		name, public, path, want string
+		servers                  bool
+	}{
+		{"alone", "", "/whip/mri-2/console", "BASE/whep/mri-2/~mix?for=console", false},
+		{"after ICE servers", "", "/whip/mri-2/console?label=x&role=hospital", "BASE/whep/mri-2/~mix?for=console", true},
+		{"all that names may hold", "", "/whip/M.r_i-2/-c.o_n%73ole", "BASE/whep/M.r_i-2/~mix?for=-c.o_nsole", true},
+		{"a public URL", "https://media.example.org/gate", "/whip/mri-2/console", "https://media.example.org/gate/whep/mri-2/~mix?for=console", true},
+		{"a public URL with separators", "https://media.example.org/a,b;c", "/whip/mri-2/console", "https://media.example.org/a%2Cb%3Bc/whep/mri-2/~mix?for=console", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := start(t, func(o *doortest.Options) {
+				o.HTTP.PublicURL = tt.public
+				if tt.servers {
+					o.ICE.Servers = []rtc.Server{{URL: "turn:turn.example.org?transport=udp", Username: "u", Credential: "c"}}
+				}
+			})
+			res := g.Do(t, "POST", tt.path, lines(offer), "Content-Type", "application/sdp", "Origin", "https://console.example.org")
+			if res.StatusCode != 201 {
+				t.Fatalf("got %d %s", res.StatusCode, res.Text)
+			}
+			want := []string{`<` + strings.Replace(tt.want, "BASE", g.URL, 1) + `>; rel="urn:sightline:return-audio"`}
+			if tt.servers {
+				want = append([]string{ice}, want...)
+			}
+			got := res.Header.Values("Link")
+			if strings.Join(got, "\n") != strings.Join(want, "\n") {
+				t.Fatalf("Link: %q, want %q", got, want)
+			}
+			if exposed := res.Header.Get("Access-Control-Expose-Headers"); !strings.Contains(exposed, "Link") {
+				t.Errorf("exposed to pages: %q, want Link too", exposed)
+			}
+
+			ours := got[len(got)-1]
+			if strings.Count(ours, ";") != 1 || strings.Count(ours, ",") != 0 || strings.Count(ours, `"`) != 2 {
+				t.Errorf("Link holds what clients split at: %s", ours)
+			}
+			servers := strings.Join(got[:len(got)-1], "\n")
+			if found := obsServers(got); strings.Join(found, "\n") != servers {
+				t.Errorf("OBS finds the ICE servers %q", found)
+			}
+			combined := strings.Join(got, ", ") // fetch joins the lines, and so do some proxies
+			if found := obsServers([]string{combined}); tt.servers && (len(found) == 0 || found[0] != ice) {
+				t.Errorf("behind a proxy OBS finds the ICE servers %q", found)
+			}
+			if found := relations(combined)["urn:sightline:return-audio"]; found != strings.Trim(strings.Split(ours, ";")[0], "<>") {
+				t.Errorf("whip-whep-js finds the return audio %q", found)
+			}
+			if found, ok := relations(combined)["ice-server"]; ok != tt.servers || tt.servers && found != "turn:turn.example.org?transport=udp" {
+				t.Errorf("whip-whep-js finds the ICE server %q", found)
+			}
+		})
+	}
+	g := start(t, nil)
+	for _, method := range []string{"OPTIONS", "GET", "HEAD", "PUT"} {
+		if got := g.Do(t, method, "/whip/mri-2/console", "").Header.Values("Link"); len(got) != 0 {
+			t.Errorf("%s tells %q", method, got)
+		}
+	}
+	for _, body := range []string{"", "v=0", with("a=sendonly", "a=recvonly")} {
+		if res := g.Post(t, "/whip/mri-2/console", body); res.StatusCode == 201 || len(res.Header.Values("Link")) != 0 {
+			t.Errorf("%d tells %q", res.StatusCode, res.Header.Values("Link"))
+		}
+	}
+}
+
+// obsServers finds ICE servers as OBS does (whip-output.cpp): each header is split at commas,
+// each piece at semicolons, and what begins with a scheme of ICE is one's URL. It returns the
+// pieces in which there is one.
+func obsServers(headers []string) []string {
+	var out []string
+	for _, header := range headers {
+		for piece := range strings.SplitSeq(header, ",") {
+			url := ""
+			for token := range strings.SplitSeq(piece, ";") {
+				if strings.HasPrefix(token, "<stun:") || strings.HasPrefix(token, "<turn:") {
+					url = token
+				}
+			}
+			if url != "" {
+				out = append(out, piece)
+			}
+		}
+	}
+	return out
+}
+
+// relations finds the last URL of each relation as whip-whep-js does: the header, which fetch
+// has joined, is split at a comma with a space, and each piece at semicolons.
+func relations(header string) map[string]string {
+	out := make(map[string]string)
+	for piece := range strings.SplitSeq(header, ", ") {
+		items := strings.Split(piece, ";")
+		for _, item := range items[1:] {
+			if key, value, _ := strings.Cut(strings.TrimSpace(item), "="); key == "rel" {
+				out[strings.ReplaceAll(value, `"`, "")] = strings.Trim(strings.TrimSpace(items[0]), "<>")
+			}
+		}
+	}
+	return out
 }
 
 func TestLabel(t *testing.T) {

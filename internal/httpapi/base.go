@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -21,6 +22,16 @@ func BaseURL(c *gin.Context) string {
 		return ""
 	}
 	return b.of(c.Request)
+}
+
+// MixURL returns where a room's mix is played; with a publisher, the mix for him: all but what
+// he says himself. base is the BaseURL of the request.
+func MixURL(base, room, publisher string) string {
+	u := base + "/whep/" + url.PathEscape(room) + "/~mix"
+	if publisher != "" {
+		u += "?for=" + url.QueryEscape(publisher)
+	}
+	return u
 }
 
 // A base knows the gateway's own addresses.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type Resource struct {
 	Session Session
 	Offer   *sdp.Offer
 	Servers []ICEServer // told to the client
+	Links   []Link      // likewise, after them
 
 	// Authorize checks a token that comes with PATCH or DELETE.
 	Authorize func(*http.Request) error
@@ -40,6 +42,11 @@ type Resource struct {
 // An ICEServer is a STUN or TURN server for clients (RFC 9725, section 4.6).
 type ICEServer struct {
 	URL, Username, Credential string
+}
+
+// A Link tells the client of something that goes with its session (RFC 8288).
+type Link struct {
+	Rel, URL string
 }
 
 // Resources are the sessions of all WHIP and WHEP endpoints: "/sessions/{id}". A session
@@ -156,6 +163,9 @@ func (r *Resources) Create(c *gin.Context, what Resource) error {
 	for _, server := range what.Servers {
 		c.Writer.Header().Add("Link", server.link())
 	}
+	for _, l := range what.Links {
+		c.Writer.Header().Add("Link", l.link())
+	}
 	c.Header("Location", BaseURL(c)+"/sessions/"+s.id)
 	c.Header("ETag", etag)
 	c.Header("Accept-Patch", Fragment)
@@ -171,6 +181,13 @@ func (s ICEServer) link() string {
 		link += fmt.Sprintf(`; username="%s"; credential="%s"; credential-type="password"`, s.Username, s.Credential)
 	}
 	return link
+}
+
+// separators are what clients split Link headers at, or end a URL at, wherever it stands.
+var separators = strings.NewReplacer(",", "%2C", ";", "%3B", `"`, "%22", "<", "%3C", ">", "%3E", " ", "%20")
+
+func (l Link) link() string {
+	return "<" + separators.Replace(l.URL) + `>; rel="` + l.Rel + `"`
 }
 
 func (r *Resources) start(s *resource) error {

@@ -138,6 +138,7 @@ func TestCreatedSessionIsDescribed(t *testing.T) {
 		return b.sessions.Create(c, Resource{
 			Session: newPeer(),
 			Servers: []ICEServer{{URL: "stun:stun.example.org:3478"}, {"turn:turn.example.org?transport=udp", "u", "c"}},
+			Links:   []Link{{Rel: "urn:x", URL: `http://localhost/a,b;c"d?e=f<g> h`}},
 			Run:     func(ctx context.Context) error { <-ctx.Done(); return nil },
 		})
 	}))
@@ -160,6 +161,7 @@ func TestCreatedSessionIsDescribed(t *testing.T) {
 		want := []string{
 			`<stun:stun.example.org:3478>; rel="ice-server"`,
 			`<turn:turn.example.org?transport=udp>; rel="ice-server"; username="u"; credential="c"; credential-type="password"`,
+			`<http://localhost/a%2Cb%3Bc%22d?e=f%3Cg%3E%20h>; rel="urn:x"`,
 		}
 		if strings.Join(links, "\n") != strings.Join(want, "\n") {
 			t.Errorf("Link: %q", links)

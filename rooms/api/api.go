@@ -29,6 +29,16 @@ type Authorizer interface {
 	Authorize(r *http.Request, scope auth.Scope, room, publisher string) (auth.Identity, error)
 }
 
+// A Bridge is what the API tells of the audio bridge, and asks it. It is safe for concurrent use.
+type Bridge interface {
+	// Attend says that somebody follows the room's events, "" for all rooms, until release
+	// is called: speaking is then known though nobody listens to the mix.
+	Attend(room string) (release func())
+
+	// Listeners returns how many listen to the room's mix.
+	Listeners(room string) int
+}
+
 // heart is what the API needs of rooms.Registry.
 type heart interface {
 	Rooms() []rooms.RoomInfo
@@ -58,6 +68,7 @@ type API struct {
 	config Config
 	rooms  heart
 	auth   Authorizer
+	bridge Bridge
 
 	running context.Context // done when the API closes
 	end     context.CancelFunc
@@ -68,11 +79,13 @@ type API struct {
 	closed  bool
 }
 
-// New returns the room API of a registry.
-func New(c Config, r *rooms.Registry, a Authorizer) *API { return newAPI(c, registry{r}, a) }
+// New returns the room API of a registry, and of the bridge that mixes its sound.
+func New(c Config, r *rooms.Registry, a Authorizer, b Bridge) *API {
+	return newAPI(c, registry{r}, a, b)
+}
 
-func newAPI(c Config, h heart, a Authorizer) *API {
-	api := &API{config: c, rooms: h, auth: a}
+func newAPI(c Config, h heart, a Authorizer, b Bridge) *API {
+	api := &API{config: c, rooms: h, auth: a, bridge: b}
 	api.running, api.end = context.WithCancel(context.Background())
 	return api
 }
@@ -216,7 +229,8 @@ func (a *API) reader(c *gin.Context, room string) (view, error) {
 		return view{}, err
 	}
 	return view{
-		base: httpapi.BaseURL(c),
+		base:      httpapi.BaseURL(c),
+		listeners: a.bridge.Listeners,
 		sees: func(room, publisher string) bool {
 			_, err := a.auth.Authorize(c.Request, auth.Read, room, publisher)
 			return err == nil

@@ -45,6 +45,20 @@ func TestTrackSaysWhatAnOperatorNeeds(t *testing.T) {
 	}
 }
 
+func TestRoomSaysWhereItsMixIs(t *testing.T) {
+	h := &fakeHeart{all: []rooms.RoomInfo{roomWith("mri-1", "console")}}
+	h.all[0].Publishers[0].Speaking = true
+	_, server := serve(t, Defaults(), h, auth.New(auth.Config{}))
+	_, body := request(t, "GET", server.URL+"/api/rooms/mri-1", "")
+	want := `{"name":"mri-1","since":"2026-11-24T18:00:00.123Z","viewers":2,"mix":"BASE/whep/mri-1/~mix","listeners":2,"publishers":[` +
+		`{"name":"console","label":"Console","role":"hospital","session":"s-1","client":"Lavf/62","since":"2026-11-24T18:00:00.123Z",` +
+		`"muted":false,"speaking":true,"whip":"BASE/whip/mri-1/console","whep":"BASE/whep/mri-1/console",` +
+		`"returnAudio":"BASE/whep/mri-1/~mix?for=console","watch":"BASE/watch/mri-1/console","tracks":[`
+	if got := strings.ReplaceAll(string(body), server.URL, "BASE"); !strings.HasPrefix(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestActiveTracksAreThoseNotGone(t *testing.T) {
 	gone := video("mri-1", "console")
 	gone.State = rooms.Gone

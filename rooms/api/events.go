@@ -41,6 +41,7 @@ func (a *API) watchRoom(c *gin.Context) error {
 		return err
 	}
 	defer w.Close()
+	defer a.bridge.Attend(room)()
 
 	ctx, cancel := context.WithCancel(c.Request.Context())
 	defer cancel()

@@ -304,6 +304,33 @@ func TestEventsAreOnlyOfWhatTheTokenIsFor(t *testing.T) {
 	}
 }
 
+func TestTheBridgeKnowsWhoFollowsEvents(t *testing.T) {
+	h := &fakeHeart{all: hospital()}
+	api, server := serve(t, quick(), h, tokens())
+	if res, _ := request(t, "GET", server.URL+"/api/rooms/.x/events", readAll); res.StatusCode != http.StatusBadRequest {
+		t.Errorf("got %d, want 400", res.StatusCode)
+	}
+	for _, tt := range []struct{ path, room string }{{"/api/rooms/mri-9/events", "mri-9"}, {"/api/events", ""}} {
+		c, w := connect(t, h, server.URL+tt.path, readAll)
+		if n := h.bridge.count(tt.room, 0); n != 1 {
+			t.Errorf("%s: %d attend, want 1", tt.path, n)
+		}
+		c.gone()
+		<-w.closed
+		for api.count() > 0 { // the handler's last steps
+			runtime.Gosched()
+		}
+	}
+	for room, n := range h.bridge.attending {
+		if n != 0 {
+			t.Errorf("%d still attend %q", n, room)
+		}
+	}
+	if len(h.bridge.attending) != 2 {
+		t.Errorf("attended were %v, want two", h.bridge.attending)
+	}
+}
+
 func TestStreamsAreBounded(t *testing.T) {
 	doc := description(t)
 	h := &fakeHeart{all: hospital()}

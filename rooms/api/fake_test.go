@@ -53,7 +53,8 @@ func roomWith(name string, publishers ...string) rooms.RoomInfo {
 
 // fakeHeart holds rooms that do not change, and gives out watchers that tests feed.
 type fakeHeart struct {
-	all []rooms.RoomInfo
+	all    []rooms.RoomInfo
+	bridge fakeBridge
 
 	watchers chan *fakeWatcher // those that were given out; nil: none is
 
@@ -131,6 +132,30 @@ func (f *fakeHeart) watch(room string, after uint64) (watcher, error) {
 	return w, nil
 }
 
+// fakeBridge counts who follows events, by room. Two listen to each room's mix.
+type fakeBridge struct {
+	mu        sync.Mutex
+	attending map[string]int
+}
+
+func (b *fakeBridge) Attend(room string) func() {
+	b.count(room, 1)
+	return func() { b.count(room, -1) }
+}
+
+// count adds n to those who follow a room's events, and returns how many they are.
+func (b *fakeBridge) count(room string, n int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.attending == nil {
+		b.attending = make(map[string]int)
+	}
+	b.attending[room] += n
+	return b.attending[room]
+}
+
+func (b *fakeBridge) Listeners(string) int { return 2 }
+
 type fakeWatcher struct {
 	room   string
 	after  uint64
@@ -182,7 +207,7 @@ func serveBehind(t *testing.T, middleware httpapi.Config, c Config, h *fakeHeart
 	t.Helper()
 	h.watchers = make(chan *fakeWatcher, 8)
 	router := httpapi.NewRouter(middleware, slog.New(slog.DiscardHandler))
-	api := newAPI(c, h, a)
+	api := newAPI(c, h, a, &h.bridge)
 	api.Register(router)
 	server := httptest.NewServer(router)
 	t.Cleanup(server.Close)

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"time"
 
+	"sightline/internal/httpapi"
 	"sightline/internal/media"
 	"sightline/rooms"
 )
@@ -19,22 +20,25 @@ type room struct {
 	Name       string      `json:"name"`
 	Since      time.Time   `json:"since"`
 	Viewers    int         `json:"viewers"`
+	Mix        string      `json:"mix"`
+	Listeners  int         `json:"listeners"`
 	Publishers []publisher `json:"publishers"`
 }
 
 type publisher struct {
-	Name     string    `json:"name"`
-	Label    string    `json:"label"`
-	Role     string    `json:"role"`
-	Session  string    `json:"session"`
-	Client   string    `json:"client"`
-	Since    time.Time `json:"since"`
-	Muted    bool      `json:"muted"`
-	Speaking bool      `json:"speaking"`
-	WHIP     string    `json:"whip"`
-	WHEP     string    `json:"whep"`
-	Watch    string    `json:"watch"`
-	Tracks   []track   `json:"tracks"`
+	Name        string    `json:"name"`
+	Label       string    `json:"label"`
+	Role        string    `json:"role"`
+	Session     string    `json:"session"`
+	Client      string    `json:"client"`
+	Since       time.Time `json:"since"`
+	Muted       bool      `json:"muted"`
+	Speaking    bool      `json:"speaking"`
+	WHIP        string    `json:"whip"`
+	WHEP        string    `json:"whep"`
+	ReturnAudio string    `json:"returnAudio"`
+	Watch       string    `json:"watch"`
+	Tracks      []track   `json:"tracks"`
 }
 
 type trackList struct {
@@ -86,6 +90,9 @@ type event struct {
 type view struct {
 	base string // "https://example.org", without a slash at the end
 
+	// listeners returns how many listen to a room's mix.
+	listeners func(room string) int
+
 	// sees reports whether the caller may read of a publisher in a room; an empty
 	// publisher stands for the room itself.
 	sees func(room, publisher string) bool
@@ -106,6 +113,8 @@ func (v view) room(info rooms.RoomInfo) room {
 		Name:       info.Name,
 		Since:      instant(info.Since),
 		Viewers:    info.Viewers,
+		Mix:        httpapi.MixURL(v.base, info.Name, ""),
+		Listeners:  v.listeners(info.Name),
 		Publishers: make([]publisher, 0, len(info.Publishers)),
 	}
 	for _, p := range info.Publishers {
@@ -118,18 +127,19 @@ func (v view) room(info rooms.RoomInfo) room {
 
 func (v view) publisher(room string, info rooms.PublisherInfo) publisher {
 	out := publisher{
-		Name:     info.Name,
-		Label:    info.Label,
-		Role:     info.Role,
-		Session:  info.Session,
-		Client:   info.Client,
-		Since:    instant(info.Since),
-		Muted:    info.Muted,
-		Speaking: info.Speaking,
-		WHIP:     v.url("whip", room, info.Name),
-		WHEP:     v.url("whep", room, info.Name),
-		Watch:    v.url("watch", room, info.Name),
-		Tracks:   make([]track, 0, len(info.Tracks)),
+		Name:        info.Name,
+		Label:       info.Label,
+		Role:        info.Role,
+		Session:     info.Session,
+		Client:      info.Client,
+		Since:       instant(info.Since),
+		Muted:       info.Muted,
+		Speaking:    info.Speaking,
+		WHIP:        v.url("whip", room, info.Name),
+		WHEP:        v.url("whep", room, info.Name),
+		ReturnAudio: httpapi.MixURL(v.base, room, info.Name),
+		Watch:       v.url("watch", room, info.Name),
+		Tracks:      make([]track, 0, len(info.Tracks)),
 	}
 	for _, t := range info.Tracks {
 		out.Tracks = append(out.Tracks, v.track(t))
