@@ -5,10 +5,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"sightline/internal/audio"
+	"sightline/internal/bridge"
 	"sightline/internal/media"
 	"sightline/rooms"
 )
@@ -27,6 +30,7 @@ func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 	got := scrape(t, registryOf(t, busy(), 10))
 	const v = `{kind="video",publisher="console",room="mri-1"}`
 	const a = `{kind="audio",publisher="console",room="mri-1"}`
+	const s = `{publisher="console",room="mri-1"}`
 	for key, want := range map[string]float64{
 		`sightline_build_info{commit="abc",go_version="go1.26",version="1.2.3"}`: 1,
 		`sightline_rooms{}`:           1,
@@ -96,6 +100,30 @@ func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 
 		`sightline_track_state{kind="video",publisher="console",room="mri-1",state="live"}`:    1,
 		`sightline_track_state{kind="video",publisher="console",room="mri-1",state="stalled"}`: 0,
+
+		`sightline_bridge_rooms{}`:                     1,
+		`sightline_bridge_listeners{}`:                 4,
+		`sightline_bridge_speakers{}`:                  1,
+		`sightline_bridge_mixes{}`:                     3,
+		`sightline_bridge_ticks_total{}`:               401,
+		`sightline_bridge_tick_overruns_total{}`:       402,
+		`sightline_bridge_skipped_frames_total{}`:      403,
+		`sightline_bridge_busy_seconds_total{}`:        0.404,
+		`sightline_bridge_packets_total{}`:             501,
+		`sightline_bridge_late_packets_total{}`:        512,
+		`sightline_bridge_lost_packets_total{}`:        523,
+		`sightline_bridge_bad_packets_total{}`:         534,
+		`sightline_bridge_recovered_packets_total{}`:   545,
+		`sightline_bridge_frames_total{}`:              556,
+		`sightline_bridge_concealed_frames_total{}`:    567,
+		`sightline_bridge_one_way{reason="unheard"}`:   1,
+		`sightline_bridge_one_way{reason="concealed"}`: 2,
+		`sightline_bridge_one_way{reason="lost"}`:      5,
+		"sightline_speaker_level_dbov" + s:             -23,
+		"sightline_speaker_speaking" + s:               1,
+		"sightline_speaker_unheard" + s:                1,
+		"sightline_speaker_delay_seconds" + s:          0.03,
+		"sightline_speaker_target_delay_seconds" + s:   0.02,
 
 		"sightline_track_received_packets_total" + a: 101,
 		"sightline_track_muted" + a:                  1,
@@ -275,6 +303,29 @@ func TestConcurrentScrapesAgree(t *testing.T) {
 	for range 4 {
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+func TestSpeakersWithoutLabelsAreTogether(t *testing.T) {
+	g := busy()
+	g.rooms.Tracks = nil
+	g.bridge.Speakers = []bridge.SpeakerSnapshot{
+		{Room: "a", Publisher: "x", Speaking: true, Level: 40, Stats: audio.Stats{Delay: time.Second}},
+		{Room: "a", Publisher: "y", Speaking: true, Level: 20},
+	}
+	got := scrape(t, registryOf(t, g, 10))
+	const s = `{publisher="other",room="other"}`
+	for key, want := range map[string]float64{
+		"sightline_speaker_level_dbov" + s: -20, "sightline_speaker_speaking" + s: 2, "sightline_speaker_delay_seconds" + s: 1,
+	} {
+		if v, ok := got[key]; !ok || v != want {
+			t.Errorf("%s: got %v (there: %t), want %v", key, v, ok, want)
+		}
+	}
+	for key := range got {
+		if strings.Contains(key, `publisher="x"`) || strings.Contains(key, `publisher="y"`) {
+			t.Errorf("%s: a publisher that has no labels of its own", key)
 		}
 	}
 }

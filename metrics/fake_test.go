@@ -9,7 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"sightline/internal/audio"
 	"sightline/internal/auth"
+	"sightline/internal/bridge"
 	"sightline/internal/httpapi"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
@@ -19,6 +21,7 @@ import (
 // gateway is what the metrics are made of in these tests, for them to change.
 type gateway struct {
 	rooms    rooms.Snapshot
+	bridge   bridge.Snapshot
 	sessions rtc.Snapshot
 	requests []httpapi.RequestCount
 }
@@ -26,6 +29,7 @@ type gateway struct {
 func (g *gateway) sources() Sources {
 	return Sources{
 		Rooms:    func() rooms.Snapshot { return g.rooms },
+		Bridge:   func() bridge.Snapshot { return g.bridge },
 		Sessions: func() rtc.Snapshot { return g.sessions },
 		Requests: func() []httpapi.RequestCount { return g.requests },
 	}
@@ -71,6 +75,18 @@ func busy() *gateway {
 			Rooms: 1, Viewers: 2, Takeovers: 3,
 			Tracks:      []rooms.TrackSnapshot{sound("mri-1", "console"), video("mri-1", "console")},
 			FirstPacket: histogram, FirstKeyframe: histogram, ForwardingDelay: histogram,
+		},
+		bridge: bridge.Snapshot{
+			Rooms: 1, Listeners: 4, Mixes: 3, Ticks: 401, Overruns: 402, Skipped: 403, Busy: 404 * time.Millisecond,
+			Past: audio.Stats{Packets: 1, Late: 2, Lost: 3, Bad: 4, FEC: 5, Frames: 6, Concealed: 7 * audio.FrameSamples},
+			Speakers: []bridge.SpeakerSnapshot{{
+				Room: "mri-1", Publisher: "console", Speaking: true, Level: 23, Unheard: true,
+				Stats: audio.Stats{
+					Packets: 500, Late: 510, Lost: 520, Bad: 530, FEC: 540, Frames: 550, Concealed: 560 * audio.FrameSamples,
+					Delay: 30 * time.Millisecond, Target: 20 * time.Millisecond,
+				},
+			}},
+			Starved: 2, Deaf: 5,
 		},
 		sessions: rtc.Snapshot{
 			Sessions: []rtc.SessionCount{{Publish: true, Path: "udp", Count: 1}, {Path: "tcp", Count: 2}, {Count: 3}},

@@ -98,7 +98,7 @@ func TestPlayAnswers(t *testing.T) {
 		{name: "item 54: no such publisher", gateway: open, method: "POST", path: "/whep/mri-2/door", body: pair, status: 409, kind: "conflict", want: map[string]string{"Retry-After": "2"}},
 		{name: "item 54: no such track", gateway: open, method: "POST", path: "/whep/mri-2/intercom/video", body: pair, status: 409, kind: "conflict", want: map[string]string{"Retry-After": "2"}},
 		{name: "no such endpoint", gateway: open, method: "POST", path: path + "/text", body: pair, status: 404, kind: "not-found"},
-		{name: "not a name", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: pair, status: 400, kind: "bad-request"},
+		{name: "not a name", gateway: open, method: "POST", path: "/whep/mri-2/~min", body: pair, status: 400, kind: "bad-request"},
 		{name: "row 1", gateway: open, method: "POST", path: path, body: pair, header: []string{"Content-Type", "text/plain"}, status: 415, kind: "media-type", want: map[string]string{"Accept": sdp}},
 		{name: "row 5: empty", gateway: open, method: "POST", path: path, status: 400, kind: "bad-request"},
 		{name: "item 4", gateway: open, method: "POST", path: path, body: "{}", status: 400, kind: "bad-request"},

@@ -63,7 +63,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	tokens := auth.New(c.Auth)
 	sessions := httpapi.NewResources(c.HTTP, rtc.Deleted, rtc.Draining, log)
 	defer sessions.Close()
-	roomAPI := api.New(c.API, registry, tokens, noBridge{})
+	roomAPI := api.New(c.API, registry, tokens, mixer)
 	defer roomAPI.Close()
 	pages, err := web.New()
 	if err != nil {

@@ -26,20 +26,16 @@ type route func(gin.IRouter)
 
 func (r route) Route(router gin.IRouter) { r(router) }
 
-// bridge is one that nobody listens to.
-type bridge struct{}
-
-func (bridge) Attend(string) func() { return func() {} }
-func (bridge) Listeners(string) int { return 0 }
-
 // gateway runs all doors of a gateway.
 func gateway(t *testing.T, change func(*doortest.Options)) *doortest.Gateway {
 	t.Helper()
 	return doortest.Start(t, change,
 		func(g *doortest.Gateway) doortest.Door { return whip.New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Log) },
-		func(g *doortest.Gateway) doortest.Door { return whep.New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Log) },
 		func(g *doortest.Gateway) doortest.Door {
-			a := api.New(api.Defaults(), g.Rooms, g.Auth, bridge{})
+			return whep.New(g.Rooms, g.Bridge, g.Peers, g.Auth, g.Sessions, g.Log)
+		},
+		func(g *doortest.Gateway) doortest.Door {
+			a := api.New(api.Defaults(), g.Rooms, g.Auth, g.Bridge)
 			t.Cleanup(a.Close)
 			return route(a.Register)
 		},
