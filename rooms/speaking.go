@@ -54,6 +54,9 @@ func (r *Registry) hushLocked(p *publisher, now time.Time) {
 // tellSpeakingLocked makes an event of who speaks in the room, as soon as the last one is
 // long enough ago.
 func (r *Registry) tellSpeakingLocked(m *room, now time.Time) {
+	if r.closed {
+		return
+	}
 	if next := m.speech.at.Add(speakingInterval); now.Before(next) {
 		if !m.speech.waits {
 			m.speech.waits = true
