@@ -75,6 +75,7 @@ func (r *room) look(taps *sync.WaitGroup) {
 				continue // it is not live yet: an event says when it is
 			}
 		}
+		s.muted.Store(p.Muted)
 		s.viewers.Store(int64(p.Tracks[i].Viewers))
 		next.speakers = append(next.speakers, s)
 	}

@@ -36,7 +36,6 @@ type sum struct {
 	frame    uint64 // for which it is, plus one
 	pcm      []float32
 	speakers []*speaker // all on that side, by name
-	audible  []*speaker // of these
 }
 
 func newSum(channels int) *sum {
@@ -46,15 +45,13 @@ func newSum(channels int) *sum {
 func (s *sum) add(side string, cast *cast, config Config) {
 	clear(s.pcm)
 	clear(s.speakers)
-	clear(s.audible)
-	s.speakers, s.audible = s.speakers[:0], s.audible[:0]
+	s.speakers = s.speakers[:0]
 	for _, speaker := range cast.speakers {
 		if !config.hears(side, speaker.role) {
 			continue
 		}
 		s.speakers = append(s.speakers, speaker)
 		if speaker.audible {
-			s.audible = append(s.audible, speaker)
 			audio.Add(s.pcm, speaker.frame)
 		}
 	}
@@ -83,18 +80,18 @@ type mix struct {
 	scratch    []byte
 
 	last  uint64 // frame in which somebody got it
-	apart uint64 // frame in which the one who is left out was audible last
+	apart uint64 // frame in which the one who is left out was present last
 
 	// Of this frame.
 	sum     *sum
 	without *speaker
 	packet  *media.Packet // nil if it can't be encoded
 
-	genuine   bool // there is sound in it as it was sent
-	concealed bool // there is sound in it that never came
-	silent    int  // frames in a row
-	hush      []byte
-	err       error
+	genuine bool // there is sound in it as it was sent
+	faulty  bool // there is sound missing in it
+	silent  int  // frames in a row
+	hush    []byte
+	err     error
 }
 
 func newMix(c Config) *mix {
@@ -116,7 +113,7 @@ func (x *mix) take(m *mixer, frame uint64, sum *sum, without string) {
 		return
 	}
 	x.sum, x.without, x.last = sum, sum.find(without), frame
-	if x.without != nil && x.without.audible {
+	if x.without != nil && x.without.present() {
 		x.apart = frame
 	}
 	m.used = append(m.used, x)
@@ -126,22 +123,26 @@ func (x *mix) take(m *mixer, frame uint64, sum *sum, without string) {
 func (x *mix) make(complexity int, now time.Time) {
 	sum, without := x.sum, x.without
 	x.sum, x.without, x.packet = nil, nil, nil
-	x.genuine, x.concealed = false, false
+	x.genuine, x.faulty = false, false
 	if x.err != nil {
 		return
 	}
 	copy(x.pcm, sum.pcm)
 	voice, others := false, 0
-	for _, s := range sum.audible {
-		if s == without {
+	for _, s := range sum.speakers {
+		switch {
+		case s == without && s.audible:
 			audio.Subtract(x.pcm, x.pcm, s.frame)
-			continue
+		case s == without:
+		case s.audible:
+			others++
+			voice = voice || s.speaking
+			s.received.Store(true)
+			x.genuine = x.genuine || s.state == audio.Playing
+			fallthrough
+		default:
+			x.faulty = x.faulty || s.faulty
 		}
-		others++
-		voice = voice || s.speaking
-		s.received.Store(true)
-		x.genuine = x.genuine || s.state == audio.Playing
-		x.concealed = x.concealed || s.state == audio.Concealing
 	}
 	level := uint8(audio.Silence)
 	if others > 0 {

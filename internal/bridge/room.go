@@ -15,7 +15,8 @@ const (
 	// what listeners get late is of no use to them any more.
 	maxBehind = 200 * time.Millisecond
 
-	frames = int(time.Second / audio.FrameDuration) // a second
+	frames    = int(time.Second / audio.FrameDuration) // a second
+	tellAgain = 10                                     // frames
 )
 
 // A room is one that is being mixed. It lives from the first who enters until the last has
@@ -149,7 +150,6 @@ type mixer struct {
 	mixes map[mixKey]*mix
 	used  []*mix // of this frame
 	names []string
-	outs  []media.Batch
 	told  []string // who was said to speak last
 }
 
@@ -169,7 +169,7 @@ func (m *mixer) mix(frame uint64, due, now time.Time) {
 	r.mu.Unlock()
 
 	parallel(len(cast.speakers), 8, func(i int) { cast.speakers[i].next(now) })
-	m.tellSpeaking(cast.speakers)
+	m.tellSpeaking(frame, cast.speakers)
 
 	r.turn.Lock()
 	defer r.turn.Unlock()
@@ -180,17 +180,18 @@ func (m *mixer) mix(frame uint64, due, now time.Time) {
 	m.forget(frame)
 }
 
-// tellSpeaking says who speaks, when that changes.
-func (m *mixer) tellSpeaking(speakers []*speaker) {
+// tellSpeaking says who speaks, when that changes, and now and then: the heart forgets it of
+// who could not be heard for a while.
+func (m *mixer) tellSpeaking(frame uint64, speakers []*speaker) {
 	m.names = m.names[:0]
 	for _, s := range speakers {
 		if s.speaking {
 			m.names = append(m.names, s.name)
 		}
 	}
-	if !slices.Equal(m.names, m.told) {
+	if frame%tellAgain == 0 || !slices.Equal(m.names, m.told) {
 		m.told = append(m.told[:0], m.names...)
-		m.room.bridge.registry.SetSpeaking(m.room.name, slices.Clone(m.names))
+		m.room.bridge.registry.SetSpeaking(m.room.name, m.names)
 	}
 }
 
@@ -211,7 +212,7 @@ func (m *mixer) choose(frame uint64, cast *cast, audience []*Listener) {
 		key := mixKey{side: side}
 		if own := sum.find(l.request.For); own != nil {
 			key.without = own.name
-			if mix := m.mixes[key]; !own.audible && (mix == nil || frame-mix.apart > apartFor) {
+			if mix := m.mixes[key]; !own.present() && (mix == nil || frame-mix.apart > apartFor) {
 				key.without = "" // nothing of him is in what all hear
 			}
 		}

@@ -25,6 +25,7 @@ type speaker struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the tap has ended
 
+	muted    atomic.Bool   // by the room API
 	viewers  atomic.Int64  // of its own track
 	received atomic.Bool   // somebody was given its frame
 	unheard  atomic.Bool   // nobody receives what it says, it seems
@@ -38,6 +39,9 @@ type speaker struct {
 	level     uint8 // -dBov
 	audible   bool
 	speaking  bool
+	faulty    bool   // something of it is missing
+	bad       uint64 // packets so far
+	hushed    bool   // it was muted at the last frame already
 	suspicion suspicion
 }
 
@@ -107,12 +111,32 @@ func (s *speaker) Stats() media.SinkStats { return media.SinkStats{} }
 func (s *speaker) next(now time.Time) {
 	s.received.Store(false)
 	s.state = s.leg.Next(s.frame, now)
+	stats := s.leg.Stats()
+	s.faulty = s.state == audio.Concealing || stats.Bad > s.bad
+	s.bad = stats.Bad
+	muted := s.muted.Load()
+	switch {
+	case muted && s.hushed:
+		s.state = audio.Silent
+	case muted:
+		fadeOut(s.frame) // what was said before waits in the leg: a mute does not wait for it
+	}
+	s.hushed = muted
 	s.level = audio.Silence
 	if s.state != audio.Silent {
 		s.level = audio.Level(s.frame)
 	}
 	s.audible = s.level < inaudible
-	s.speaking = s.activity.Frame(s.level)
+	s.speaking = s.activity.Frame(s.level) && !muted
 	s.loudness.Store(uint32(s.level))
 	s.talks.Store(s.speaking)
+}
+
+// present reports whether anything in this frame is the speaker's.
+func (s *speaker) present() bool { return s.audible || s.faulty }
+
+func fadeOut(frame []float32) {
+	for i := range frame {
+		frame[i] *= 1 - float32(i)/float32(len(frame))
+	}
 }

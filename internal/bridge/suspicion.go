@@ -17,8 +17,7 @@ type suspicion struct {
 }
 
 // judge takes what happened in one frame: whether it concerns the suspicion, and whether
-// all was fine then. Every 5 s it says whether nothing was; ok is false until then, and if
-// there was not enough to tell.
+// all was fine then. Every 5 s, when ok, it says whether the suspicion is founded.
 func (s *suspicion) judge(concerned, fine bool) (founded, ok bool) {
 	s.frames++
 	if concerned {
@@ -30,9 +29,9 @@ func (s *suspicion) judge(concerned, fine bool) (founded, ok bool) {
 	if s.frames < judgeAfter {
 		return false, false
 	}
-	founded, ok = s.fine == 0, s.concerned >= enough
+	founded = s.concerned >= enough && s.fine == 0
 	*s = suspicion{}
-	return founded, ok
+	return founded, true
 }
 
 // suspect looks for sound that goes one way only, and says so once.
@@ -48,7 +47,7 @@ func (m *mixer) suspect(cast *cast, audience []*Listener) {
 		if l.mix == nil {
 			continue
 		}
-		starved, ok := l.suspicion.judge(l.mix.genuine || l.mix.concealed, l.mix.genuine)
+		starved, ok := l.suspicion.judge(l.mix.genuine || l.mix.faulty, l.mix.genuine)
 		if ok && l.starved.Swap(starved) != starved && starved {
 			log.Warn("a listener receives only concealment", "room", m.room.name, "for", l.request.For)
 		}
