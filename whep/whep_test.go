@@ -60,12 +60,18 @@ func offer(kinds ...media.Kind) string {
 
 // The items and rows that the names mention are those of docs/CONFORMANCE.md.
 func TestPlayAnswers(t *testing.T) {
-	nurse := auth.NewToken()
+	nurse, companion, some, named := auth.NewToken(), auth.NewToken(), auth.NewToken(), auth.NewToken()
 	open := start(t, nil)
 	closed := start(t, func(o *doortest.Options) {
-		o.Auth.Tokens = []auth.Token{{
-			Name: "nurse", SHA256: auth.HashToken(nurse), Scopes: []auth.Scope{auth.Play}, Rooms: []string{"mri-*"},
-		}}
+		token := func(name, secret string, publishers ...string) {
+			o.Auth.Tokens = append(o.Auth.Tokens, auth.Token{
+				Name: name, SHA256: auth.HashToken(secret), Scopes: []auth.Scope{auth.Play}, Rooms: []string{"mri-*"}, Publishers: publishers,
+			})
+		}
+		token("nurse", nurse)
+		token("companion", companion, "console")
+		token("some", some, "console", "gantry")
+		token("named", named, "console", "gantry", "~mix")
 	})
 	doortest.Publish(t, open, "mri-2", "console", doortest.VP8, doortest.Opus)
 	doortest.Publish(t, open, "mri-2", "intercom", doortest.Opus)
@@ -99,6 +105,23 @@ func TestPlayAnswers(t *testing.T) {
 		{name: "item 54: no such track", gateway: open, method: "POST", path: "/whep/mri-2/intercom/video", body: pair, status: 409, kind: "conflict", want: map[string]string{"Retry-After": "2"}},
 		{name: "no such endpoint", gateway: open, method: "POST", path: path + "/text", body: pair, status: 404, kind: "not-found"},
 		{name: "not a name", gateway: open, method: "POST", path: "/whep/mri-2/~min", body: pair, status: 400, kind: "bad-request"},
+		{name: "a room's mix", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: offer(media.Audio), status: 201, want: map[string]string{"Content-Type": sdp}, sections: "+"},
+		{name: "T5: a mix for who offers both", gateway: open, method: "POST", path: "/whep/mri-2/~mix?for=console", body: pair, status: 201, sections: "+-"},
+		{name: "row 62: a mix, video offered first", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: offer(media.Video, media.Audio), status: 201, sections: "-+"},
+		{name: "the mix of a room that is not open yet", gateway: open, method: "POST", path: "/whep/ct-9/~mix", body: offer(media.Audio), status: 201, sections: "+"},
+		{name: "row 63: a mix for who offers video", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: offer(media.Video), status: 422, kind: "unprocessable"},
+		{name: "a mix has no kinds", gateway: open, method: "POST", path: "/whep/mri-2/~mix/audio", body: pair, status: 404, kind: "not-found"},
+		{name: "the mix of no room", gateway: open, method: "POST", path: "/whep/~mix/~mix", body: pair, status: 400, kind: "bad-request"},
+		{name: "a mix for no name", gateway: open, method: "POST", path: "/whep/mri-2/~mix?for=a%20b", body: pair, status: 400, kind: "bad-request"},
+		{name: "a mix for no role", gateway: open, method: "POST", path: "/whep/mri-2/~mix?role=a%20b", body: pair, status: 400, kind: "bad-request"},
+		{name: "a mix opened in a browser", gateway: open, method: "GET", path: "/whep/mri-2/~mix?for=console", header: []string{"Accept", page}, status: 200, want: map[string]string{"Refresh": "0; url=" + open.URL + "/watch/mri-2/~mix?for=console"}},
+		{name: "item 7: a mix", gateway: open, method: "OPTIONS", path: "/whep/mri-2/~mix", status: 200, want: map[string]string{"Accept-Post": sdp}},
+		{name: "item 21: a mix without a token", gateway: closed, method: "POST", path: "/whep/mri-2/~mix", body: pair, status: 401, kind: "unauthenticated"},
+		{name: "row 23: the mix of another room", gateway: closed, method: "POST", path: "/whep/ct-1/~mix", body: pair, header: []string{"Authorization", "Bearer " + nurse}, status: 403, kind: "forbidden"},
+		{name: "a token for all of the room's publishers", gateway: closed, method: "POST", path: "/whep/mri-2/~mix", body: pair, header: []string{"Authorization", "Bearer " + nurse}, status: 201, sections: "+-"},
+		{name: "a token for the publisher who listens", gateway: closed, method: "POST", path: "/whep/mri-2/~mix", body: pair, header: []string{"Authorization", "Bearer " + companion}, status: 201, sections: "+-"},
+		{name: "a token for some publishers", gateway: closed, method: "POST", path: "/whep/mri-2/~mix", body: pair, header: []string{"Authorization", "Bearer " + some}, status: 403, kind: "forbidden"},
+		{name: "a token for some publishers and the mix", gateway: closed, method: "POST", path: "/whep/mri-2/~mix", body: pair, header: []string{"Authorization", "Bearer " + named}, status: 201, sections: "+-"},
 		{name: "row 1", gateway: open, method: "POST", path: path, body: pair, header: []string{"Content-Type", "text/plain"}, status: 415, kind: "media-type", want: map[string]string{"Accept": sdp}},
 		{name: "row 5: empty", gateway: open, method: "POST", path: path, status: 400, kind: "bad-request"},
 		{name: "item 4", gateway: open, method: "POST", path: path, body: "{}", status: 400, kind: "bad-request"},
@@ -207,6 +230,9 @@ func leftNothing(t *testing.T, g *doortest.Gateway) {
 	}
 	if n := g.Rooms.Snapshot().Viewers; n != 0 {
 		t.Errorf("%d viewers are left", n)
+	}
+	if n := g.Bridge.Snapshot().Listeners; n != 0 {
+		t.Errorf("%d listeners are left", n)
 	}
 }
 
@@ -406,24 +432,65 @@ func TestLimitsAreAnswered503(t *testing.T) {
 	for name, set := range map[string]func(*doortest.Options){
 		"in all":      func(o *doortest.Options) { o.Rooms.MaxViewers = 1 },
 		"for a track": func(o *doortest.Options) { o.Rooms.MaxViewersPerTrack = 1 },
+		"of the mix":  func(o *doortest.Options) { o.Bridge.MaxListeners = 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := start(t, set)
 			doortest.Publish(t, g, "mri-2", "console", doortest.VP8, doortest.Opus)
-			first := g.Post(t, "/whep/mri-2/console", offer(media.Audio, media.Video))
+			path := "/whep/mri-2/console"
+			if name == "of the mix" {
+				path = "/whep/mri-2/~mix"
+			}
+			first := g.Post(t, path, offer(media.Audio, media.Video))
 			if first.StatusCode != 201 {
 				t.Fatalf("got %d %s", first.StatusCode, first.Text)
 			}
-			res := g.Post(t, "/whep/mri-2/console", offer(media.Audio, media.Video))
+			res := g.Post(t, path, offer(media.Audio, media.Video))
 			if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || res.Problem["limit"] == nil {
 				t.Errorf("got %d %v, Retry-After %q", res.StatusCode, res.Problem, res.Header.Get("Retry-After"))
 			}
 			g.Do(t, "DELETE", first.Header.Get("Location"), "")
-			if res := g.Post(t, "/whep/mri-2/console", offer(media.Audio, media.Video)); res.StatusCode != 201 {
+			if res := g.Post(t, path, offer(media.Audio, media.Video)); res.StatusCode != 201 {
 				t.Errorf("after the first has left: got %d", res.StatusCode)
 			}
 		})
 	}
+}
+
+// Nothing is negotiated again while speakers come, go, are replaced and muted.
+func TestMixIsOneTrackWhateverHappensInTheRoom(t *testing.T) {
+	g := start(t, nil)
+	v := play(t, g, "/whep/mri-2/~mix?for=desk", false, webrtc.RTPCodecTypeAudio)
+	v.more(t, true, false)
+	console := doortest.Publish(t, g, "mri-2", "console", doortest.VP8, doortest.Opus)
+	v.more(t, true, false)
+	doortest.Publish(t, g, "mri-2", "desk", doortest.Opus)
+	doortest.Eventually(t, func() string {
+		if n := len(g.Bridge.Snapshot().Speakers); n != 2 {
+			return fmt.Sprintf("%d speakers, want 2", n)
+		}
+		return ""
+	})
+	console.Stop()
+	v.more(t, true, false)
+	doortest.Publish(t, g, "mri-2", "console", doortest.Opus)
+	v.more(t, true, false)
+	if err := g.Rooms.Mute("mri-2", "console", true); err != nil {
+		t.Fatal(err)
+	}
+	v.more(t, true, false)
+	if n := viewers(g, "console/audio"); n != 0 {
+		t.Errorf("the bridge counts as %d viewers of what it mixes", n)
+	}
+	streams := 0
+	v.ssrc.Range(func(_, _ any) bool { streams++; return true })
+	if streams != 1 {
+		t.Errorf("the mix came as %d streams, want one", streams)
+	}
+	g.Sessions.Close()
+	v.WaitClosed(t)
+	doortest.Eventually(t, ended(g, rtc.Draining))
+	leftNothing(t, g)
 }
 
 // Item 12.

@@ -52,7 +52,7 @@ func TestDoorsAnswerAsDescribed(t *testing.T) {
 	g := gateway(t, nil)
 	const (
 		whipPath, whepPath, trackPath  = "/whip/{room}/{publisher}", "/whep/{room}/{publisher}", "/whep/{room}/{publisher}/{kind}"
-		sessionPath                    = "/sessions/{session}"
+		mixPath, sessionPath           = "/whep/{room}/~mix", "/sessions/{session}"
 		roomsPath, roomPath, tracksAPI = "/api/rooms", "/api/rooms/{room}", "/api/rooms/{room}/tracks"
 		removePath                     = "/api/rooms/{room}/publishers/{publisher}"
 		sdp, fragment                  = "application/sdp", "application/trickle-ice-sdpfrag"
@@ -85,9 +85,18 @@ func TestDoorsAnswerAsDescribed(t *testing.T) {
 	offer := viewer.Offer(t, nil)
 	ask(409, trackPath, "POST", "/whep/mri-2/console/video", offer, "Content-Type", sdp)
 
+	ask(422, mixPath, "POST", "/whep/mri-2/~mix", offer, "Content-Type", sdp)
+	ask(200, mixPath, "GET", "/whep/mri-2/~mix", "")
+	ask(200, mixPath, "OPTIONS", "/whep/mri-2/~mix", "")
+	ask(400, mixPath, "POST", "/whep/mri-2/~mix?for=~", offer, "Content-Type", sdp)
+	ear := doortest.NewPeer(t)
+	ear.Receive(t, webrtc.RTPCodecTypeAudio)
+	res := ask(201, mixPath, "POST", "/whep/mri-2/~mix?for=console", ear.Offer(t, nil), "Content-Type", sdp)
+	ask(200, sessionPath, "DELETE", res.Header.Get("Location"), "")
+
 	camera := doortest.NewPeer(t)
 	camera.Send(t, func(string) []byte { return []byte{0x10, 0, 0, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00} }, webrtc.MimeTypeVP8)
-	res := camera.Connect(t, g, "/whip/mri-2/console")
+	res = camera.Connect(t, g, "/whip/mri-2/console")
 	doc.Check(t, whipPath, res.Response, []byte(res.Text))
 	doortest.Eventually(t, func() string {
 		if res := g.Do(t, "GET", "/api/rooms/mri-2/tracks", ""); !strings.Contains(res.Text, `"state":"live"`) || !strings.Contains(res.Text, `"path":"udp"`) {
