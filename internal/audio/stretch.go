@@ -134,7 +134,8 @@ func (p *pitch) search(src []float32, channels, limit int) (lag int, resemblance
 	}
 	coarse, best := minLag/decimation, float32(-2)
 	for l := minLag / decimation; l+width <= n; l++ {
-		if r := correlation(p.mono[:width], p.mono[l:l+width]); r > best {
+		// Of several periods the longer is as good, and brings more.
+		if r := correlation(p.mono[:width], p.mono[l:l+width]) + 0.02*float32(l)/maxLag; r > best {
 			coarse, best = l, r
 		}
 	}
