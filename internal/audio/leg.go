@@ -50,8 +50,15 @@ const (
 	safety      = 4 * SampleRate / 1000   // beyond the delay that 97 % of the packets keep
 	maxDelay    = 400 * SampleRate / 1000 // beyond the fastest packets
 	maxExcess   = 500 * SampleRate / 1000 // of the delay over the target, before a break
-	smallSplice = 30 * SampleRate / 1000  // what is less is made good by resampling
-	largeSplice = 100 * SampleRate / 1000 // what is more is made good at any price
+	smallSplice = 30 * SampleRate / 1000  // of the delay over the target
+	largeSplice = 100 * SampleRate / 1000 // likewise
+
+	// How much two periods have to resemble each other, as a correlation coefficient, so
+	// that one of them may be left out: for a small correction, which else is made by
+	// resampling; for one that should not take so long; and for a large one.
+	identical = 0.995
+	similar   = 0.85
+	related   = 0.5
 
 	nothing = 1e-7 // power of what nobody hears: -70 dBFS
 
@@ -265,8 +272,8 @@ func (l *Leg) begin() bool {
 		if !ok {
 			return false
 		}
-		wait := l.waitLocked(head.ts)
 		samples, err := PacketSamples(head.payload)
+		wait := l.waitLocked(head.ts, samples)
 		switch surplus = surplus || wait < -maxExcess; {
 		case len(head.payload) <= 2 || err != nil:
 			// It says that there is a pause, or nothing.
@@ -312,7 +319,7 @@ func (l *Leg) start(head slot) {
 func (l *Leg) hopeless() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.queue.count <= 1 || l.waitLocked(l.end-int64(l.have())) > -maxExcess {
+	if l.queue.count <= 1 || l.waitLocked(l.end-int64(l.have()), l.unit) > -maxExcess {
 		return false
 	}
 	l.done.Resets++
@@ -320,9 +327,9 @@ func (l *Leg) hopeless() bool {
 }
 
 // waitLocked returns for how long, in samples, what has the timestamp ts should still wait. It
-// is negative if its time is over, be it only for how much there is behind it.
-func (l *Leg) waitLocked(ts int64) int64 {
-	return min(l.target()-(l.clock-ts), maxDelay-(l.queue.ts-ts))
+// is negative if its time is over, be it only for how many packets of this length there are.
+func (l *Leg) waitLocked(ts int64, length int) int64 {
+	return min(l.target()-(l.clock-ts), int64(maxDelay-l.queue.count*length))
 }
 
 // have returns how many samples of one channel are there to be played.

@@ -684,13 +684,14 @@ func hostileStream(l *Leg, data []byte) error {
 func FuzzLeg(f *testing.F) {
 	for seed := range uint64(8) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		data := make([]byte, 6*300)
+		data := make([]byte, 6*60)
 		for i := range data {
 			data[i] = byte(r.Uint32())
 		}
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		data = data[:min(len(data), 6*500)] // a longer one finds nothing more
 		if err := hostileStream(NewLeg(1, &toneDecoder{channels: 1}), data); err != nil {
 			t.Fatal(err)
 		}

@@ -30,12 +30,18 @@ func (l *Leg) correct(frame []float32) int {
 		return 0
 	}
 	if excess >= minLag || excess <= -minLag {
-		urgent := excess >= smallSplice || spare < -safety*3/4
-		if change := l.jump(frame, excess, urgent); change != 0 {
+		enough := float32(identical)
+		switch {
+		case excess > largeSplice:
+			enough = related
+		case excess >= smallSplice || spare < -safety*3/4:
+			enough = similar
+		}
+		if change := l.jump(frame, excess, enough); change != 0 {
 			return change
 		}
 	}
-	change := max(-maxSlide, min(excess, 1+excess/(FrameSamples/2), maxSlide-1))
+	change := max(-maxSlide, min(excess, 1))
 	if change == 0 || change > 0 && !l.fill(FrameSamples+lookahead+change, false) {
 		return 0
 	}
@@ -43,12 +49,13 @@ func (l *Leg) correct(frame []float32) int {
 	return change
 }
 
-// jump leaves out or repeats a part of the signal where that is not heard, or returns 0.
-func (l *Leg) jump(frame []float32, excess int, urgent bool) int {
+// jump leaves out or repeats a part of the signal that resembles what follows it enough, and
+// returns how many samples that was; or 0.
+func (l *Leg) jump(frame []float32, excess int, enough float32) int {
 	head := l.pcm[lookahead*l.channels:]
 	level := power(head[:FrameSamples*l.channels])
 	quiet := level < max(nothing, l.loud/1000)
-	if !quiet && (!urgent || l.splice < spliceFrames) {
+	if l.splice < spliceFrames && !quiet {
 		return 0
 	}
 	limit := min(max(excess, -excess), maxLag)
@@ -57,15 +64,11 @@ func (l *Leg) jump(frame []float32, excess int, urgent bool) int {
 		limit = min(limit, l.have()-FrameSamples-lookahead)
 		head = l.pcm[lookahead*l.channels:]
 	}
-	lag, resemblance := l.pitch.search(head, l.channels, limit)
-	if level < nothing {
-		lag = limit
+	lag, resemblance := limit, float32(1)
+	if level >= nothing {
+		lag, resemblance = l.pitch.search(head, l.channels, limit)
 	}
-	enough := float32(0.85)
-	if excess > largeSplice {
-		enough = 0.5
-	}
-	if lag < minLag || !quiet && resemblance < enough {
+	if lag < minLag || resemblance < enough && !quiet {
 		return 0
 	}
 	l.splice = 0

@@ -10,7 +10,7 @@ const (
 
 	// maxSlide is how many samples a frame can be longer or shorter by resampling. One
 	// is 0.1 % or 1.8 cents, which nobody hears.
-	maxSlide = 3
+	maxSlide = 2
 
 	// A splice leaves out or repeats between minLag and maxLag samples: a period of a
 	// voice of 80 to 400 Hz, or several of it. Over overlap samples the two places are
