@@ -50,6 +50,7 @@ const (
 // put takes what arrived at the time at.
 func (q *queue) put(p Packet, at int64) fate {
 	seq := q.high + int64(int16(p.Sequence-uint16(q.high)))
+	ts := q.ts + int64(int32(p.Timestamp-uint32(q.ts)))
 	s := &q.slots[seq&(held-1)]
 	result := kept
 	switch {
@@ -59,12 +60,11 @@ func (q *queue) put(p Packet, at int64) fate {
 		}
 		seq = q.restart(p.Sequence)
 		s = &q.slots[seq&(held-1)]
-	case s.seq == seq && (s.full || seq < q.next):
+	case s.seq == seq && s.ts == ts && (s.full || seq < q.next):
 		return duplicate
 	case seq < q.next && !q.taken && q.high-seq < held:
 		q.next = seq // the first ones came out of order
 	}
-	ts := q.ts + int64(int32(p.Timestamp-uint32(q.ts)))
 	if seq >= q.high {
 		q.high, q.ts = seq, ts
 	}
@@ -72,13 +72,14 @@ func (q *queue) put(p Packet, at int64) fate {
 		if p.Marker && ts-q.delays.cellTS > SampleRate {
 			q.delays.forget() // back after a pause, perhaps by another way
 		}
-		q.delays.add(at-ts, ts)
+		q.delays.add(ts, at)
 	}
 	if seq < q.next {
 		q.stray, q.strays = p.Sequence+1, true
 		return late
 	}
 	q.strays = false
+	q.release(s)
 	*s = slot{seq: seq, ts: ts, payload: p.Payload, full: true}
 	q.count++
 	return result
@@ -145,6 +146,9 @@ func (q *queue) take(seq int64) (missing int64) {
 const (
 	remembered = 400          // delays: 8 s of speech
 	cell       = FrameSamples // timestamps this near share one
+
+	// What comes this close together, in samples, was held up by one cause, and counts once.
+	burst = 2 * SampleRate / 1000
 )
 
 // delays remembers how late packets came: their arrival minus their timestamp, in samples.
@@ -152,14 +156,17 @@ const (
 type delays struct {
 	ring   [remembered]int64
 	n      int   // how many of ring are valid
-	at     int   // where the next one goes
+	next   int   // where the next one goes
 	cellTS int64 // timestamp of the last one
 	last   int64
+	lastAt int64
 	added  int     // since they were last looked at
 	jitter float64 // RFC 3550, appendix A.8
 }
 
-func (d *delays) add(delay, ts int64) {
+// add notes that the packet with timestamp ts came at the time at.
+func (d *delays) add(ts, at int64) {
+	delay := at - ts
 	if d.n > 0 {
 		difference := delay - d.last
 		if difference < 0 {
@@ -171,21 +178,22 @@ func (d *delays) add(delay, ts int64) {
 			d.jitter += (float64(difference) - d.jitter) / 16
 		}
 	}
-	d.last = delay
+	together := at-d.lastAt < burst
+	d.last, d.lastAt = delay, at
 	d.added++
-	if since := ts - d.cellTS; d.n > 0 && since >= 0 && since < cell {
-		newest := (d.at + remembered - 1) % remembered
-		d.ring[newest] = max(d.ring[newest], delay)
+	newest := &d.ring[(d.next+remembered-1)%remembered]
+	if since := ts - d.cellTS; d.n > 0 && since >= 0 && (since < cell || together && delay < *newest) {
+		*newest = max(*newest, delay)
 		return
 	}
-	d.ring[d.at] = delay
-	d.at = (d.at + 1) % remembered
+	d.ring[d.next] = delay
+	d.next = (d.next + 1) % remembered
 	d.n = min(d.n+1, remembered)
 	d.cellTS = ts
 }
 
 // forget begins anew, as after a long pause.
-func (d *delays) forget() { d.n, d.at, d.jitter = 0, 0, 0 }
+func (d *delays) forget() { d.n, d.next, d.jitter = 0, 0, 0 }
 
 // A spread sums up delays, in samples.
 type spread struct {

@@ -33,7 +33,7 @@ type Stats struct {
 	Bad        uint64 // could not be decoded
 
 	Frames     uint64 // that were not silent
-	Concealed  uint64 // samples of one channel that were made up
+	Concealed  uint64 // samples of one channel that were made up for what was lost or late
 	FEC        uint64 // packets that were had from the next one's error correction
 	Stretched  uint64 // samples by which the delay grew while it played
 	Compressed uint64 // samples by which it shrank
@@ -47,17 +47,25 @@ type Stats struct {
 const (
 	lookahead = halfTaps // samples that are kept behind a frame, and before it
 
-	delayMargin      = 4 * SampleRate / 1000   // beyond the delay that 97 % of the packets keep
+	safety      = 4 * SampleRate / 1000   // beyond the delay that 97 % of the packets keep
 	maxDelay    = 400 * SampleRate / 1000 // beyond the fastest packets
 	maxExcess   = 500 * SampleRate / 1000 // of the delay over the target, before a break
-	smallSplice = 30 * SampleRate / 1000  // what is less is made good by resampling
-	largeSplice = 100 * SampleRate / 1000 // what is more is made good at any price
+	smallSplice = 30 * SampleRate / 1000  // of the delay over the target
+	largeSplice = 100 * SampleRate / 1000 // likewise
+
+	// How much two periods have to resemble each other, as a correlation coefficient, so
+	// that one of them may be left out: for a small correction, which else is made by
+	// resampling; for one that should not take so long; and for a large one.
+	identical = 0.995
+	similar   = 0.85
+	related   = 0.5
+
+	nothing = 1e-7 // power of what nobody hears: -70 dBFS
 
 	mended     = 5 * SampleRate / 1000   // cross-fade from what was made up
 	fullPower  = 60 * SampleRate / 1000  // of concealment
 	lowPower   = 120 * SampleRate / 1000 // when it has faded to an eighth, which bridges a long burst of losses
 	maxConceal = 300 * SampleRate / 1000 // when it has faded out
-	grain      = SampleRate / 400        // concealment comes in multiples of 2.5 ms (RFC 6716, section 4.4)
 
 	holdFrames   = 50  // no shorter delay so soon after a packet came too late: 1 s
 	fecFrames    = 500 // memory of losses that error correction could mend: 10 s
@@ -111,6 +119,11 @@ type Leg struct {
 
 	tail []float32 // how concealment would go on, or nothing
 	run  int       // samples concealed without a break, with tail
+	made bool      // whether some of them in this frame
+
+	// unsure are how many samples have been concealed since the last packet: it may turn
+	// out that there was a pause.
+	unsure int
 
 	// Error correction is of use only if the next packet is there in time. Where that
 	// would have mended two losses not long ago, it is waited for.
@@ -176,12 +189,18 @@ func (l *Leg) Next(frame []float32, now time.Time) State {
 		l.rest()
 		return Silent
 	}
-	l.silent = 0
-	state := Playing
+	l.silent, l.made = 0, false
+	faded := l.run >= maxConceal && l.have() <= lookahead
 	if !l.fill(FrameSamples+lookahead, true) || l.hopeless() {
 		l.finish()
+		if faded {
+			clear(frame)
+			l.rest()
+			return Silent
+		}
 	}
-	if l.done.Concealed > 0 {
+	state := Playing
+	if l.made {
 		state = Concealing
 	}
 	l.play(frame, state)
@@ -219,7 +238,7 @@ func (l *Leg) missFEC() {
 
 // target returns how far behind the clock, in timestamps, what is played should be.
 func (l *Leg) target() int64 {
-	target := min(l.spread.most, l.spread.least+maxDelay) + delayMargin
+	target := min(l.spread.most, l.spread.least+maxDelay) + safety
 	if l.fecWait > 0 && l.spread.most-l.spread.least < FrameSamples {
 		target += int64(min(l.unit, FrameSamples))
 	}
@@ -248,81 +267,76 @@ func (l *Leg) begin() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q := &l.queue
-	surplus := false
-	for {
+	for surplus := false; ; {
 		head, ok := q.head()
 		if !ok {
 			return false
 		}
-		wait := l.target() - (l.clock - head.ts) + int64(FrameSamples-min(length(head.payload), FrameSamples))
-		surplus = surplus || wait < -maxExcess
-		if len(head.payload) <= 2 || surplus && wait < -FrameSamples && q.count > 1 {
-			// Comfort noise needs no beginning. And of what has been held up for very long
-			// only the newest is of interest.
-			if len(head.payload) > 2 {
-				l.done.Discarded++
+		samples, err := PacketSamples(head.payload)
+		wait := l.waitLocked(head.ts, samples)
+		switch surplus = surplus || wait < -maxExcess; {
+		case len(head.payload) <= 2 || err != nil:
+			// It says that there is a pause, or nothing.
+		case surplus && wait < -FrameSamples && q.count > 1:
+			l.done.Discarded++ // of what has been held up for very long the newest counts
+		case q.count == 1 && l.pausedBefore(head):
+			if wait > -int64(samples+FrameSamples) {
+				return false
 			}
-			q.take(head.seq)
-			continue
-		}
-		if wait > 0 && wait < maxDelay+maxExcess {
+			// Of the noise that is sent now and then in a pause, a frame would be a tick.
+		case wait+int64(FrameSamples-min(samples, FrameSamples)) > 0 && wait < maxDelay+maxExcess:
 			return false
+		default:
+			l.start(head)
+			return true
 		}
-		l.end = head.ts
-		break
+		if err != nil && len(head.payload) > 0 {
+			l.done.Bad++
+		}
+		l.end = head.ts + int64(samples)
+		q.take(head.seq)
 	}
-	l.playing, q.idle, q.fresh = true, false, false
+}
+
+// pausedBefore says whether the sender paused before a packet, as one with DTX does (RFC 6716,
+// section 2.1.9). The caller holds l.mu.
+func (l *Leg) pausedBefore(head slot) bool {
+	return l.queue.taken && head.seq == l.queue.next && head.ts-l.end > lowPower
+}
+
+// start begins to play with the packet head. The caller holds l.mu.
+func (l *Leg) start(head slot) {
+	l.queue.idle, l.queue.fresh = false, false
+	l.playing, l.end = true, head.ts
 	l.pcm = l.pcm[:2*lookahead*l.channels]
 	clear(l.pcm)
 	l.tail = l.tail[:mended*l.channels] // it rises from silence
 	clear(l.tail)
-	l.run, l.unit, l.bad, l.hold, l.dtx = 0, 0, 0, 0, false
-	return true
+	l.run, l.unsure, l.unit, l.bad, l.hold, l.dtx = 0, 0, 0, 0, 0, false
 }
 
 // hopeless says that so much is waiting that it is better to begin anew.
 func (l *Leg) hopeless() bool {
-	if l.delay()-l.target() < maxExcess {
-		return false
-	}
 	l.mu.Lock()
-	waiting := l.queue.count
-	l.mu.Unlock()
-	if waiting <= 1 {
+	defer l.mu.Unlock()
+	if l.queue.count <= 1 || l.waitLocked(l.end-int64(l.have()), l.unit) > -maxExcess {
 		return false
 	}
 	l.done.Resets++
 	return true
 }
 
-// finish ends playing: the frame fades out.
-func (l *Leg) finish() {
-	l.playing = false
-	if l.have() < FrameSamples {
-		if len(l.tail) == 0 {
-			l.conceal(0)
-		}
-		l.pcm = append(l.pcm, l.tail...)
-	}
-	l.tail = l.tail[:0]
-	to := len(l.pcm)
-	if more := FrameSamples + lookahead - l.have(); more > 0 {
-		clear(l.append(more))
-	} else {
-		to = (FrameSamples + lookahead) * l.channels
-	}
-	last := l.pcm[to-mended*l.channels : to]
-	for i := range last {
-		last[i] *= 1 - float32(i/l.channels+1)/mended
-	}
-	clear(l.pcm[to:])
+// waitLocked returns for how long, in samples, what has the timestamp ts should still wait. It
+// is negative if its time is over, be it only for how many packets of this length there are.
+func (l *Leg) waitLocked(ts int64, length int) int64 {
+	return min(l.target()-(l.clock-ts), int64(maxDelay-l.queue.count*length))
 }
 
 // have returns how many samples of one channel are there to be played.
 func (l *Leg) have() int { return len(l.pcm)/l.channels - lookahead }
 
-// append makes room for n samples of each channel behind what is there.
-func (l *Leg) append(n int) []float32 {
+// room makes room for n samples of each channel behind what is there.
+func (l *Leg) room(n int) []float32 {
 	at := len(l.pcm)
 	l.pcm = l.pcm[:at+n*l.channels]
 	return l.pcm[at:]
@@ -351,18 +365,17 @@ func (l *Leg) fill(n int, must bool) bool {
 		case !ok:
 			return false
 		case fresh:
-			l.done.Resets++
 			return false
 		case len(head.payload) == 0:
 			l.take(head) // padding
-		case gap <= grain && (gap <= 0 || missing == 0):
+		case gap <= minSamples && (gap <= 0 || missing == 0):
 			l.decode(head, gap)
 		case !must:
 			return false
 		case missing == 0 || gap > missing*MaxPacketSamples || l.run >= maxConceal:
 			return false
 		default:
-			l.recover(head, int(min(gap, FrameSamples)), gap)
+			l.bridge(head, gap)
 		}
 	}
 	return true
@@ -375,146 +388,6 @@ func (l *Leg) take(head slot) (missing int64) {
 	l.mu.Unlock()
 	l.done.Lost += uint64(missing)
 	return missing
-}
-
-// decode appends what the packet holds, which begins gap after the end. If that is before the
-// end, what has been concealed since is time gained for packets that come late.
-func (l *Leg) decode(head slot, gap int64) {
-	missing := l.take(head)
-	if missing > 0 && l.run > 0 && hasFEC(head.payload) {
-		l.missFEC()
-	}
-	if gap < 0 && -gap <= int64(l.run) {
-		l.done.Stretched += uint64(-gap)
-	} else if gap < -SampleRate {
-		l.done.Resets++
-	}
-	at := len(l.pcm)
-	n, err := l.decoder.Decode(head.payload, l.append(MaxPacketSamples))
-	if err != nil || n <= 0 || n > MaxPacketSamples {
-		l.pcm = l.pcm[:at]
-		l.done.Bad++
-		l.bad++
-		return
-	}
-	l.pcm = l.pcm[:at+n*l.channels]
-	l.end = head.ts + int64(n)
-	l.unit, l.bad, l.dtx = n, 0, len(head.payload) <= 2
-	l.mend(at)
-}
-
-// mend turns from what was made up to the pcm that begins at the index at.
-func (l *Leg) mend(at int) {
-	n := min(len(l.tail), len(l.pcm)-at)
-	fade(l.pcm[at:at+n], l.tail, l.channels)
-	l.tail = l.tail[:0]
-	l.run = 0
-}
-
-// recover appends up to n samples for a hole of gap samples before the packet head: from its
-// forward error correction if it has any that reaches so far, else by concealment.
-func (l *Leg) recover(head slot, n int, gap int64) {
-	if gap > int64(l.unit) || !hasFEC(head.payload) {
-		if hasFEC(head.payload) {
-			n = min(n, int(gap)-l.unit)
-		}
-		l.conceal(n)
-		return
-	}
-	n = int(gap)
-	at := len(l.pcm)
-	if err := l.decoder.DecodeFEC(head.payload, l.append(n), n); err != nil {
-		l.pcm = l.pcm[:at]
-		l.conceal(n)
-		return
-	}
-	l.end += int64(n)
-	l.done.FEC++
-	l.fecWait = max(l.fecWait, min(2*l.fecWait, fecFrames)) // it is worth while
-	l.mend(at)
-}
-
-// length returns how many samples the frames of a packet are at least (RFC 6716, section 3.1).
-func length(payload []byte) int {
-	if len(payload) == 0 {
-		return 0
-	}
-	n := 0
-	switch config := payload[0] >> 3; {
-	case config >= 16: // CELT
-		n = grain << (config & 3)
-	case config >= 12: // hybrid
-		n = 4 * grain << (config & 1)
-	default: // SILK
-		n = [...]int{4, 8, 16, 24}[config&3] * grain
-	}
-	switch payload[0] & 3 {
-	case 1, 2:
-		return 2 * n
-	case 3:
-		if len(payload) > 1 {
-			return int(payload[1]&63) * n
-		}
-	}
-	return n
-}
-
-// hasFEC reports whether the first frame of a packet has low-bit-rate redundancy in it (RFC
-// 6716, section 4.2.4), for packets of one frame or of two of the same size.
-func hasFEC(payload []byte) bool {
-	if len(payload) < 2 || payload[0]>>7 != 0 || payload[0]&3 > 1 {
-		return false
-	}
-	frames := 1 // of SILK, 20 ms each
-	if config := payload[0] >> 3; config < 12 {
-		frames = max(1, int(config&3))
-	}
-	bits := payload[1] << frames
-	if bits&0x80 != 0 {
-		return true
-	}
-	return payload[0]&4 != 0 && bits<<(frames+1)&0x80 != 0
-}
-
-// conceal appends n samples, rounded up, of what may have been said, and returns how many it
-// were.
-func (l *Leg) conceal(n int) int {
-	n = (n + grain - 1) / grain * grain
-	at := len(l.pcm)
-	l.append(copy(l.pcm[at:cap(l.pcm)], l.tail) / l.channels)
-	from := len(l.pcm)
-	more := n + mended - len(l.tail)/l.channels
-	made := l.append(more)
-	if l.run >= maxConceal || l.decoder.Conceal(made, more) != nil {
-		clear(made)
-	}
-	for i := range more {
-		if gain := concealGain(l.run + i); gain < 1 {
-			for c := range l.channels {
-				l.pcm[from+i*l.channels+c] *= gain
-			}
-		}
-	}
-	l.run += more
-	l.tail = append(l.tail[:0], l.pcm[at+n*l.channels:]...)
-	l.pcm = l.pcm[:at+n*l.channels]
-	l.end += int64(n)
-	l.done.Concealed += uint64(n)
-	return n
-}
-
-// concealGain returns the gain after so many samples of concealment.
-func concealGain(run int) float32 {
-	const low = 1. / 8
-	switch {
-	case run < fullPower:
-		return 1
-	case run < lowPower:
-		return 1 - (1-low)*float32(run-fullPower)/(lowPower-fullPower)
-	case run < maxConceal:
-		return low * float32(maxConceal-run) / (maxConceal - lowPower)
-	}
-	return 0
 }
 
 // play fills frame from what is there, a little faster or slower if the delay is not what it
@@ -539,79 +412,6 @@ func (l *Leg) play(frame []float32, state State) {
 		l.done.Stretched += uint64(-change)
 	}
 	l.loud = max(l.loud*0.998, power(frame))
-}
-
-// delay returns how far behind the clock the next sample to be played is, in timestamps.
-func (l *Leg) delay() int64 { return l.clock - (l.end - int64(l.have())) }
-
-// excess returns by how much the delay is too long, in samples: what has to be left out until
-// a frame begins where a packet begins, and whole packets more as long as the target is kept.
-// It also returns how much shorter than the target the delay then is, if negative.
-func (l *Leg) excess() (excess, spare int) {
-	unit := min(l.unit, FrameSamples)
-	rest := (l.have() - FrameSamples - lookahead) % unit
-	spare = int(max(-maxExcess, min(l.delay()-l.target()-int64(FrameSamples-unit), maxExcess))) - rest
-	// Where there is jitter, the target is less certain, and less precious.
-	width := int(l.spread.most - l.spread.least)
-	patience, reluctance := delayMargin/4+width/20, delayMargin/4+width/8
-	switch {
-	case spare < -patience:
-		return rest - (-spare+unit-1)/unit*unit, spare
-	case spare >= unit+reluctance:
-		return rest + (spare-reluctance)/unit*unit, spare
-	}
-	return rest, spare
-}
-
-// correct fills frame with more or less than FrameSamples samples, and returns how many more;
-// with 0 it leaves it alone.
-func (l *Leg) correct(frame []float32) int {
-	excess, spare := l.excess()
-	if l.hold = max(l.hold-1, 0); l.hold > 0 && excess > 0 && excess < largeSplice || spare <= -maxExcess/2 {
-		return 0
-	}
-	if excess >= minLag || excess <= -minLag {
-		urgent := excess >= smallSplice || spare < -delayMargin*3/4
-		if change := l.jump(frame, excess, urgent); change != 0 {
-			return change
-		}
-	}
-	change := max(-maxSlide, min(excess, 1+excess/(FrameSamples/2), maxSlide-1))
-	if change == 0 || change > 0 && !l.fill(FrameSamples+lookahead+change, false) {
-		return 0
-	}
-	slide(frame, l.pcm, l.channels, lookahead, change)
-	return change
-}
-
-// jump leaves out or repeats a part of the signal where that is not heard, or returns 0.
-func (l *Leg) jump(frame []float32, excess int, urgent bool) int {
-	head := l.pcm[lookahead*l.channels:]
-	quiet := power(head[:FrameSamples*l.channels]) < max(1e-7, l.loud/1000)
-	if !quiet && (!urgent || l.splice < spliceFrames) {
-		return 0
-	}
-	limit := min(max(excess, -excess), maxLag)
-	if excess > 0 {
-		l.fill(FrameSamples+lookahead+limit, false)
-		limit = min(limit, l.have()-FrameSamples-lookahead)
-		head = l.pcm[lookahead*l.channels:]
-	}
-	lag, resemblance := l.pitch.search(head, l.channels, limit)
-	enough := float32(0.85)
-	if excess > largeSplice {
-		enough = 0.5
-	}
-	if lag == 0 || !quiet && resemblance < enough {
-		return 0
-	}
-	l.splice = 0
-	if excess > 0 {
-		splice(frame, head, l.channels, 0, lag)
-		return lag
-	}
-	splice(frame, head, l.channels, lag, 0)
-	return -lag
 }
 
 // publish makes the frame's counts and readings known.

@@ -10,7 +10,7 @@ const (
 
 	// maxSlide is how many samples a frame can be longer or shorter by resampling. One
 	// is 0.1 % or 1.8 cents, which nobody hears.
-	maxSlide = 3
+	maxSlide = 2
 
 	// A splice leaves out or repeats between minLag and maxLag samples: a period of a
 	// voice of 80 to 400 Hz, or several of it. Over overlap samples the two places are
@@ -134,7 +134,8 @@ func (p *pitch) search(src []float32, channels, limit int) (lag int, resemblance
 	}
 	coarse, best := minLag/decimation, float32(-2)
 	for l := minLag / decimation; l+width <= n; l++ {
-		if r := correlation(p.mono[:width], p.mono[l:l+width]); r > best {
+		// Of several periods the longer is as good, and brings more.
+		if r := correlation(p.mono[:width], p.mono[l:l+width]) + 0.02*float32(l)/maxLag; r > best {
 			coarse, best = l, r
 		}
 	}

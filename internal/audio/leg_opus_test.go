@@ -1,0 +1,119 @@
+package audio
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+	"time"
+)
+
+// encoded speaks Opus of pcm, mono.
+func encoded(t *testing.T, config EncoderConfig, pcm []float32, drift float64, net network) []Packet {
+	t.Helper()
+	payloads := mustEncode(t, libraries[0].newEncoder(t, config), pcm)
+	packets := speak(time.Duration(len(payloads))*FrameDuration, FrameSamples, 0, 0, drift, false, net)
+	for i := range packets {
+		packets[i].Payload = payloads[packets[i].Sequence]
+	}
+	return packets
+}
+
+// mixed returns what a leg makes of packets, from the first sound on.
+func mixed(t *testing.T, packets []Packet, phase time.Duration) ([]float32, Stats) {
+	t.Helper()
+	packets = slices.Clone(packets)
+	slices.SortStableFunc(packets, func(a, b Packet) int { return a.Arrival.Compare(b.Arrival) })
+	l := NewLeg(1, libraries[0].newDecoder(t, 1))
+	var pcm []float32
+	frame := make([]float32, FrameSamples)
+	for now := began.Add(phase); len(packets) > 0; now = now.Add(FrameDuration) {
+		for len(packets) > 0 && !packets[0].Arrival.After(now) {
+			l.Put(packets[0])
+			packets = packets[1:]
+		}
+		if l.Next(frame, now) != Silent || pcm != nil {
+			pcm = append(pcm, frame...)
+		}
+	}
+	return pcm, l.Stats()
+}
+
+func TestTonesKeepTheirLevel(t *testing.T) {
+	r := random(t)
+	rough, fine := shaky(r), calm(r)
+	falling := func(i int) (time.Duration, bool) { // so that the leg has to catch up
+		if i < 250 {
+			return rough(i)
+		}
+		return fine(i)
+	}
+	for _, frequency := range []float64{400, 700, 1100} {
+		straight := mustDecode(t, libraries[0].newDecoder(t, 1), mustEncode(t, libraries[0].newEncoder(t, mono(5)), tone(frequency, 0.25, 100)))
+		want := amplitude(straight[len(straight)/2:], frequency)
+		for _, tt := range []struct {
+			name  string
+			drift float64
+			net   network
+		}{
+			{"calm", 0, fine},
+			{"jitter, then calm", 0, falling},
+			{"stall", 0, stall},
+			{"drift", 5e-4, fine},
+			{"drift", -5e-4, fine},
+		} {
+			t.Run(fmt.Sprintf("%v Hz, %s %.0f ppm", frequency, tt.name, tt.drift*1e6), func(t *testing.T) {
+				pcm, stats := mixed(t, encoded(t, mono(5), tone(frequency, 0.25, 900), tt.drift, tt.net), 3*time.Millisecond)
+				const window = SampleRate / 5
+				worst := 0.0
+				for at := SampleRate; at+window <= len(pcm); at += window {
+					if tt.name == "stall" && at > 480*FrameSamples && at < 530*FrameSamples {
+						continue // nothing came
+					}
+					worst = max(worst, math.Abs(amplitude(pcm[at:at+window], frequency)-want))
+				}
+				if worst > 1 {
+					t.Errorf("level is off by %.2f dB", worst)
+				}
+				t.Logf("off by at most %.2f dB, %+v", worst, stats)
+			})
+		}
+	}
+}
+
+func TestLossOfRealPacketsLeavesNoGap(t *testing.T) {
+	r := random(t)
+	for _, loss := range []float64{0.05, 0.1} {
+		pcm, stats := mixed(t, encoded(t, mono(5), tone(400, 0.25, 3000), 0, bursty(r, calm(r), loss, 2.5)), 3*time.Millisecond)
+		silent, longest := 0, 0
+		for _, x := range pcm[SampleRate:] {
+			if silent++; math.Abs(float64(x)) > 1e-4 {
+				silent = 0
+			}
+			longest = max(longest, silent)
+		}
+		if got := time.Duration(longest) * time.Second / SampleRate; got > 60*time.Millisecond {
+			t.Errorf("%v lost: silent for %v", loss, got)
+		}
+		if stats.Lost == 0 {
+			t.Errorf("nothing lost: %+v", stats)
+		}
+		t.Logf("%v lost: longest silence %v, %+v", loss, time.Duration(longest)*time.Second/SampleRate, stats)
+	}
+}
+
+func TestRealErrorCorrectionIsUsed(t *testing.T) {
+	r := random(t)
+	single := func(i int) (time.Duration, bool) { return 20 * time.Millisecond, i > 50 && r.IntN(20) == 0 }
+	for _, tt := range []struct {
+		expected int // loss, as the encoder is told
+		want     bool
+	}{{0, false}, {20, true}} {
+		config := EncoderConfig{Channels: 1, Bitrate: 24000, Complexity: 5, Loss: tt.expected}
+		_, stats := mixed(t, encoded(t, config, voice(1500), 0, single), 3*time.Millisecond)
+		if got := stats.FEC > stats.Lost/2; got != tt.want {
+			t.Errorf("with %d %% expected, %d of %d lost packets came by error correction", tt.expected, stats.FEC, stats.Lost)
+		}
+		t.Logf("%+v", stats)
+	}
+}
