@@ -248,9 +248,10 @@ func (l *Leg) target() int64 {
 // rest is one more silent frame.
 func (l *Leg) rest() {
 	l.silent++
-	switch l.silent {
-	case 1:
+	if l.silent == 1 || l.done != (Stats{}) {
 		l.publish()
+	}
+	switch l.silent {
 	case idleFrames:
 		l.mu.Lock()
 		l.queue.idle = true
