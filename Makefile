@@ -6,13 +6,14 @@ ARCHS   ?= amd64 arm64
 FUZZTIME ?= 10s
 
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
+TSC = web/node_modules/.bin/tsc
 
-.PHONY: build check dist test test-go test-libopus test-clients soak bench fuzz clean
+.PHONY: build check dist test test-go test-web test-libopus test-clients soak bench fuzz clean
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
 
-check: ## what needs no running: format, vet, staticcheck, go.mod, generated files
+check: ## what needs no running: format, vet, staticcheck, go.mod, TypeScript, generated files
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	  test -z "$$unformatted" || { echo "gofmt: run gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
@@ -20,6 +21,9 @@ check: ## what needs no running: format, vet, staticcheck, go.mod, generated fil
 	$(STATICCHECK) ./...
 	$(STATICCHECK) -tags e2e,soak ./...
 	go mod tidy -diff
+	web/modules.sh
+	$(TSC) --project web
+	$(TSC) --project web/tsconfig.test.json
 	.ci/generated.sh
 
 dist: ## static binaries for Linux, in dist/
@@ -31,12 +35,15 @@ dist: ## static binaries for Linux, in dist/
 	done
 	cd dist && sha256sum $(ARCHS:%=sightline-linux-%) > SHA256SUMS
 
-test: test-go test-clients ## everything
+test: test-go test-web test-clients ## everything
 
 test-go: ## unit tests and tests with pion's peers, under the race detector
 	.ci/compiler.sh
 	go test -race ./...
 	$(MAKE) test-libopus
+
+test-web: ## the pages' client in Node
+	web/test.sh
 
 test-libopus: ## gopus against libopus, each decoding what the other has encoded
 	.ci/libopus.sh

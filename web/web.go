@@ -26,6 +26,8 @@ import (
 	"sightline/rooms"
 )
 
+//go:generate ./generate.sh
+
 //go:embed assets
 var assetFiles embed.FS
 
