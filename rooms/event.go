@@ -101,7 +101,7 @@ type Watcher struct {
 // error is a fault: BadRequest if the room's name is none, Unavailable at a limit.
 func (r *Registry) Watch(room string, after uint64) (*Watcher, error) {
 	if room != "" {
-		if err := ValidName(room); err != nil {
+		if err := ValidRoom(room); err != nil {
 			return nil, err
 		}
 	}

@@ -1,11 +1,33 @@
 package rooms
 
-import "sightline/internal/fault"
+import (
+	"slices"
+
+	"sightline/internal/fault"
+)
 
 const maxName = 64
 
+// reserved are the first elements of the gateway's own paths, of now and of what may come:
+// a room's page is at /{room}.
+var reserved = []string{
+	"api", "assets", "auth", "debug", "docs", "favicon.ico", "healthz", "login", "logout", "metrics", "readyz",
+	"robots.txt", "sessions", "version", "watch", "whep", "whip",
+}
+
+// Reserved reports whether a room can't have a name because it is one of the gateway's own.
+func Reserved(name string) bool { return slices.Contains(reserved, name) }
+
+// ValidRoom returns a fault.BadRequest that says why if name can't be the name of a room.
+func ValidRoom(name string) error {
+	if Reserved(name) {
+		return fault.New(fault.BadRequest, "no room can be called %q: /%s is one of the gateway's own routes", name, name)
+	}
+	return valid("name", name)
+}
+
 // ValidName returns a fault.BadRequest that says the rule if name can't be the name of a
-// room or publisher.
+// publisher. ValidRoom says it of rooms.
 func ValidName(name string) error { return valid("name", name) }
 
 // ValidRole returns a fault.BadRequest that says the rule, which is that of names, if role
@@ -15,6 +37,13 @@ func ValidRole(role string) error {
 		return nil
 	}
 	return valid("role", role)
+}
+
+func validNames(room, publisher string) error {
+	if err := ValidRoom(room); err != nil {
+		return err
+	}
+	return ValidName(publisher)
 }
 
 func valid(what, name string) error {

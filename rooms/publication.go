@@ -110,10 +110,8 @@ func (p *Publication) Close() {
 // is a fault: Conflict if the name is taken and takeover is "reject", Forbidden if another
 // subject has it, Unavailable at a limit, BadRequest if a name is none.
 func (r *Registry) Publish(req PublishRequest) (*Publication, error) {
-	for _, name := range []string{req.Room, req.Publisher} {
-		if err := ValidName(name); err != nil {
-			return nil, err
-		}
+	if err := validNames(req.Room, req.Publisher); err != nil {
+		return nil, err
 	}
 	if err := ValidRole(req.Role); err != nil {
 		return nil, err

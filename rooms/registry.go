@@ -122,10 +122,8 @@ type PlayRequest struct {
 // limits until each is closed. The error is a fault: Conflict if it is not live, Unavailable
 // at a limit, BadRequest if a name is none.
 func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
-	for _, name := range []string{req.Room, req.Publisher} {
-		if err := ValidName(name); err != nil {
-			return nil, err
-		}
+	if err := validNames(req.Room, req.Publisher); err != nil {
+		return nil, err
 	}
 	if req.Kind != "" && req.Kind != media.Audio && req.Kind != media.Video {
 		return nil, fault.New(fault.NotFound, "no kind of track is called %q: there are %q and %q", req.Kind, media.Audio, media.Video)

@@ -138,7 +138,7 @@ func (p *Pages) watch(c *gin.Context) {
 	if v.Publisher == bridge.Mix {
 		v.Name = "Everybody"
 	}
-	if rooms.ValidName(v.Room) != nil || !playable(v.Publisher, v.Kind) {
+	if rooms.ValidRoom(v.Room) != nil || !playable(v.Publisher, v.Kind) {
 		p.page(c, http.StatusNotFound, "missing.html", v)
 		return
 	}

@@ -51,6 +51,7 @@ func TestPagesAreFoundUnderValidNamesOnly(t *testing.T) {
 		{"/watch/mri-2/~mix/audio", 404},
 		{"/watch/mri-2/~min", 404},
 		{"/watch/~mix/console", 404},
+		{"/watch/api/console", 404},
 		{"/watch/mri-2/%3Cscript%3E", 404},
 		{"/watch/mri-2/" + strings.Repeat("a", 65), 404},
 		{"/assets/watch.js", 200},

@@ -157,7 +157,7 @@ func servers(peers *rtc.Engine) []httpapi.ICEServer {
 }
 
 func validNames(c *gin.Context, suffix string) error {
-	if err := rooms.ValidName(c.Param("room")); err != nil {
+	if err := rooms.ValidRoom(c.Param("room")); err != nil {
 		return err
 	}
 	if c.Param("publisher") != bridge.Mix {

@@ -105,6 +105,8 @@ func TestPlayAnswers(t *testing.T) {
 		{name: "item 54: no such track", gateway: open, method: "POST", path: "/whep/mri-2/intercom/video", body: pair, status: 409, kind: "conflict", want: map[string]string{"Retry-After": "2"}},
 		{name: "no such endpoint", gateway: open, method: "POST", path: path + "/text", body: pair, status: 404, kind: "not-found"},
 		{name: "not a name", gateway: open, method: "POST", path: "/whep/mri-2/~min", body: pair, status: 400, kind: "bad-request"},
+		{name: "a room that is a route", gateway: open, method: "POST", path: "/whep/api/console", body: pair, status: 400, kind: "bad-request"},
+		{name: "the mix of a room that is a route", gateway: open, method: "POST", path: "/whep/whip/~mix", body: offer(media.Audio), status: 400, kind: "bad-request"},
 		{name: "a room's mix", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: offer(media.Audio), status: 201, want: map[string]string{"Content-Type": sdp}, sections: "+"},
 		{name: "T5: a mix for who offers both", gateway: open, method: "POST", path: "/whep/mri-2/~mix?for=console", body: pair, status: 201, sections: "+-"},
 		{name: "row 62: a mix, video offered first", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: offer(media.Video, media.Audio), status: 201, sections: "-+"},

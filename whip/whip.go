@@ -109,7 +109,7 @@ func servers(peers *rtc.Engine) []httpapi.ICEServer {
 }
 
 func validNames(c *gin.Context) error {
-	if err := rooms.ValidName(c.Param("room")); err != nil {
+	if err := rooms.ValidRoom(c.Param("room")); err != nil {
 		return err
 	}
 	return rooms.ValidName(c.Param("publisher"))

@@ -102,6 +102,7 @@ func TestPublishAnswers(t *testing.T) {
 		{"row 58: inactive", open, "POST", path, with("a=sendonly", "a=inactive"), nil, 422, "unprocessable", nil},
 		{"item 44, row 63: no common codec", open, "POST", path, with("H264/90000", "H263/90000"), nil, 422, "unprocessable", nil},
 		{"not a name", open, "POST", "/whip/mri-2/.console", lines(offer), nil, 400, "bad-request", nil},
+		{"a room that is a route", open, "POST", "/whip/api/console", lines(offer), nil, 400, "bad-request", nil},
 		{"tilde", open, "POST", "/whip/~mix/console", lines(offer), nil, 400, "bad-request", nil},
 		{"escaped slash", open, "POST", "/whip/a%2Fb/console", lines(offer), nil, 404, "not-found", nil},
 

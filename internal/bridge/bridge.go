@@ -67,7 +67,7 @@ type ListenRequest struct {
 // Listen returns a listener of a room's mix. Nobody need speak there, nor the room be open.
 // The error is a fault: BadRequest if a name is none, Unavailable at a limit.
 func (b *Bridge) Listen(req ListenRequest) (*Listener, error) {
-	if err := rooms.ValidName(req.Room); err != nil {
+	if err := rooms.ValidRoom(req.Room); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{req.For, req.Role} {
@@ -101,7 +101,7 @@ const retryAfter = 2 * time.Second
 func (b *Bridge) Attend(name string) (release func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if rooms.ValidName(name) != nil {
+	if rooms.ValidRoom(name) != nil {
 		return func() {}
 	}
 	r, err := b.enterLocked(name)

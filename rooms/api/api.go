@@ -163,7 +163,7 @@ func (a *API) listTracks(c *gin.Context) error {
 // changePublisher mutes a publisher, or lets it be heard again.
 func (a *API) changePublisher(c *gin.Context) error {
 	room, name := c.Param("room"), c.Param("publisher")
-	if _, err := a.auth.Authorize(c.Request, auth.Admin, room, name); err != nil {
+	if err := a.authorize(c, auth.Admin, room, name); err != nil {
 		return err
 	}
 	muted, err := readMuted(c)
@@ -210,7 +210,7 @@ func readMuted(c *gin.Context) (bool, error) {
 
 func (a *API) removePublisher(c *gin.Context) error {
 	room, publisher := c.Param("room"), c.Param("publisher")
-	if _, err := a.auth.Authorize(c.Request, auth.Admin, room, publisher); err != nil {
+	if err := a.authorize(c, auth.Admin, room, publisher); err != nil {
 		return err
 	}
 	if err := a.rooms.Remove(room, publisher); err != nil {
@@ -221,11 +221,20 @@ func (a *API) removePublisher(c *gin.Context) error {
 	return nil
 }
 
+// authorize checks that the caller may do something in a room, and that there can be such a
+// room; "" stands for no particular one.
+func (a *API) authorize(c *gin.Context, scope auth.Scope, room, publisher string) error {
+	if _, err := a.auth.Authorize(c.Request, scope, room, publisher); err != nil || room == "" {
+		return err
+	}
+	return rooms.ValidRoom(room)
+}
+
 // reader checks that the caller may read of a room, or of any room if that is empty, and
 // returns how it sees the rooms. The check comes before the room is looked up, so that
 // rooms that are forbidden and rooms that don't exist look the same.
 func (a *API) reader(c *gin.Context, room string) (view, error) {
-	if _, err := a.auth.Authorize(c.Request, auth.Read, room, ""); err != nil {
+	if err := a.authorize(c, auth.Read, room, ""); err != nil {
 		return view{}, err
 	}
 	return view{

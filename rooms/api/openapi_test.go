@@ -114,6 +114,8 @@ func TestEveryResponseIsAsDescribed(t *testing.T) {
 		{"a room without publishers", "GET", one, "/api/rooms/empty", readAll, nil, 200},
 		{"an unknown room", "GET", one, "/api/rooms/mri-9", readAll, nil, 404},
 		{"a room of an impossible name", "GET", one, "/api/rooms/.x", readAll, nil, 400},
+		{"a room of a reserved name", "GET", one, "/api/rooms/whip", readAll, nil, 400},
+		{"events of a room of a reserved name", "GET", events, "/api/rooms/api/events", readAll, nil, 400},
 		{"a room without a token", "GET", one, "/api/rooms/mri-1", "", nil, 401},
 		{"a forbidden room", "GET", one, "/api/rooms/ct-1", readMRI, nil, 403},
 		{"a forbidden room that is not there", "GET", one, "/api/rooms/ct-9", readMRI, nil, 403},
