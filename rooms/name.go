@@ -2,11 +2,16 @@ package rooms
 
 import (
 	"slices"
+	"strings"
+	"unicode"
 
 	"sightline/internal/fault"
 )
 
-const maxName = 64
+const (
+	maxName  = 64
+	maxLabel = 64 // characters
+)
 
 // reserved are the first elements of the gateway's own paths, of now and of what may come:
 // a room's page is at /{room}.
@@ -70,4 +75,20 @@ func validName(name string) bool {
 		}
 	}
 	return true
+}
+
+// Label returns what people may be shown of a text that a client chose: one line of at most
+// 64 characters that can be printed, perhaps none.
+func Label(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case r == unicode.ReplacementChar || !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, s)
+	runes := []rune(strings.Join(strings.Fields(s), " "))
+	return strings.TrimSpace(string(runes[:min(len(runes), maxLabel)]))
 }

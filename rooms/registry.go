@@ -116,6 +116,7 @@ type PlayRequest struct {
 	Kind            media.Kind // "": the pair, as far as the publisher has it
 	Session         string     // public id of the viewer's session
 	Client, Subject string
+	Participant     string // whose session it is, by ID; one that is not in the room counts as ""
 }
 
 // Play finds what a viewer asks for, audio before video. The subscriptions count towards the
@@ -150,11 +151,15 @@ func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
 		}
 	}
 	v := &viewer{room: r.rooms[req.Room], subscriptions: len(entries)}
+	if v.room.participants[req.Participant] != nil {
+		v.participant = req.Participant
+	}
 	v.room.viewers++
 	r.viewers[v] = struct{}{}
 	subscriptions := make([]*Subscription, len(entries))
 	for i, e := range entries {
 		e.viewers++
+		e.watchLocked(v.participant, 1)
 		s := newSubscription(r, v, e.track)
 		e.admit(s)
 		subscriptions[i] = s
@@ -240,6 +245,7 @@ func (r *Registry) closeSubscription(s *Subscription) {
 	}
 	if e := r.entryLocked(s.track); e != nil {
 		e.viewers--
+		e.watchLocked(s.viewer.participant, -1)
 	}
 	r.wake()
 }

@@ -197,6 +197,22 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func TestLabelIsOneLineForPeople(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                        "",
+		"  MRI 2 \n console\t":    "MRI 2 console",
+		"Röntgen – Raum 3":        "Röntgen – Raum 3",
+		"a\x00b\x1b[31m\u202ec":   "ab[31mc",
+		"bad \xff utf-8":          "bad utf-8",
+		strings.Repeat("ä", 100):  strings.Repeat("ä", 64),
+		strings.Repeat("a ", 100): strings.TrimSpace(strings.Repeat("a ", 32)),
+	} {
+		if got := rooms.Label(in); got != want {
+			t.Errorf("Label(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
 // A room's page is at /{room}.
 func TestNoRoomIsCalledAsARouteOfTheGateway(t *testing.T) {
 	h := open(t)

@@ -689,19 +689,3 @@ func relations(header string) map[string]string {
 	}
 	return out
 }
-
-func TestLabel(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                        "",
-		"  MRI 2 \n console\t":    "MRI 2 console",
-		"Röntgen – Raum 3":        "Röntgen – Raum 3",
-		"a\x00b\x1b[31m\u202ec":   "ab[31mc",
-		"bad \xff utf-8":          "bad utf-8",
-		strings.Repeat("ä", 100):  strings.Repeat("ä", 64),
-		strings.Repeat("a ", 100): strings.TrimSpace(strings.Repeat("a ", 32)),
-	} {
-		if got := label(in); got != want {
-			t.Errorf("label(%q) = %q, want %q", in, got, want)
-		}
-	}
-}

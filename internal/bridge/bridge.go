@@ -9,6 +9,8 @@ package bridge
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,6 +64,8 @@ type ListenRequest struct {
 	Room string
 	For  string // the publisher who listens, and does not hear himself; "": nobody in particular
 	Role string // of who listens; "": that of the publisher For, if it has one
+
+	Participant string // whose session it is, by ID; one that can't be counts as ""
 }
 
 // Listen returns a listener of a room's mix. Nobody need speak there, nor the room be open.
@@ -90,7 +94,26 @@ func (b *Bridge) Listen(req ListenRequest) (*Listener, error) {
 	}
 	b.listeners++
 	r.seats++
+	if rooms.ValidName(req.Participant) != nil {
+		req.Participant = ""
+	}
+	b.countLocked(r, req.Participant, 1)
 	return newListener(r, req), nil
+}
+
+// countLocked counts n sessions more, or less, of a participant, and tells the room who
+// listens if that has changed.
+func (b *Bridge) countLocked(r *room, participant string, n int) {
+	if participant == "" {
+		return
+	}
+	before := len(r.participants)
+	if r.participants[participant] += n; r.participants[participant] == 0 {
+		delete(r.participants, participant)
+	}
+	if len(r.participants) != before {
+		b.registry.SetListening(r.name, slices.Collect(maps.Keys(r.participants)))
+	}
 }
 
 // retryAfter is when who was refused may ask again.
