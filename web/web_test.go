@@ -13,8 +13,13 @@ import (
 
 func serve(t *testing.T) http.Handler {
 	t.Helper()
+	return serveWith(t, Defaults())
+}
+
+func serveWith(t *testing.T, c Config) http.Handler {
+	t.Helper()
 	gin.SetMode(gin.ReleaseMode)
-	pages, err := New()
+	pages, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +159,7 @@ func TestWatchPageNamesItsTrack(t *testing.T) {
 // Modules import each other by relative names, so all of them come from the folder of one
 // version.
 func TestModulesImportOnlyWhatIsThere(t *testing.T) {
-	pages, err := New()
+	pages, err := New(Defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
