@@ -71,11 +71,12 @@ export interface StationProps {
   dock?(place: Place): ComponentChildren;
   banners?(place: Place): ComponentChildren;
   peopleActions?(p: Participant, place: Place): ComponentChildren;
+  peopleKey?: string; // shows who is here; 'p' without
   onLeave?(): void; // before the page goes away
 }
 
 // A Station is one of the pages in a room.
-export function Station({ role, presence: given, children, dock, banners, peopleActions, onLeave }: StationProps): JSX.Element {
+export function Station({ role, presence: given, children, dock, banners, peopleActions, peopleKey, onLeave }: StationProps): JSX.Element {
   const name = ownName(useStore(choices, (c) => c.name), role);
   const presence = useMemo(() => given ?? new Presence(role), []);
   const { feed, self } = presence;
@@ -112,6 +113,7 @@ export function Station({ role, presence: given, children, dock, banners, people
         </>
       }
       dock={dock?.(place)}
+      {...(peopleKey ? { peopleKey } : {})}
       {...(peopleActions ? { peopleActions: (p: Participant) => peopleActions(p, place) } : {})}
     >
       {children(place)}
