@@ -53,7 +53,7 @@ export function Board(props: BoardProps): JSX.Element {
         {voice(props).tone === 'good' && <Meter label={words.microphone.level} level={props.voiceLevel} />}
       </Cell>
       <Cell name={w.people} {...others(props)} id="board-people">
-        {props.decided.hearing && props.hearing.state === 'live' && <Meter label={words.room.level} level={props.hearing.level} />}
+        {props.people.length > 0 && props.decided.hearing && props.hearing.state === 'live' && <Meter label={words.room.level} level={props.hearing.level} />}
       </Cell>
     </div>
   );
@@ -62,7 +62,7 @@ export function Board(props: BoardProps): JSX.Element {
 type Told = Pick<CellProps, 'icon' | 'tone' | 'title' | 'more'>;
 
 function cameras({ decided: { cameras, privacy, screen }, reports }: BoardProps): Told {
-  if (privacy) return { icon: 'camera-off', tone: 'privacy', title: w.paused, more: words.privacy.tileMore };
+  if (privacy) return { icon: 'camera-off', tone: 'privacy', title: w.paused, more: w.pausedMore };
   const on = cameras.filter((c) => c.on);
   const state = (device: string) => reports.get(device)?.state;
   const live = on.filter((c) => state(c.device) === 'live').length;

@@ -135,8 +135,16 @@ export function Listener({ voice, me, on, onChange }: ListenerProps): JSX.Elemen
   );
 }
 
-// unblock plays what the browser has kept back; it must be called in a click.
-export function unblock(): void {
-  const player = document.getElementById('room-sound') as SightlinePlayer | null;
-  if (player) player.muted = false;
+// useUnblock plays what the browser has kept back at the next click or key, wherever that is.
+export function useUnblock(blocked: boolean): void {
+  useEffect(() => {
+    if (!blocked) return undefined;
+    const unblock = () => {
+      const player = document.getElementById('room-sound') as SightlinePlayer | null;
+      if (player?.blocked) player.muted = false;
+    };
+    const types = ['click', 'keydown', 'touchend'];
+    for (const type of types) addEventListener(type, unblock);
+    return () => types.forEach((type) => removeEventListener(type, unblock));
+  }, [blocked]);
 }

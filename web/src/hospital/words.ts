@@ -6,7 +6,6 @@ export const words = {
   none: 'No camera is shown yet',
   noneMore: 'Plug the cameras in, then add them one by one. Nobody sees anything before you do.',
   add: 'Add a camera',
-  addAnother: 'Add another camera',
 
   board: {
     title: 'What goes out of this room',
@@ -20,7 +19,8 @@ export const words = {
     lostMore: (live: number) => (live ? `${count(live, 'other camera')} live` : 'No other camera is live'),
     screen: 'and the screen',
     paused: 'Paused',
-    nobody: 'Nobody is here yet',
+    pausedMore: 'Nobody sees this room.',
+    nobody: 'Nobody else is here',
     nobodyMore: 'You can call the technician.',
     here: (names: readonly string[]) => `${list(names)} ${names.length === 1 ? 'is' : 'are'} here`,
     watch: (names: readonly string[]) => `${list(names)} ${names.length === 1 ? 'watches' : 'watch'}`,
@@ -28,11 +28,9 @@ export const words = {
   },
 
   microphone: {
-    name: 'Microphone',
     on: 'Microphone on',
     off: 'Microphone off',
     turnOn: 'Turn on',
-    turnOff: 'Turn off',
     starting: 'Microphone starts',
     failed: 'No microphone',
     reconnecting: 'Voice interrupted',
@@ -48,13 +46,12 @@ export const words = {
   },
 
   room: {
-    name: 'Sound of the room',
     on: 'Sound on',
     off: 'Sound off',
     level: 'Level of the others’ voices',
     interrupted: 'The others’ sound is interrupted',
     blocked: 'The browser keeps the sound back',
-    blockedMore: 'It plays as soon as you click anywhere.',
+    blockedMore: 'It plays as soon as you touch or click anything.',
     blockedDo: 'Turn on the sound',
     speaks: (names: readonly string[]) => `${list(names)} ${names.length === 1 ? 'speaks' : 'speak'}`,
     quiet: 'Quiet',

@@ -9,7 +9,7 @@ import { Call, PATIENCE } from '../hospital/call.ts';
 import { CameraTile } from '../hospital/camera.tsx';
 import { Desk, SCREEN, VOICE, bounds } from '../hospital/desk.ts';
 import { taken } from '../hospital/naming.ts';
-import { Listener, ScreenSource, VoiceSource, unblock, type Hearing } from '../hospital/sources.tsx';
+import { Listener, ScreenSource, VoiceSource, useUnblock, type Hearing } from '../hospital/sources.tsx';
 import { useAwake, useLimits, useSpeaking, useVoice, useVoiceLevel } from '../hospital/use.ts';
 import { words } from '../hospital/words.ts';
 import { Banner } from '../ui/banner.tsx';
@@ -28,6 +28,7 @@ import { toast } from '../ui/toasts.tsx';
 import { Station, type Place } from './station.tsx';
 
 const MOST = 16; // names that a participant can say
+const ANSWERED = 20_000; // ms for which it is told that a call was answered
 
 // What the parts of the page share beside the desk.
 interface Shared {
@@ -127,19 +128,19 @@ function Dock({ shared, place }: PartProps): JSX.Element {
   const m = words.microphone;
   return (
     <>
-      <Button icon={microphone && !privacy ? 'microphone' : 'microphone-off'} size="large" class={heard ? 'open' : 'shut'} pressed={microphone && !privacy} keys="m" onClick={() => toggleMicrophone(shared)} label={`${m.name}: ${microphone ? m.turnOff : m.turnOn}`}>
+      <Button icon={microphone && !privacy ? 'microphone' : 'microphone-off'} size="large" class={heard ? 'open' : 'shut'} pressed={microphone && !privacy} keys="m" onClick={() => toggleMicrophone(shared)}>
         {privacy ? words.board.paused : microphone ? m.on : m.off}
       </Button>
       <Button icon={privacy ? 'eye' : 'privacy'} kind="privacy" size="large" keys="p" onClick={() => desk.privacy(!privacy)}>
         {privacy ? words.privacy.end : words.privacy.button}
       </Button>
-      <Button icon={hearing ? 'speaker' : 'speaker-off'} size="large" class="lesser" pressed={hearing} keys="l" onClick={() => desk.hearing(!hearing)} label={words.room.name}>
+      <Button icon={hearing ? 'speaker' : 'speaker-off'} size="large" class="lesser" pressed={hearing} keys="l" onClick={() => desk.hearing(!hearing)}>
         {hearing ? words.room.on : words.room.off}
       </Button>
-      <Button icon="screen" size="large" class="lesser" pressed={screen} keys="s" onClick={() => toggleScreen(shared)} label={screen ? words.screen.stop : words.screen.share}>
+      <Button icon="screen" size="large" class="lesser" keys="s" onClick={() => toggleScreen(shared)}>
         {screen ? words.screen.stop : words.screen.share}
       </Button>
-      <Button icon="call" size="large" class="lesser" kind={state === 'calling' ? 'danger' : 'plain'} keys="c" disabled={!place.me && state !== 'calling'} onClick={() => toggleCall(shared)} label={state === 'calling' ? words.call.cancel : words.call.button}>
+      <Button icon="call" size="large" class="lesser" kind={state === 'calling' ? 'danger' : 'plain'} keys="c" disabled={!place.me && state !== 'calling'} onClick={() => toggleCall(shared)}>
         {state === 'calling' ? words.call.cancel : words.call.button}
       </Button>
     </>
@@ -152,6 +153,7 @@ function Banners({ shared, place }: PartProps): JSX.Element {
   const { desk } = shared;
   const { privacy } = useStore(desk.decided);
   const { blocked } = useStore(shared.hearing);
+  useUnblock(blocked);
   return (
     <>
       {privacy && (
@@ -174,11 +176,7 @@ function Banners({ shared, place }: PartProps): JSX.Element {
         <Banner
           kind="warn"
           title={words.room.blocked}
-          actions={
-            <Button icon="speaker" onClick={unblock}>
-              {words.room.blockedDo}
-            </Button>
-          }
+          actions={<Button icon="speaker">{words.room.blockedDo}</Button>}
         >
           {words.room.blockedMore}
         </Banner>
@@ -193,6 +191,11 @@ function CallBanner({ shared: { desk, call }, place }: PartProps): JSX.Element |
   const { me, people, change } = place;
   useTick(state === 'calling' ? 1_000 : 0);
   useEffect(() => call.take(me, people, change));
+  useEffect(() => {
+    if (state !== 'answered') return undefined;
+    const timer = setTimeout(() => call.end(change), ANSWERED);
+    return () => clearTimeout(timer);
+  }, [state]);
   const w = words.call;
   if (state === 'none') return null;
   const close = () => call.end(change);
@@ -331,7 +334,7 @@ function Page({ shared, place }: PartProps): JSX.Element {
             {voice && <ScreenTile desk={desk} voice={voice} privacy={privacy} active={screen} />}
             {cameras.length > 0 && (
               <Button icon="plus" size="large" class="add-another" keys="a" onClick={() => adding.set(true)}>
-                {words.addAnother}
+                {words.add}
               </Button>
             )}
           </div>
@@ -373,8 +376,8 @@ function ScreenTile({ desk, voice, privacy, active }: { desk: Desk; voice: strin
         {...(privacy ? { words: words.privacy.tile, detail: words.privacy.tileMore } : report.words ? { words: report.words, detail: report.detail } : {})}
         hasPicture={live}
         controls={
-          <Button icon="screen" size="large" pressed onClick={() => desk.unshare()}>
-            {words.screen.stop} <kbd>S</kbd>
+          <Button icon="screen" size="large" keys="s" onClick={() => desk.unshare()}>
+            {words.screen.stop} <kbd aria-hidden="true">S</kbd>
           </Button>
         }
       >
