@@ -15,8 +15,13 @@ import (
 
 func serve(t *testing.T) http.Handler {
 	t.Helper()
+	return serveWith(t, Defaults())
+}
+
+func serveWith(t *testing.T, c Config) http.Handler {
+	t.Helper()
 	gin.SetMode(gin.ReleaseMode)
-	pages, err := New()
+	pages, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +56,7 @@ func TestPagesAreFoundUnderValidNamesOnly(t *testing.T) {
 		{"/watch/mri-2/~mix/audio", 404},
 		{"/watch/mri-2/~min", 404},
 		{"/watch/~mix/console", 404},
+		{"/watch/api/console", 404},
 		{"/watch/mri-2/%3Cscript%3E", 404},
 		{"/watch/mri-2/" + strings.Repeat("a", 65), 404},
 		{"/assets/watch.js", 200},
@@ -154,7 +160,7 @@ func TestWatchPageNamesItsTrack(t *testing.T) {
 
 // A page loads one script, which has all it needs.
 func TestScriptsAreWholeAndSmall(t *testing.T) {
-	pages, err := New()
+	pages, err := New(Defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
