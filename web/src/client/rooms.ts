@@ -83,10 +83,12 @@ export interface Participant extends Self {
 
 // The pages' limits: [stations] of the gateway's configuration.
 export interface Stations {
-  max_bitrate: number; // bit/s of a camera
-  frame_rate: number;
-  quality: string;
-  max_full: number;
+  maxBitrate: number; // bit/s of a camera
+  frameRate: number;
+  quality: string; // width and height in one word
+  width: number;
+  height: number;
+  muteFrom: number; // participants, from which on one who enters is muted
 }
 
 const part = encodeURIComponent;
