@@ -85,10 +85,10 @@ export interface Participant extends Self {
 export interface Stations {
   maxBitrate: number; // bit/s of a camera
   frameRate: number;
-  quality: string;
-  width: number; // of the quality
+  quality: string; // width and height in one word
+  width: number;
   height: number;
-  muteFrom: number; // who enters a room with so many participants begins muted
+  muteFrom: number; // participants, from which on one who enters is muted
 }
 
 const part = encodeURIComponent;
@@ -152,6 +152,16 @@ export class Gateway {
 
   end(room: string, publisher: string): Promise<void> {
     return this.#send('DELETE', `api/rooms/${part(room)}/publishers/${part(publisher)}`);
+  }
+
+  // lowerHand lowers another's hand.
+  lowerHand(room: string, participant: string): Promise<Participant> {
+    return this.#send('PATCH', `api/rooms/${part(room)}/participants/${part(participant)}`, { hand: false });
+  }
+
+  // answer ends another's call.
+  answer(room: string, participant: string): Promise<Participant> {
+    return this.#send('PATCH', `api/rooms/${part(room)}/participants/${part(participant)}`, { call: '' });
   }
 
   async #get<T>(path: string, signal?: AbortSignal): Promise<T> {
