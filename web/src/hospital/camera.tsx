@@ -91,8 +91,8 @@ export function CameraTile({ desk, camera, number, report, privacy, limits, room
         }
         controls={
           <>
-            <Button icon={on ? 'camera-off' : 'camera'} size="large" kind={on ? 'plain' : 'primary'} onClick={() => desk.change(device, { on: !on })} label={w.switchTip(name, on)} {...(number < 10 ? { keys: String(number) } : {})}>
-              {on ? w.off : w.on} {number < 10 && <kbd aria-hidden="true">{number}</kbd>}
+            <Button icon={on ? 'camera-off' : 'camera'} size="large" kind={on ? 'plain' : 'primary'} onClick={() => desk.change(device, { on: !on })} {...(number < 10 ? { keys: String(number) } : {})}>
+              {on ? w.off : w.on} <span class="unseen">{name}</span> {number < 10 && <kbd aria-hidden="true">{number}</kbd>}
             </Button>
             {now.again && (
               <Button size="large" onClick={() => desk.retry(device)} label={`${w.again}: ${name}`}>

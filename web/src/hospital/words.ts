@@ -113,7 +113,6 @@ export const words = {
       return all.length ? `Watched by ${list(all)}` : 'Nobody watches';
     },
     removed: (name: string) => `${name} is removed.`,
-    switchTip: (name: string, on: boolean) => `${on ? 'Turn off' : 'Turn on'} ${name}`,
   },
 
   adding: {

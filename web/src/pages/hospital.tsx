@@ -314,7 +314,10 @@ function Page({ shared, place }: PartProps): JSX.Element {
         </Banner>
       )}
       <div class="hospital-columns">
-        <section class="cameras" aria-label={words.unseen}>
+        <section class="cameras" aria-labelledby="cameras">
+          <h2 id="cameras" class="unseen">
+            {words.unseen}
+          </h2>
           <div class="tiles">
             {cameras.map((camera, i) => (
               <CameraTile

@@ -189,6 +189,11 @@ function SelfView(): JSX.Element {
   useEffect(() => {
     if (state !== 'off') void start();
   }, [wanted.audioinput, wanted.videoinput, withMicrophone, withCamera]);
+  // What was missing or busy may be there now.
+  const plugged = useStore(deviceList, ({ all }) => `${all.audioinput.length} ${all.videoinput.length}`);
+  useEffect(() => {
+    if (state === 'on' && [opened.microphoneTrouble, opened.cameraTrouble].some((t) => t?.passes)) void start();
+  }, [plugged]);
 
   const level = useLevel(opened.microphone);
   return <SelfViewCard {...{ state, opened, level, withMicrophone, withCamera }} onStart={() => void start()} />;

@@ -232,8 +232,9 @@ export const words = {
     } as Record<string, [string, string]>,
   },
 
-  shell: {
-    lobby: 'To the lobby',
-    lost: 'The connection to the gateway is lost',
+  station: {
+    privacy: 'The hospital has paused all cameras and microphones.',
+    noPictures: 'No camera is live',
+    noPicturesMore: 'A picture shows up here by itself as soon as the hospital turns a camera on.',
   },
 };
