@@ -84,19 +84,19 @@ function voice({ decided: { microphone, privacy }, voice: { state, words: said, 
     case 'failed':
     case 'refused':
     case 'device-lost':
-      return { icon: 'microphone-off', tone: 'alarm', title: m.failed, more: `${said}. ${detail}` };
+      return { icon: 'microphone-off', tone: 'alarm', title: m.failed, more: said };
     case 'reconnecting':
       return { icon: 'alarm', tone: 'alarm', title: m.reconnecting, more: detail };
   }
   return { icon: 'microphone', tone: 'work', title: m.starting };
 }
 
-function others({ decided: { hearing }, hearing: { state }, room, people }: BoardProps): Told {
+function others({ decided: { hearing, privacy }, hearing: { state }, room, people }: BoardProps): Told {
   const names = (all: readonly Participant[]) => all.map((p) => p.name);
   const watching = people.filter((p) => room?.publishers.some((s) => s.tracks.some((t) => t.watchers?.includes(p.id))));
   const speaking = people.filter((p) => p.speaking);
   const more = !hearing ? words.room.off : state !== 'live' && state !== 'connecting' ? words.room.interrupted : speaking.length ? words.room.speaks(names(speaking)) : undefined;
-  if (watching.length) return { icon: 'eye', tone: 'good', title: w.watch(names(watching)), ...(more ? { more } : {}) };
+  if (watching.length && !privacy) return { icon: 'eye', tone: 'good', title: w.watch(names(watching)), ...(more ? { more } : {}) };
   if (people.length) return { icon: 'people', tone: 'none', title: w.here(names(people)), ...(more ? { more } : {}) };
   return { icon: 'people', tone: 'none', title: w.nobody, more: more ?? w.nobodyMore };
 }

@@ -82,7 +82,7 @@ export function CameraTile({ desk, camera, number, report, privacy, limits, room
         publisher={live ? track : undefined}
         actions={actions}
         badges={
-          on && (
+          live && (
             <span class="watched">
               <Icon name="eye" />
               {w.watched(names, others)}

@@ -151,6 +151,7 @@ export const words = {
     watches: (names: readonly string[]) => `Watches ${list(names)}`,
     listens: 'Listens',
     doesNot: 'Does not watch',
+    nothing: 'Sees and hears nothing of you',
     alone: 'Only you are here.',
     viewers: (n: number) => `${count(n, 'other viewer')} without a name`,
     listeners: (n: number) => `${count(n, 'other listener')} without a name`,

@@ -125,11 +125,13 @@ function Dock({ shared, place }: PartProps): JSX.Element {
   const { state } = useStore(call.store);
   const { state: voice } = desk.report(VOICE);
   const heard = microphone && voice === 'live' && !privacy;
+  const none = microphone && (voice === 'failed' || voice === 'refused' || voice === 'device-lost') && !privacy;
+  const open = microphone && !privacy && !none;
   const m = words.microphone;
   return (
     <>
-      <Button icon={microphone && !privacy ? 'microphone' : 'microphone-off'} size="large" class={heard ? 'open' : 'shut'} pressed={microphone && !privacy} keys="m" onClick={() => toggleMicrophone(shared)}>
-        {privacy ? words.board.paused : microphone ? m.on : m.off}
+      <Button icon={open ? 'microphone' : 'microphone-off'} size="large" class={heard ? 'open' : 'shut'} pressed={open} keys="m" onClick={() => toggleMicrophone(shared)}>
+        {privacy ? words.board.paused : none ? m.failed : microphone ? m.on : m.off}
       </Button>
       <Button icon={privacy ? 'eye' : 'privacy'} kind="privacy" size="large" keys="p" onClick={() => desk.privacy(!privacy)}>
         {privacy ? words.privacy.end : words.privacy.button}
@@ -354,7 +356,7 @@ function Page({ shared, place }: PartProps): JSX.Element {
             </div>
           )}
         </section>
-        <Present place={place} cameras={Object.fromEntries(cameras.map((c) => [c.publisher, c.name]))} screen={`${voice}-screen`} others={others} />
+        <Present place={place} cameras={Object.fromEntries(cameras.map((c) => [c.publisher, c.name]))} screen={`${voice}-screen`} others={others} privacy={privacy} />
       </div>
       <AddCamera desk={desk} quality={bounds({ quality: '', bitrate: 0 }, limits, saver).quality} open={open} onClose={() => adding.set(false)} isTaken={isTaken} />
     </div>
@@ -391,12 +393,13 @@ function ScreenTile({ desk, voice, privacy, active }: { desk: Desk; voice: strin
 }
 
 // Present is who is here, and what each of them watches.
-function Present({ place, cameras, screen, others }: { place: Place; cameras: Record<string, string>; screen: string; others: readonly Participant[] }): JSX.Element {
+function Present({ place, cameras, screen, others, privacy }: { place: Place; cameras: Record<string, string>; screen: string; others: readonly Participant[]; privacy: boolean }): JSX.Element {
   const { room, people, me } = place;
   const w = words.people;
   const sources = publishers(room).filter((s) => s.name in cameras || s.name === screen);
   const does = (p: Participant) => {
     if (p.id === me?.id) return null;
+    if (privacy) return <span class="soft">{w.nothing}</span>;
     const names = sources.filter((s) => s.tracks.some((t) => t.watchers?.includes(p.id))).map((s) => cameras[s.name] ?? words.screen.name);
     const all = [names.length ? w.watches(names) : '', p.listening ? w.listens : ''].filter(Boolean);
     return <span class="soft">{all.join(' · ') || w.doesNot}</span>;
