@@ -198,7 +198,7 @@ const states = {
   },
 };
 for (const [name, state] of Object.entries(states)) each(`hospital-${name}`, state);
-for (const name of ['three', 'lost', 'privacy', 'calling', 'adding']) shot(`doc-hospital-${name}`, states[name]);
+for (const name of ['three', 'lost', 'privacy', 'calling', 'adding']) shot(`doc-hospital-${name}`, { ...states[name], view: { ...wide, deviceScaleFactor: 0.8 } });
 shot('hospital-muted', { room: shown({ microphone: false }), people: [berg], act: live });
 shot('hospital-answered', {
   room: shown(), people: [berg],
