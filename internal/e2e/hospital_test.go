@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -156,11 +157,13 @@ func (s *server) gaps(ids ...string) (stop func() map[string]time.Duration) {
 			}
 		}
 	}()
-	return func() map[string]time.Duration {
+	stop = sync.OnceValue(func() map[string]time.Duration {
 		close(end)
 		<-done
 		return longest
-	}
+	})
+	s.t.Cleanup(func() { stop() })
+	return stop
 }
 
 // One camera's end, loss and return are nothing to the others: their packets go on in the same sessions.
