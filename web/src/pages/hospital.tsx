@@ -386,7 +386,7 @@ function ScreenTile({ desk, voice, privacy, active }: { desk: Desk; voice: strin
           </Button>
         }
       >
-        <ScreenSource desk={desk} voice={voice} paused={privacy} />
+        <ScreenSource desk={desk} voice={voice} paused={privacy} active={active} />
       </Tile>
     </div>
   );
