@@ -94,10 +94,13 @@ func (b *browser) open(url string) {
 }
 
 // accessible fails the test for each rule of axe's that the page violates as it is now, in
-// light and in dark colours.
-func (b *browser) accessible(state string) {
+// light and in dark colours, or only in those that are named.
+func (b *browser) accessible(state string, schemes ...string) {
 	b.t.Helper()
-	for _, scheme := range []string{"light", "dark"} {
+	if len(schemes) == 0 {
+		schemes = []string{"light", "dark"}
+	}
+	for _, scheme := range schemes {
 		b.call(nil, 5*time.Second, "colours", scheme)
 		var violations []struct {
 			ID, Help string
