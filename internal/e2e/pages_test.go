@@ -194,6 +194,9 @@ func TestLobbyAndStationsAreAccessibleInEachState(t *testing.T) {
 	for _, station := range []string{"hospital", "technician", "room"} {
 		b.open(local + "/demo/" + station)
 		b.await(10*time.Second, `document.querySelector(".top .button .words")?.textContent === "3"`)
+		if station == "technician" {
+			b.await(10*time.Second, `document.querySelectorAll(".tile[data-state=live]").length === 2`)
+		}
 		b.accessible(station)
 		b.press("p")
 		b.await(5*time.Second, `document.querySelectorAll("dialog[open] .people li").length === 3`)
@@ -206,9 +209,15 @@ func TestLobbyAndStationsAreAccessibleInEachState(t *testing.T) {
 
 // No click: a name, the devices, a test of the connection, help, and into the room.
 func TestLobbyIsUsedByKeysAlone(t *testing.T) {
+	for _, name := range []string{"chromium", "firefox"} {
+		t.Run(name, func(t *testing.T) { useLobbyByKeys(t, name) })
+	}
+}
+
+func useLobbyByKeys(t *testing.T, name string) {
 	s := serveDemo(t)
 	s.enter("demo", `{"name": "Anna Berg", "role": "hospital"}`)
-	b := launchAt(t, serverSide, "chromium")
+	b := launchAt(t, serverSide, name)
 	b.call(nil, 5*time.Second, "permissions", "prompt")
 	b.open(local + "/demo")
 	b.await(10*time.Second, `document.querySelector(".people li") !== null`)
