@@ -67,6 +67,12 @@ func (s *server) enter(room, self string) {
 // await waits until a JavaScript expression is true in the page.
 func (b *browser) await(limit time.Duration, expression string) {
 	b.t.Helper()
+	defer func() {
+		var text string
+		if b.t.Failed() && b.try(&text, 5*time.Second, "text") == nil {
+			b.t.Logf("the page says:\n%s", text)
+		}
+	}()
 	eventually(b.t, limit, func() error {
 		var ok bool
 		if err := b.try(&ok, 5*time.Second, "look", expression); err != nil {
