@@ -216,13 +216,24 @@ func (m *mixer) choose(frame uint64, cast *cast, audience []*Listener) {
 				key.without = "" // nothing of him is in what all hear
 			}
 		}
-		l.mix = m.mixes[key]
-		if l.mix == nil {
-			l.mix = newMix(m.room.bridge.config)
-			m.mixes[key] = l.mix
+		if l.mix = m.find(key); l.mix != nil {
+			l.mix.take(m, frame, sum, key.without)
 		}
-		l.mix.take(m, frame, sum, key.without)
 	}
+}
+
+// find returns the mix; nil if there can be none.
+func (m *mixer) find(key mixKey) *mix {
+	if x := m.mixes[key]; x != nil {
+		return x
+	}
+	x, err := newMix(m.room.bridge.config)
+	if err != nil {
+		m.room.bridge.log.Error("the bridge can't encode", "room", m.room.name, "err", err)
+		return nil
+	}
+	m.mixes[key] = x
+	return x
 }
 
 // sum returns the sum of all who are heard on a side.
@@ -243,7 +254,7 @@ func (m *mixer) sum(frame uint64, side string, cast *cast) *sum {
 func (m *mixer) send(frame uint64, audience []*Listener) {
 	var batch media.Batch
 	for _, l := range audience {
-		if l.mix == nil || l.mix.packet == nil {
+		if l.mix == nil {
 			continue
 		}
 		if batch == nil && l.batches != nil {
