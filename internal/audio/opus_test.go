@@ -591,6 +591,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(packet, false)
 		f.Add(packet, true)
 	}
+	f.Add([]byte{8<<3 | 2, 0}, false) // two frames, the first of them empty
 	f.Fuzz(func(t *testing.T, packet []byte, stereo bool) {
 		channels := 1
 		if stereo {
