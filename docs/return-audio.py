@@ -122,7 +122,7 @@ class Companion:
     def __init__(self, url, sink):
         self.url, self.sink, self.loop, self.session = url, sink, GLib.MainLoop(), None
         for s in (signal.SIGINT, signal.SIGTERM):
-            GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, s, self.stop)
+            signal.signal(s, lambda *_: GLib.idle_add(self.stop))
         self.play()
 
     def play(self):
