@@ -185,6 +185,12 @@ func TestBridgeJoinsEncoderBrowserAndReturnAudio(t *testing.T) {
 	desk.wantTones("ear", []float64{consoleTone, injectorTone}, deskTone)
 	pcm := hear(3)
 	wantTones(t, "console's companion", slices.Collect(slices.Chunk(pcm, 28800)), 48000, []float64{deskTone, injectorTone}, consoleTone)
+	for _, name := range []string{"console", "desk", "injector"} {
+		t.Logf("%s's sound waits %.0f ms in the jitter buffer", name, 1000*s.metric("sightline_speaker_delay_seconds", `publisher="`+name+`"`))
+	}
+	t.Logf("of %.0f frames %.0f were made up; %.0f of %.0f packets came late",
+		s.metric("sightline_bridge_frames_total"), s.metric("sightline_bridge_concealed_frames_total"),
+		s.metric("sightline_bridge_late_packets_total"), s.metric("sightline_bridge_packets_total"))
 	if st := desk.stats("ear"); st.Audio.PacketsLost > 0 {
 		t.Errorf("Chromium counts %d packets of the mix as lost, want none", st.Audio.PacketsLost)
 	}

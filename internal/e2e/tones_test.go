@@ -19,10 +19,10 @@ import (
 const apart = 40
 
 // heard is how strong a voice is at least where it is heard, in dB: a sine of full scale has 0.
-const heard = -40
+const heard = -30
 
-// windows is how many stretches of sound a judgement is made of. Each has its own, and the median holds: on a busy machine
-// a player may stumble once.
+// windows is how many stretches of sound a judgement is made of, of which the median holds: on a busy machine a player
+// may stumble once.
 const windows = 5
 
 // wantTones fails the test unless all the tones are in what somebody hears and the other one, his own, is not.

@@ -239,4 +239,3 @@ func (e *ear) settle(wantLoud bool, n int) time.Time {
 	}
 	return first
 }
-
