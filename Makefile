@@ -7,7 +7,7 @@ FUZZTIME ?= 10s
 
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 
-.PHONY: build check dist test test-go test-clients soak bench fuzz clean
+.PHONY: build check dist test test-go test-libopus test-clients soak bench fuzz clean
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
@@ -36,6 +36,12 @@ test: test-go test-clients ## everything
 test-go: ## unit tests and tests with pion's peers, under the race detector
 	.ci/compiler.sh
 	go test -race ./...
+	$(MAKE) test-libopus
+
+test-libopus: ## gopus against libopus, each decoding what the other has encoded
+	.ci/libopus.sh
+	go vet -tags libopus,nolibopusfile ./internal/audio
+	go test -tags libopus,nolibopusfile ./internal/audio
 
 test-clients: ## browsers, ffmpeg, OBS and GStreamer against the real server
 	internal/e2e/setup.sh

@@ -21,7 +21,8 @@ const (
 )
 
 // A Decoder decodes one stream of Opus (RFC 6716). It has a state: packets go in their
-// order. One goroutine uses it. It never panics, whatever the bytes, and allocates nothing.
+// order. One goroutine uses it. It never panics, whatever the bytes, and Decode allocates
+// nothing; with gopus, what conceals a loss allocates up to 25 kB.
 type Decoder interface {
 	// Decode fills pcm with what the packet holds and returns how many samples of one
 	// channel that are. An error leaves the decoder as usable as before.
@@ -29,14 +30,16 @@ type Decoder interface {
 
 	// DecodeFEC fills pcm with the n samples of one channel before packet, out of the
 	// forward error correction in it (RFC 6716, section 2.1.7), as far as it has any;
-	// otherwise it conceals.
+	// otherwise it conceals. n is as for Conceal.
 	DecodeFEC(packet []byte, pcm []float32, n int) error
 
-	// Conceal fills pcm with n samples of one channel for what never came.
+	// Conceal fills pcm with n samples of one channel for what never came. n is a multiple of
+	// 120 (2.5 ms) up to MaxPacketSamples.
 	Conceal(pcm []float32, n int) error
 }
 
-// An Encoder makes one stream of Opus. One goroutine uses it. It allocates nothing.
+// An Encoder makes one stream of Opus. One goroutine uses it. It allocates nothing but, with
+// gopus and forward error correction, 13 kB a frame.
 type Encoder interface {
 	// Encode appends to dst the packet of one frame: FrameSamples samples of each channel.
 	Encode(dst []byte, pcm []float32) ([]byte, error)

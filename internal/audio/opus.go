@@ -19,8 +19,8 @@ type EncoderConfig struct {
 	Complexity int // 0 to 10
 	Loss       int // the loss to expect, in percent: how much forward error correction there is
 
-	// LowDelay gives up forward error correction for a third of the CPU and 4 ms less delay: all is
-	// coded by CELT. It is no worse from 48 kbit/s on.
+	// LowDelay gives up forward error correction for a quarter of the CPU and 4 ms less delay:
+	// all is coded by CELT. From 48 kbit/s on it sounds no worse.
 	LowDelay bool
 }
 
