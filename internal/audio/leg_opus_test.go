@@ -10,7 +10,7 @@ import (
 
 // encoded speaks Opus in frames of 20 ms.
 func encoded(payloads [][]byte, drift float64, net network) []Packet {
-	packets := speak(time.Duration(len(payloads))*FrameDuration, FrameSamples, 0, 0, drift, false, net)
+	packets := speak(time.Duration(len(payloads)-2)*FrameDuration, FrameSamples, 0, 0, drift, false, net)
 	for i := range packets {
 		packets[i].Payload = payloads[packets[i].Sequence]
 	}
@@ -53,16 +53,20 @@ func TestTonesKeepTheirLevel(t *testing.T) {
 		for _, tt := range []struct {
 			name  string
 			drift float64
+			phase time.Duration // so that a correction comes soon
 			net   network
 		}{
-			{"calm", 0, fine},
-			{"jitter, then calm", 0, falling},
-			{"stall", 0, stall},
-			{"drift", 2e-3, fine},
-			{"drift", -2e-3, fine},
+			{"calm", 0, 3 * time.Millisecond, fine},
+			{"jitter, then calm", 0, 3 * time.Millisecond, falling},
+			{"stall", 0, 3 * time.Millisecond, stall},
+			{"drift", 5e-4, 4200 * time.Microsecond, fine},
+			{"drift", -5e-4, 9 * time.Millisecond, fine},
 		} {
 			t.Run(fmt.Sprintf("%v Hz, %s %.0f ppm", frequency, tt.name, tt.drift*1e6), func(t *testing.T) {
-				pcm, stats := mixed(t, encoded(payloads, tt.drift, tt.net), 3*time.Millisecond)
+				pcm, stats := mixed(t, encoded(payloads, tt.drift, tt.net), tt.phase)
+				if changed := stats.Stretched+stats.Compressed > 0; changed == (tt.name == "calm") {
+					t.Errorf("stretched or compressed: %v", changed)
+				}
 				const window = SampleRate / 5
 				worst := 0.0
 				for at := SampleRate; at+window <= len(pcm); at += window {

@@ -41,7 +41,11 @@ func (l *Leg) correct(frame []float32) int {
 			return change
 		}
 	}
-	change := max(-maxSlide, min(excess, 1))
+	slowest := -1
+	if spare < -safety/2 {
+		slowest = -maxSlide
+	}
+	change := max(slowest, min(excess, 1))
 	if change == 0 || change > 0 && !l.fill(FrameSamples+lookahead+change, false) {
 		return 0
 	}
