@@ -336,6 +336,32 @@ func TestDelayComesDownAfterJitter(t *testing.T) {
 	t.Log(h)
 }
 
+func TestJitterMayComeAndGo(t *testing.T) {
+	for seed := range uint64(3) {
+		r := rand.New(rand.NewPCG(seed, 5))
+		rough, fine := shaky(r), calm(r)
+		h := listen(speak(40*time.Second, 960, 0, 0, 0, false, func(i int) (time.Duration, bool) {
+			if i/250%2 == 1 {
+				return rough(i)
+			}
+			return fine(i)
+		}), 5*time.Millisecond, 1)
+		h.smooth(t, 0)
+		if got := h.concealed(); got > 0.0025 {
+			t.Errorf("%.2f %% concealed, of what came", got*100)
+		}
+		t.Log(h)
+	}
+}
+
+func TestDelayOfNoiseComesDownToo(t *testing.T) {
+	h := listenWith(speak(40*time.Second, 960, 0, 0, 0, false, stall), 7*time.Millisecond, 1, &toneDecoder{channels: 1, noise: true})
+	if got := h.quantile(1, 35*time.Second); got > 60*time.Millisecond {
+		t.Errorf("delay %v 25 seconds after a stall", got)
+	}
+	t.Log(h)
+}
+
 func TestOrderIsRestored(t *testing.T) {
 	r := random(t)
 	net := calm(r)
@@ -369,6 +395,9 @@ func TestBurstsOfLossLeaveNoGap(t *testing.T) {
 					}
 					if fec && h.concealed()*3000 > lost*0.8 {
 						t.Errorf("concealed %.0f frames of %v in spite of error correction", h.concealed()*3000, lost)
+					}
+					if fec && s.Compressed >= FrameSamples {
+						t.Errorf("does not go on to wait for error correction: %+v", s)
 					}
 					if !fec && s.FEC != 0 {
 						t.Errorf("%d packets from error correction that there was not", s.FEC)
@@ -460,8 +489,8 @@ func TestMixerMayTremble(t *testing.T) {
 	l := NewLeg(1, &toneDecoder{channels: 1})
 	frame := make([]float32, FrameSamples)
 	for tick := 0; tick < 990; tick++ {
-		at := began.Add(time.Duration(tick)*FrameDuration + 9*time.Millisecond)
-		now := at.Add(time.Duration(r.Int64N(int64(6 * time.Millisecond))))
+		at := began.Add(time.Duration(tick)*FrameDuration + 14*time.Millisecond)
+		now := at.Add(time.Duration(r.Int64N(int64(15 * time.Millisecond))))
 		for len(packets) > 0 && packets[0].Arrival.Before(now) {
 			l.Put(packets[0])
 			packets = packets[1:]
@@ -472,6 +501,28 @@ func TestMixerMayTremble(t *testing.T) {
 	}
 	if s := l.Stats(); s.Compressed+s.Stretched > FrameSamples {
 		t.Errorf("follows the trembling: %+v", s)
+	}
+}
+
+func TestMixerMayStop(t *testing.T) {
+	packets := speak(10*time.Second, 960, 0, 0, 0, false, calm(random(t)))
+	l := NewLeg(1, &toneDecoder{channels: 1})
+	frame := make([]float32, FrameSamples)
+	for tick := range 490 {
+		now := began.Add(time.Duration(tick)*FrameDuration + 9*time.Millisecond)
+		for len(packets) > 0 && packets[0].Arrival.Before(now) {
+			l.Put(packets[0])
+			packets = packets[1:]
+		}
+		if tick < 200 || tick > 350 {
+			l.Next(frame, now)
+		}
+		if got := l.Stats().Delay; tick > 400 && got > 45*time.Millisecond {
+			t.Fatalf("delay %v in frame %d", got, tick)
+		}
+	}
+	if s := l.Stats(); s.Discarded < 140 || s.Resets != 1 {
+		t.Errorf("%+v", s)
 	}
 }
 
@@ -514,6 +565,18 @@ func TestUndecodablePacketsAreConcealed(t *testing.T) {
 		t.Errorf("with two bad packets: %+v", s)
 	}
 	t.Log(h)
+}
+
+func TestUndecodablePacketAmongOthersIsConcealed(t *testing.T) {
+	packets := speak(10*time.Second, 960, 0, 0, 0, false, shaky(random(t)))
+	packets[300].Payload = []byte{8, 0, 0, 0}
+	h := listen(packets, 5*time.Millisecond, 1)
+	if h.residual > 0.001 || h.silence > 0 {
+		t.Errorf("click of %v at %v, silence of %v", h.residual, h.clickAt, h.silence)
+	}
+	if s := h.leg.Stats(); s.Bad != 1 {
+		t.Errorf("with a bad packet: %+v", s)
+	}
 }
 
 // after puts a second part of a call behind a first.
@@ -565,6 +628,61 @@ func TestPauseIsSilenceAndNoLoss(t *testing.T) {
 			}
 			t.Log(h)
 		})
+	}
+}
+
+func TestPauseMayChangeTheNetwork(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		pause  time.Duration
+		marker bool
+		ts     uint32
+	}{
+		{"marker", 3 * time.Second, true, 400 * 960},
+		{"long", 15 * time.Second, false, 1000 * 960},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := random(t)
+			packets := speak(5*time.Second, 960, 0, 0, 0, false, shaky(r))
+			second := speak(5*time.Second, 960, 250, tt.ts, 0, false, calm(r))
+			second[0].Marker = tt.marker
+			h := listen(after(packets, tt.pause, second), 5*time.Millisecond, 1)
+			if got := h.quantile(1, tt.pause+7*time.Second); got > 25*time.Millisecond {
+				t.Errorf("delay %v two seconds later: still that of before", got)
+			}
+		})
+	}
+}
+
+func TestClockMayJump(t *testing.T) {
+	for _, jump := range []uint32{1 << 30, 3 << 30} {
+		r := random(t)
+		net := shaky(r)
+		packets := speak(20*time.Second, 960, 0, 0, 0, false, net)
+		for i := range packets[500:] {
+			packets[500+i].Timestamp += jump
+		}
+		packets = slices.Delete(packets, 500, 501)
+		slices.SortStableFunc(packets, func(a, b Packet) int { return a.Arrival.Compare(b.Arrival) })
+		l := NewLeg(1, &toneDecoder{channels: 1})
+		frame := make([]float32, FrameSamples)
+		made := 0
+		for tick := range 1000 {
+			now := began.Add(time.Duration(tick) * FrameDuration)
+			for len(packets) > 0 && !packets[0].Arrival.After(now) {
+				l.Put(packets[0])
+				packets = packets[1:]
+			}
+			if state := l.Next(frame, now); tick > 550 && state != Playing {
+				made++
+			}
+			if got := l.Stats().Delay; tick > 600 && got > 90*time.Millisecond {
+				t.Fatalf("by %d: delay %v in frame %d", jump, got, tick)
+			}
+		}
+		if made > 5 {
+			t.Errorf("by %d: %d of 450 frames are not what was said: %+v", jump, made, l.Stats())
+		}
 	}
 }
 
