@@ -280,7 +280,7 @@ func (l *Leg) begin() bool {
 				return false
 			}
 			// Of the noise that is sent now and then in a pause, a frame would be a tick.
-		case wait+int64(FrameSamples-min(samples, FrameSamples)) > 0 && wait < maxDelay+maxExcess:
+		case wait+int64(FrameSamples-min(samples, FrameSamples)) > 0:
 			return false
 		default:
 			l.start(head)
