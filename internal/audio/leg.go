@@ -244,9 +244,10 @@ func (l *Leg) target() int64 {
 // rest is one more silent frame.
 func (l *Leg) rest() {
 	l.silent++
-	switch l.silent {
-	case 1:
+	if l.silent == 1 || l.done != (Stats{}) {
 		l.publish()
+	}
+	switch l.silent {
 	case idleFrames:
 		l.mu.Lock()
 		l.queue.idle = true
@@ -280,8 +281,8 @@ func (l *Leg) begin() bool {
 				return false
 			}
 			// Of the noise that is sent now and then in a pause, a frame would be a tick.
-		case wait+int64(FrameSamples-min(samples, FrameSamples)) > 0:
-			return false
+		case wait+int64(FrameSamples-min(samples, FrameSamples)) > 0 && wait < maxDelay+maxExcess:
+			return false // unless its timestamp is of another clock
 		default:
 			l.start(head)
 			return true

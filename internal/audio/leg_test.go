@@ -756,6 +756,17 @@ func TestComfortNoiseDoesNotTick(t *testing.T) {
 	}
 }
 
+func TestGarbageIsCountedInSilence(t *testing.T) {
+	packets := speak(2*time.Second, 960, 0, 0, 0, false, stall)
+	for i := range packets {
+		packets[i].Payload = []byte{11, 0, 0, 0} // no frames
+	}
+	h := listen(packets, 5*time.Millisecond, 1)
+	if s := h.leg.Stats(); s.Bad != 100 || s.Frames != 0 {
+		t.Errorf("of 100 bad packets: %+v", s)
+	}
+}
+
 func TestSmallPacketBeginsPause(t *testing.T) {
 	packets := speak(2*time.Second, 960, 0, 0, 0, false, stall)
 	packets[99].Payload = []byte{8}
