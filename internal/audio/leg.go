@@ -281,8 +281,8 @@ func (l *Leg) begin() bool {
 				return false
 			}
 			// Of the noise that is sent now and then in a pause, a frame would be a tick.
-		case wait+int64(FrameSamples-min(samples, FrameSamples)) > 0 && wait < maxDelay+maxExcess:
-			return false // unless its timestamp is of another clock
+		case wait+int64(FrameSamples-min(samples, FrameSamples)) > 0:
+			return false
 		default:
 			l.start(head)
 			return true
@@ -326,7 +326,11 @@ func (l *Leg) hopeless() bool {
 // waitLocked returns for how long, in samples, what has the timestamp ts should still wait. It
 // is negative if its time is over, be it only for how many packets of this length there are.
 func (l *Leg) waitLocked(ts int64, length int) int64 {
-	return min(l.target()-(l.clock-ts), int64(maxDelay-l.queue.count*length))
+	wait := l.target() - (l.clock - ts)
+	if wait > maxDelay+maxExcess {
+		wait = -FrameSamples // the timestamp is of another clock, and its time may never come
+	}
+	return min(wait, int64(maxDelay-l.queue.count*length))
 }
 
 // have returns how many samples of one channel are there to be played.
