@@ -870,9 +870,9 @@ func hostileStream(l *Leg, data []byte) error {
 			return errors.New("the buffer has grown")
 		}
 	}
-	// Whatever was, a stream that behaves is played.
-	packets := speak(3*time.Second, 960, seq+1, ts+uint32(960), 0, false, stall)
-	for tick := range 150 {
+	// Whatever was, a stream that behaves is played, after some seconds.
+	packets := speak(6*time.Second, 960, seq+1, ts+uint32(960), 0, false, stall)
+	for tick := range 290 {
 		for len(packets) > 0 && packets[0].Arrival.Sub(began) <= time.Duration(tick)*FrameDuration {
 			p := packets[0]
 			p.Arrival = now
@@ -881,7 +881,7 @@ func hostileStream(l *Leg, data []byte) error {
 		}
 		state := l.Next(frame, now)
 		now = now.Add(FrameDuration)
-		if state == Silent && tick > 120 {
+		if state == Silent && tick > 250 {
 			return fmt.Errorf("silent in frame %d of a good stream: %+v", tick, l.Stats())
 		}
 	}
