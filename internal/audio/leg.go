@@ -52,6 +52,8 @@ const (
 	maxExcess   = 500 * SampleRate / 1000 // of the delay over the target, before a break
 	smallExcess = 30 * SampleRate / 1000  // of the delay over the target
 	largeExcess = 100 * SampleRate / 1000 // likewise
+	hugeExcess  = 200 * SampleRate / 1000 // what is more is made good in a hurry
+	tinyExcess  = 5 * SampleRate / 1000   // what is less is made good at leisure
 
 	// How much two periods have to resemble each other, as a correlation coefficient, so
 	// that one of them may be left out: for a small correction, which else is made by
@@ -70,6 +72,7 @@ const (
 	holdFrames   = 50  // no shorter delay so soon after there was nothing to play: 1 s
 	fecFrames    = 500 // memory of losses that error correction could mend: 10 s
 	spliceFrames = 3   // from one splice to the next in speech
+	slideFrames  = 3   // from one sample less to the next, at leisure: 0.03 % is neither heard nor measured
 	idleFrames   = 50  // silence after which the next packets may have any numbers: 1 s
 	forgetFrames = 500 // silence after which the network is another: 10 s
 )
@@ -132,6 +135,7 @@ type Leg struct {
 
 	hold   int // frames
 	splice int // frames since the last one
+	slide  int // likewise
 	loud   float32
 	pitch  pitch
 	done   Stats // what is added to stats after the frame

@@ -173,6 +173,7 @@ type hearing struct {
 	silence  time.Duration // longest gap between sounds
 	least    float64       // level of the quietest 20 ms but at the beginning and the end
 	change   uint64        // the most samples by which one frame was stretched or compressed
+	changes  []bool        // whether a frame was, once the leg had settled
 }
 
 // listen plays packets to a leg, a frame every 20 ms from phase on, until some time after the
@@ -202,6 +203,9 @@ func listenWith(packets []Packet, phase time.Duration, channels int, d Decoder) 
 		state := l.Next(frame, now)
 		h.states = append(h.states, state)
 		s := l.Stats()
+		if now.Sub(began) > warm {
+			h.changes = append(h.changes, s.Stretched+s.Compressed != changed)
+		}
 		h.change, changed = max(h.change, s.Stretched+s.Compressed-changed), s.Stretched+s.Compressed
 		h.frames++
 		if state != Silent {
@@ -525,6 +529,45 @@ func TestStallIsCaughtUp(t *testing.T) {
 		t.Errorf("of what was only held back: %+v", s)
 	}
 	t.Log(h)
+}
+
+// FFmpeg with -re sends its first half second at once, or nearly.
+func TestEncoderThatBeginsWithABurstIsNotHeardLate(t *testing.T) {
+	for _, apart := range []time.Duration{0, 100 * time.Microsecond, 3 * time.Millisecond} {
+		h := listen(speak(12*time.Second, 960, 0, 0, 0, false, func(i int) (time.Duration, bool) {
+			return max(500*time.Millisecond-time.Duration(i)*(20*time.Millisecond-apart), 0), false
+		}), 7*time.Millisecond, 1)
+		h.smooth(t, 0)
+		if got := h.quantile(1, 2500*time.Millisecond); got > 35*time.Millisecond {
+			t.Errorf("%v apart: delay %v two seconds after the burst", apart, got)
+		}
+		t.Log(apart, h)
+	}
+}
+
+// A tone whose delay is a little too long is not to be another one for that: who measures it
+// over a second finds it where it is.
+func TestSmallCorrectionsAreSlow(t *testing.T) {
+	h := listen(speak(12*time.Second, 960, 0, 0, 0, false, func(i int) (time.Duration, bool) {
+		if i < 200 {
+			return 24 * time.Millisecond, false
+		}
+		return 20 * time.Millisecond, false
+	}), 7*time.Millisecond, 1)
+	h.smooth(t, 0)
+	if s := h.leg.Stats(); s.Compressed < 50 {
+		t.Errorf("only %d samples were left out", s.Compressed)
+	}
+	runs, longest := 0, 0
+	for _, changed := range h.changes {
+		if runs++; !changed {
+			runs = 0
+		}
+		longest = max(longest, runs)
+	}
+	if longest > 10 {
+		t.Errorf("%d frames in a row were changed", longest)
+	}
 }
 
 func TestMixerMayTremble(t *testing.T) {

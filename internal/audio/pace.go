@@ -46,6 +46,12 @@ func (l *Leg) correct(frame []float32) int {
 		slowest = -maxSlide
 	}
 	change := max(slowest, min(excess, 1))
+	if l.slide++; change > 0 && excess < tinyExcess {
+		if l.slide < slideFrames {
+			return 0
+		}
+		l.slide = 0
+	}
 	if change == 0 || change > 0 && !l.fill(FrameSamples+lookahead+change, false) {
 		return 0
 	}
@@ -59,7 +65,7 @@ func (l *Leg) jump(frame []float32, excess int, enough float32) int {
 	head := l.pcm[lookahead*l.channels:]
 	level := power(head[:FrameSamples*l.channels])
 	quiet := level < max(nothing, l.loud/1000)
-	if l.splice < spliceFrames && !quiet {
+	if l.splice < spliceFrames && !quiet && excess < hugeExcess {
 		return 0
 	}
 	limit := min(max(excess, -excess), maxLag)
