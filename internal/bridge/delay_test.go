@@ -94,7 +94,7 @@ func TestDelayFromSoundToListener(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var delays []time.Duration
 			clicks := 0
-			const phases = 4
+			const phases = 2
 			for phase := range phases { // of the publisher's frames in the mixer's
 				synctest.Test(t, func(t *testing.T) {
 					came, said := clickThrough(t, time.Duration(phase)*audio.FrameDuration/phases, tt.way(uint64(phase)))
@@ -104,8 +104,8 @@ func TestDelayFromSoundToListener(t *testing.T) {
 			p50, p95, most := audiotest.Quantile(delays, 0.5), audiotest.Quantile(delays, 0.95), audiotest.Quantile(delays, 1)
 			t.Logf("%d of %d clicks came, after p50 %v, p95 %v, at most %v", len(delays), clicks,
 				p50.Round(100*time.Microsecond), p95.Round(100*time.Microsecond), most.Round(100*time.Microsecond))
-			if len(delays) < clicks*95/100 || clicks < 80 {
-				t.Errorf("%d of %d clicks came, want 95 %% of 80 at least", len(delays), clicks)
+			if len(delays) < clicks*95/100 || clicks < 20 {
+				t.Errorf("%d of %d clicks came, want 95 %% of 20 at least", len(delays), clicks)
 			}
 			if p95 > tt.limit {
 				t.Errorf("95 %% of the clicks came within %v, want %v", p95, tt.limit)
@@ -114,7 +114,7 @@ func TestDelayFromSoundToListener(t *testing.T) {
 	}
 }
 
-// clickThrough sends clicks through a bridge for a quarter of a minute, and returns how long
+// clickThrough sends clicks through a bridge for a while, and returns how long
 // each took from when it was captured until its place in the listener's frame.
 func clickThrough(t *testing.T, phase time.Duration, way path) (delays []time.Duration, said int) {
 	h := newHall(t, Defaults())
@@ -128,7 +128,7 @@ func clickThrough(t *testing.T, phase time.Duration, way path) (delays []time.Du
 		clicks.Fill(pcm)
 		captured = append(captured, in.Find(pcm)...)
 	}, way)
-	const settle, listen = 4 * time.Second, 13 * time.Second
+	const settle, listen = 3 * time.Second, 8 * time.Second
 	time.Sleep(settle + listen)
 	stop()
 	ear.stop()

@@ -245,48 +245,33 @@ func longestGap(clean, other []float32) (gap, end time.Duration) {
 }
 
 // Align returns what other says when clean says it, as long as clean: it follows a delay that
-// grows or shrinks a little at a time. other begins at most early after clean does, or late
-// before it.
+// grows or shrinks, to 1 ms. other begins at most early after clean does, or late before it.
+//
+// It goes by the envelopes of six bands. Waveforms do not tell: codecs of speech keep their
+// looks only roughly, and a vowel resembles itself a period later.
 func Align(clean, other []float32, early, late time.Duration) []float32 {
 	const (
-		block   = sampleRate / 10
-		context = block / 2 // on either side of a block
-		coarse  = 4
-		reach   = sampleRate / 25 // 40 ms
+		block   = 100 // ms
+		context = 200 // ms on either side of a block
+		reach   = 40  // ms
+		proof   = 0.02
 	)
-	a, b := decimate(clean, coarse), decimate(other, coarse)
-	samples := func(d time.Duration) int { return int(d * sampleRate / time.Second) }
-	// The beginning: two seconds that say something.
-	begin := 0
-	for begin+block < len(clean) && rms(clean[begin:begin+block]) < 0.01 {
-		begin += block
-	}
-	end := min(begin+2*sampleRate, len(clean))
-	lag, _ := bestLag(a[begin/coarse:end/coarse], b, begin/coarse, -samples(early)/coarse, samples(late)/coarse)
-	lag *= coarse
-
+	a, b := envelopes(clean), envelopes(other)
+	n := len(a[0])
+	lag, _ := bestLag(a, b, 0, min(n, 5000), -int(early.Milliseconds()), int(late.Milliseconds()))
 	out := make([]float32, len(clean))
-	for at := 0; at < len(clean); at += block {
-		from, to := max(at-context, 0), min(at+block+context, len(clean))
+	for at := 0; at*tickSamples < len(clean); at += block {
+		from, to := max(at-context, 0), min(at+block+context, n)
 		old := lag
-		if rms(clean[at:min(at+block, len(clean))]) > 0.005 {
-			best, r := bestLag(a[from/coarse:to/coarse], b, from/coarse, (lag-reach)/coarse, (lag+reach)/coarse)
-			same := similarity(clean[from:to], other, from+lag)
-			if r > 0.6 && r > same+0.02 {
-				fine, most := best*coarse, same
-				for l := best*coarse - coarse; l <= best*coarse+coarse; l++ {
-					if r := similarity(clean[from:to], other, from+l); r > most {
-						fine, most = l, r
-					}
-				}
-				lag = fine
-			}
+		if best, r := bestLag(a, b, from, to, lag-reach, lag+reach); r > similarity(a, b, from, to, lag)+proof {
+			lag = best
 		}
-		const fade = sampleRate / 200
-		for i := at; i < min(at+block, len(clean)); i++ {
-			s := sampleAt(other, i+lag)
-			if w := float32(i-at) / fade; w < 1 && lag != old {
-				s = w*s + (1-w)*sampleAt(other, i+old)
+		const fade = 5 * tickSamples
+		first := at * tickSamples
+		for i := first; i < min(first+block*tickSamples, len(clean)); i++ {
+			s := sampleAt(other, i+lag*tickSamples)
+			if w := float32(i-first) / fade; w < 1 && lag != old {
+				s = w*s + (1-w)*sampleAt(other, i+old*tickSamples)
 			}
 			out[i] = s
 		}
@@ -301,42 +286,52 @@ func sampleAt(pcm []float32, i int) float32 {
 	return pcm[i]
 }
 
-// bestLag returns the lag from low to high at which other resembles part most; part begins at
-// the place at of its signal.
-func bestLag(part, other []float32, at, low, high int) (lag int, r float64) {
+const tickSamples = sampleRate / 1000
+
+// envelopes returns the loudness of each band in each millisecond, over five.
+func envelopes(pcm []float32) (out [6][]float64) {
+	for band, centre := range []float64{300, 600, 1100, 2000, 3200, 5000} {
+		var filter resonator
+		filter.tune(centre, centre/2)
+		raw := make([]float64, len(pcm)/tickSamples)
+		for i := range raw {
+			for _, s := range pcm[i*tickSamples : (i+1)*tickSamples] {
+				raw[i] += math.Abs(filter.next(float64(s)))
+			}
+		}
+		out[band] = make([]float64, len(raw))
+		for i := range raw {
+			for _, v := range raw[max(i-2, 0):min(i+3, len(raw))] {
+				out[band][i] += v
+			}
+		}
+	}
+	return out
+}
+
+// bestLag returns the lag from low to high, in ms, at which b resembles a most between from
+// and to.
+func bestLag(a, b [6][]float64, from, to, low, high int) (lag int, r float64) {
 	r = -2
 	for l := low; l <= high; l++ {
-		if s := similarity(part, other, at+l); s > r {
+		if s := similarity(a, b, from, to, l); s > r {
 			lag, r = l, s
 		}
 	}
 	return lag, r
 }
 
-// similarity is the correlation coefficient of part and what is at the place at of other.
-func similarity(part, other []float32, at int) float64 {
-	from, to := max(0, -at), min(len(part), len(other)-at)
-	if from >= to {
+// similarity is the mean of the bands' correlation coefficients.
+func similarity(a, b [6][]float64, from, to, lag int) float64 {
+	sum := 0.0
+	from, to = max(from, -lag), min(to, len(b[0])-lag)
+	if to-from < 2 {
 		return 0
 	}
-	var ab, aa, bb float32
-	x, y := part[from:to], other[at+from:at+to]
-	for i, s := range x {
-		ab += s * y[i]
-		aa += s * s
-		bb += y[i] * y[i]
+	for band := range a {
+		sum += correlate(a[band][from:to], b[band][from+lag:to+lag])
 	}
-	return float64(ab) / (math.Sqrt(float64(aa)*float64(bb)) + floor)
-}
-
-func decimate(pcm []float32, n int) []float32 {
-	out := make([]float32, len(pcm)/n)
-	for i := range out {
-		for _, s := range pcm[i*n : i*n+n] {
-			out[i] += s
-		}
-	}
-	return out
+	return sum / float64(len(a))
 }
 
 func rms(pcm []float32) float64 {
