@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"bytes"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -176,10 +175,10 @@ func (x *mix) encode(complexity int) []byte {
 	return bytes.Clone(x.scratch)
 }
 
-// parallel calls f for 0 to n-1, by several goroutines if there are at least worth calls
-// for each.
-func parallel(n, worth int, f func(int)) {
-	helpers := min(runtime.GOMAXPROCS(0), n/worth) - 1
+// parallel calls f for 0 to n-1, by several goroutines, at most so many, if there are at
+// least worth calls for each.
+func parallel(most, n, worth int, f func(int)) {
+	helpers := min(most, n/worth) - 1
 	if helpers <= 0 {
 		for i := range n {
 			f(i)

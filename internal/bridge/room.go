@@ -68,7 +68,9 @@ func (r *room) end() {
 func (r *room) run() {
 	var following sync.WaitGroup
 	following.Go(r.follow)
+	r.mixer.processors = processors.lend()
 	r.mixAll()
+	processors.giveBack()
 	following.Wait()
 	r.bridge.registry.SetSpeaking(r.name, nil)
 	r.bridge.retire(r)
@@ -143,6 +145,7 @@ func (r *room) count(f func(*counts)) {
 type mixer struct {
 	room *room
 
+	processors int // to mix on
 	complexity int // of the encoders now
 	light      int // frames in a row that took little time
 
@@ -168,13 +171,13 @@ func (m *mixer) mix(frame uint64, due, now time.Time) {
 	r.frame, r.at = frame, due
 	r.mu.Unlock()
 
-	parallel(len(cast.speakers), 8, func(i int) { cast.speakers[i].next(now) })
+	parallel(m.processors, len(cast.speakers), 8, func(i int) { cast.speakers[i].next(now) })
 	m.tellSpeaking(frame, cast.speakers)
 
 	r.turn.Lock()
 	defer r.turn.Unlock()
 	m.choose(frame, cast, audience)
-	parallel(len(m.used), 2, func(i int) { m.used[i].make(m.complexity, now) })
+	parallel(m.processors, len(m.used), 2, func(i int) { m.used[i].make(m.complexity, now) })
 	m.send(frame, audience)
 	m.suspect(cast, audience)
 	m.forget(frame)
