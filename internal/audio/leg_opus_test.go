@@ -46,7 +46,11 @@ func TestTonesKeepTheirLevel(t *testing.T) {
 		}
 		return fine(i)
 	}
-	for _, frequency := range []float64{400, 700, 1100} {
+	frequencies := []float64{400, 700, 1100}
+	if raceEnabled {
+		frequencies = frequencies[:1]
+	}
+	for _, frequency := range frequencies {
 		payloads := mustEncode(t, libraries[0].newEncoder(t, mono(0)), tone(frequency, 0.25, 650))
 		straight := mustDecode(t, libraries[0].newDecoder(t, 1), payloads[:100])
 		want := amplitude(straight[len(straight)/2:], frequency)

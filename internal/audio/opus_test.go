@@ -519,7 +519,7 @@ func hostile(t *testing.T, d *decoder, packet []byte, pcm []float32) {
 func TestHostilePacketsCostNothing(t *testing.T) {
 	rounds := 120000
 	if raceEnabled {
-		rounds = 12000
+		rounds = 4000
 	}
 	good := everyPacket(t)
 	for _, l := range libraries {
