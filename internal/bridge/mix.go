@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// apartFor is for how many frames after he was last heard a speaker who listens keeps a
+	// apartFor is for how many frames after he was last more than faint a speaker who listens keeps a
 	// mix of his own. Changing over to the one that all share is a small break in his
 	// decoder's state.
 	apartFor = 3 * 50
@@ -82,7 +82,7 @@ type mix struct {
 	scratch    []byte
 
 	last  uint64 // frame in which somebody got it
-	apart uint64 // frame in which the one who is left out was audible last
+	apart uint64 // frame in which the one who is left out was more than faint last
 
 	// Of this frame.
 	sum     *sum
@@ -115,7 +115,7 @@ func (x *mix) take(m *mixer, frame uint64, sum *sum, without string) {
 		return
 	}
 	x.sum, x.without, x.last = sum, sum.find(without), frame
-	if x.without != nil && x.without.audible {
+	if x.without != nil && x.without.level < faint {
 		x.apart = frame
 	}
 	m.used = append(m.used, x)

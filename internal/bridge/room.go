@@ -214,8 +214,8 @@ func (m *mixer) choose(frame uint64, cast *cast, audience []*Listener) {
 		key := mixKey{side: side}
 		if own := sum.find(l.request.For); own != nil {
 			key.without = own.name
-			if mix := m.mixes[key]; !own.audible && (mix == nil || frame-mix.apart > apartFor) {
-				key.without = "" // nothing of him is in what all hear
+			if mix := m.mixes[key]; own.level >= faint && (mix == nil || frame-mix.apart > apartFor) {
+				key.without = "" // next to nothing of him is in what all hear
 			}
 		}
 		l.mix = m.mixes[key]
