@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// apartFor is for how many frames after he was last heard a speaker who listens keeps a
+	// apartFor is for how many frames after he was last more than faint a speaker who listens keeps a
 	// mix of his own. Changing over to the one that all share is a small break in his
 	// decoder's state.
 	apartFor = 3 * 50

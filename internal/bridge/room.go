@@ -216,7 +216,7 @@ func (m *mixer) choose(frame uint64, cast *cast, audience []*Listener) {
 		if own := sum.find(l.request.For); own != nil {
 			key.without = own.name
 			if mix := m.mixes[key]; !own.present() && (mix == nil || frame-mix.apart > apartFor) {
-				key.without = "" // nothing of him is in what all hear
+				key.without = "" // next to nothing of him is in what all hear
 			}
 		}
 		if l.mix = m.find(key); l.mix != nil {

@@ -82,7 +82,6 @@ func spin(t *testing.T) {
 }
 
 type clicks struct {
-	mu                sync.Mutex // guards what follows
 	said              int
 	captured, arrived []time.Duration // from then until they were heard
 }
