@@ -146,8 +146,7 @@ export function Here({ view }: { view: View }): JSX.Element {
         {w.here}
         {people.length > 0 && <span class="soft"> · {people.length}</span>}
       </h2>
-      {view.state === 'asking' && <p class="soft">{words.root.asking}</p>}
-      {view.state !== 'asking' && (people.length ? <People people={people} /> : <p class="soft">{w.hereNobody}</p>)}
+      {people.length > 0 ? <People people={people} /> : <p class="soft">{w.hereNone[view.state]}</p>}
       {cameras > 0 && <p>{w.sources(cameras)}</p>}
     </section>
   );

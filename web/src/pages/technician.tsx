@@ -20,6 +20,7 @@ function Pictures({ room, view, people, me }: Place): JSX.Element {
   const paused = (t: Track) => people.some((p) => p.privacy && p.publishers.includes(t.publisher));
   return (
     <div class="tiles">
+      <h2 class="unseen">{words.station.pictures}</h2>
       {me &&
         tracks.map((t) => (
           <PlayerTile
