@@ -5,7 +5,7 @@ import { count, list } from '../ui/format.ts';
 const few = (names: readonly string[]) => list(names.length > 2 ? [names[0]!, count(names.length - 1, 'other')] : names);
 
 export const words = {
-  unseen: 'Cameras',
+  cameras: 'Cameras',
   none: 'No camera is shown yet',
   noneMore: 'Plug the cameras in, then add them one by one. Nobody sees anything before you do.',
   add: 'Add a camera',
