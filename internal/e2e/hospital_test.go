@@ -408,15 +408,15 @@ func TestHospitalPrivacyLetsNothingOut(t *testing.T) {
 	})
 }
 
-// A person is a participant by the API, as a page would be.
-type person struct {
+// A guest is a participant by the API, as a page would be.
+type guest struct {
 	t     *testing.T
 	ID    string
 	url   string
 	leave func()
 }
 
-func (p *person) ask(method, url, body string) (*http.Response, error) {
+func (p *guest) ask(method, url, body string) (*http.Response, error) {
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -425,7 +425,7 @@ func (p *person) ask(method, url, body string) (*http.Response, error) {
 	return http.DefaultClient.Do(req)
 }
 
-func (p *person) say(change string) {
+func (p *guest) say(change string) {
 	p.t.Helper()
 	res, err := p.ask(http.MethodPatch, p.url, change)
 	if err != nil {
@@ -438,9 +438,9 @@ func (p *person) say(change string) {
 }
 
 // enterAs makes somebody who is in the room until he leaves, or the test ends.
-func (s *server) enterAs(self string) *person {
+func (s *server) enterAs(self string) *guest {
 	s.t.Helper()
-	p := &person{t: s.t}
+	p := &guest{t: s.t}
 	res, err := p.ask(http.MethodPost, s.base+"/api/rooms/"+room+"/participants", self)
 	if err != nil {
 		s.t.Fatal(err)
