@@ -61,6 +61,13 @@ func (h *station) add(device, name string) {
 	h.await(5*time.Second, `document.querySelector("dialog[open]") === null`)
 }
 
+// escape leaves a dialog.
+func (h *station) escape() {
+	h.t.Helper()
+	h.press("Escape")
+	h.await(5*time.Second, `document.querySelector("dialog[open]") === null`)
+}
+
 // tile is an expression for a camera's tile.
 func tile(name string) string {
 	return fmt.Sprintf(`[...document.querySelectorAll(".tile")].find((t) => t.querySelector("h3").textContent === %q)`, name)
@@ -178,7 +185,7 @@ func TestHospitalCamerasDontTouchEachOther(t *testing.T) {
 	h.touch("dialog[open] button[type=submit]", "") // without a name
 	h.await(5*time.Second, `document.querySelector("dialog[open] .fault").textContent !== ""`)
 	h.accessible("hospital adding", "light")
-	h.press("Escape")
+	h.escape()
 	h.add("fake_device_2", "Gantry")
 	h.add("fake_device_3", "Patient")
 	for _, name := range []string{"Console", "Gantry", "Patient"} {
@@ -356,7 +363,7 @@ func TestHospitalPrivacyLetsNothingOut(t *testing.T) {
 	h.press("a")
 	h.touch("dialog[open] .choice-row label", "fake_device_3")
 	h.await(5*time.Second, `document.querySelector("dialog[open] button[type=submit]").textContent.includes("paused for privacy")`)
-	h.press("Escape")
+	h.escape()
 	v.awaitBrightness("console", true, 5*time.Second)
 	v.awaitBrightness("gantry", true, 5*time.Second)
 	if now := energy(); now-quiet > 1e-6 {
@@ -547,7 +554,7 @@ func TestHospitalWithoutDevicesAndByKeysAlone(t *testing.T) {
 	h.press("a")
 	h.await(5*time.Second, `document.querySelector("dialog[open] .banner.warn")?.textContent.includes("The camera is not allowed")`)
 	h.accessible("hospital denied")
-	h.press("Escape")
+	h.escape()
 
 	// Allowed after all.
 	h.call(nil, 5*time.Second, "look", `delete navigator.mediaDevices.getUserMedia`)
@@ -578,7 +585,8 @@ func TestHospitalWithoutDevicesAndByKeysAlone(t *testing.T) {
 	h.await(5*time.Second, `document.querySelector("dialog[open] select") !== null`)
 	h.accessible("hospital quality", "light")
 	tab(at("dialog select"))
-	h.press("ArrowDown", "Escape")
+	h.press("ArrowDown")
+	h.escape()
 	s.awaitTrack("roentgen-1/video", 10*time.Second, func(tr track) error {
 		if tr.Width != 854 {
 			return fmt.Errorf("the camera is %d wide, want 854", tr.Width)
@@ -587,7 +595,8 @@ func TestHospitalWithoutDevicesAndByKeysAlone(t *testing.T) {
 	})
 	h.press("?")
 	h.await(5*time.Second, `document.querySelector("dialog[open]").textContent.includes("Turn Röntgen 1 on or off")`)
-	h.press("Escape", "d")
+	h.escape()
+	h.press("d")
 	h.await(5*time.Second, `document.querySelector(".debug").textContent.includes("roentgen-1")`)
 	h.accessible("hospital numbers", "light")
 	h.press("d")
