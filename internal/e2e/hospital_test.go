@@ -232,7 +232,7 @@ func TestHospitalCamerasDontTouchEachOther(t *testing.T) {
 		}
 		return nil
 	})
-	h.accessible("hospital camera lost")
+	h.accessible("hospital camera lost", "light")
 	h.call(nil, 5*time.Second, "look", `window.replug()`)
 	back := s.awaitTrack("gantry/video", 5*time.Second, nil)
 	if back.Session != gantry.Session {
@@ -349,7 +349,7 @@ func TestHospitalPrivacyLetsNothingOut(t *testing.T) {
 	v.awaitBrightness("console", true, 3*time.Second)
 	h.await(3*time.Second, tile("Console")+`.textContent.includes("Paused for privacy")`)
 	h.press("p", "m") // neither ends it
-	h.accessible("hospital privacy")
+	h.accessible("hospital privacy", "light")
 
 	// Silence, all the time.
 	quiet := energy()
@@ -501,7 +501,7 @@ func TestHospitalCallsAndSeesTheTechnician(t *testing.T) {
 	h.await(5*time.Second, `document.querySelector("#board-people").textContent.includes("Dr. Berg is here")`)
 	h.press("c")
 	p := s.awaitHospital("calling", func(p participant) bool { return p.Call == "technician" })
-	h.accessible("hospital calling")
+	h.accessible("hospital calling", "light")
 	berg.say(`{"answer": "` + p.ID + `"}`)
 	h.await(3*time.Second, `document.querySelector(".banners").textContent.includes("Dr. Berg has answered")`)
 	h.accessible("hospital answered", "light")
@@ -553,7 +553,7 @@ func TestHospitalWithoutDevicesAndByKeysAlone(t *testing.T) {
 	s.awaitHospital("listening without a microphone", func(p participant) bool { return p.Microphone == "none" && p.Listening })
 	h.press("a")
 	h.await(5*time.Second, `document.querySelector("dialog[open] .banner.warn")?.textContent.includes("The camera is not allowed")`)
-	h.accessible("hospital denied")
+	h.accessible("hospital denied", "light")
 	h.escape()
 
 	// Allowed after all.
