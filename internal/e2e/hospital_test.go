@@ -58,14 +58,14 @@ func (h *station) add(device, name string) {
 	h.touch("dialog[open] .choice-row label", device)
 	h.touch("dialog[open] .naming button", name)
 	h.touch("dialog[open] button[type=submit]", "")
-	h.await(5*time.Second, `document.querySelector("dialog[open]") === null`)
+	h.await(5*time.Second, `document.querySelector(".dialog-box") === null`) // the page knows it, too
 }
 
 // escape leaves a dialog.
 func (h *station) escape() {
 	h.t.Helper()
 	h.press("Escape")
-	h.await(5*time.Second, `document.querySelector("dialog[open]") === null`)
+	h.await(5*time.Second, `document.querySelector(".dialog-box") === null`) // the page knows it, too
 }
 
 // tile is an expression for a camera's tile.
