@@ -96,6 +96,18 @@ test('a camera goes live within its limits, and can be paused', async () => {
   assert.equal(gateway.of('DELETE').length, 1);
 });
 
+test('a session that connects before it is known is live, too', async (t) => {
+  const answered = FakePeer.prototype.setRemoteDescription;
+  t.after(() => (FakePeer.prototype.setRemoteDescription = answered));
+  FakePeer.prototype.setRemoteDescription = async function (answer) {
+    await answered.call(this, answer);
+    this.become('connected');
+  };
+  const { publisher } = await start();
+  assert.equal(publisher.state, 'live');
+  publisher.stop();
+});
+
 test('a pause begins and ends with a keyframe, so that nobody is sent what was before', async () => {
   const { publisher } = await start();
   const shrink = () => FakePeer.last.transceivers[0]?.sender.parameters.encodings[0]?.scaleResolutionDownBy;
