@@ -359,7 +359,15 @@ func TestHospitalPrivacyLetsNothingOut(t *testing.T) {
 	h.press("p", "m") // neither ends it
 	h.accessible("hospital privacy", "light")
 
-	// Silence, all the time.
+	// Silence: soon, and then all the time. What players have buffered may take a moment where the machine is busy.
+	eventually(t, 5*time.Second, func() error {
+		e0, s0 = heard()
+		time.Sleep(1100 * time.Millisecond) // longer than from one beep to the next
+		if p := power(e0, s0); p > loud/10_000 {
+			return fmt.Errorf("the mix still has the power %g in privacy, %g before", p, loud)
+		}
+		return nil
+	})
 	e0, s0 = heard()
 	// One who comes meanwhile is not sent what was before, and a camera that is added meanwhile shows nothing.
 	v.stop("console")
