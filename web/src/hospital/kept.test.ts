@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import type { Participant, Publisher } from '../client/rooms.ts';
 import { find, load, moved, save, withCamera, type Kept, type KeptCamera } from './kept.ts';
-import { publisherName, taken, voiceName } from './naming.ts';
+import { others, publisherName, taken, voiceName, yields } from './naming.ts';
 
 const camera = (device: string, deviceLabel: string, name: string): KeptCamera => ({ device, deviceLabel, name, quality: '', bitrate: 0 });
 const kept = (...cameras: KeptCamera[]): Kept => ({ cameras, rooms: { 'mri-2': { cameras: cameras.map(({ device }) => ({ device, on: true })), microphone: true, privacy: false } } });
@@ -63,4 +63,13 @@ test('a voice has the first name that nobody else has', () => {
 
 test('own sources are not taken', () => {
   assert.deepEqual([...taken([source('console'), source('obs')], [person('p', 'desk'), person('me', 'gantry')], 'me', new Set(['console']))], ['obs', 'desk']);
+});
+
+test('a voice is given up to who had it first, but not to what this page was before a restart of the gateway', () => {
+  const at = (id: string, since: string, ...publishers: string[]) => ({ id, since, publishers }) as unknown as Participant;
+  const [was, me, other] = [at('was', '10:00', 'hospital'), at('me', '10:05', 'hospital'), at('other', '10:03', 'hospital')];
+  assert.equal(yields('hospital', me, others([was, me], 'me', new Set(['was']))), false);
+  assert.equal(yields('hospital', me, others([was, me, other], 'me', new Set(['was']))), true);
+  assert.equal(yields('hospital', other, others([me, other], 'other', new Set())), false);
+  assert.deepEqual(others([was, me, other], 'me', new Set(['was'])).map((p) => p.id), ['other']);
 });

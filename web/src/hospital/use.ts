@@ -1,13 +1,13 @@
 // What the hospital's page learns from the gateway and the machine, for components.
 import { useEffect, useRef, useState } from 'preact/hooks';
 
-import type { Stations } from '../client/rooms.ts';
+import type { Participant, Stations } from '../client/rooms.ts';
 import { Meter } from '../media/level.ts';
 import type { Place } from '../pages/station.tsx';
 import { gateway, here } from '../ui/page.ts';
 import { publishers } from '../ui/room.ts';
 import { LIMITS, VOICE, type Desk } from './desk.ts';
-import { voiceName } from './naming.ts';
+import { others, voiceName, yields } from './naming.ts';
 
 // useLimits are what the gateway allows, or usually does as long as it does not say.
 export function useLimits(): { limits: Stations; known: boolean } {
@@ -25,26 +25,32 @@ export function useLimits(): { limits: Stations; known: boolean } {
 
 const PATIENCE = 3_000; // ms to wait for knowing who else is here
 
+// useOthers are the people in the room but this page, under whatever id it was and is.
+export function useOthers({ people, me }: Place): Participant[] {
+  const past = useRef(new Set<string>());
+  if (me) past.current.add(me.id);
+  return others(people, me?.id, past.current);
+}
+
 // useVoice is the name of the station's voice: '' until it is clear which is free.
-export function useVoice(place: Place): string {
+export function useVoice(place: Place, others: readonly Participant[]): string {
   const [voice, setVoice] = useState('');
   const [patient, setPatient] = useState(true);
-  const { view, room, people, me } = place;
+  const { view, room, me } = place;
   useEffect(() => {
     const timer = setTimeout(() => setPatient(false), PATIENCE);
     return () => clearTimeout(timer);
   }, []);
   const key = `sightline.voice.${here.room}`;
   const known = view.state === 'open' || !patient;
-  // Of two stations that took one name at the same time the later gives way.
-  const first = voice && me && people.some((p) => p.id !== me.id && p.publishers.includes(voice) && `${p.since} ${p.id}` < `${me.since} ${me.id}`);
+  const late = voice !== '' && me !== undefined && yields(voice, me, others);
   useEffect(() => {
-    if (!known || (voice && !first)) return;
+    if (!known || (voice && !late)) return;
     const before = voice ? undefined : (sessionStorage.getItem(key) ?? undefined);
-    const now = voiceName('hospital', publishers(room), people, me?.id, before);
+    const now = voiceName('hospital', publishers(room), others, me?.id, before);
     sessionStorage.setItem(key, now);
     setVoice(now);
-  }, [known, first]);
+  }, [known, late]);
   return voice;
 }
 
