@@ -35,6 +35,14 @@ const WORDS = {
   failed: ['Reconnecting', 'The gateway refused the request.'],
 };
 
+// What is said instead where there is only sound, of a camera or of a whole room.
+const SOUND_WORDS = {
+  blank: ['Waiting for the sound', 'The connection is up, but nothing has come yet.'],
+  waiting: ['Waiting for the sound', 'It is not live yet, and comes by itself.'],
+  ended: ['The sound has stopped', 'It comes back by itself.'],
+  unplayable: ['Can’t be played here', 'This browser can’t decode the sound.'],
+};
+
 export class Player extends EventTarget {
   #endpoint;
   #kinds;
@@ -270,10 +278,12 @@ export class Player extends EventTarget {
   }
 
   #set(state, words = state, detail = '') {
+    const soundOnly = !this.#kinds.includes('video');
     if (state === 'frozen') {
-      [this.words, this.detail] = [this.hasPicture ? 'Picture frozen' : 'Sound interrupted', 'Nothing new has come from the camera.'];
+      const picture = ['Picture frozen', 'Nothing new has come from the camera.'];
+      [this.words, this.detail] = this.hasPicture ? picture : ['Sound interrupted', 'Nothing new has come.'];
     } else {
-      [this.words, this.detail] = WORDS[words];
+      [this.words, this.detail] = (soundOnly && SOUND_WORDS[words]) || WORDS[words];
       if (detail) this.detail = sentence(detail);
     }
     this.state = state;

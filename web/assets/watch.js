@@ -133,7 +133,7 @@ function loudness(level) {
 
 // ---- full screen, keys ----
 
-const canFill = document.fullscreenEnabled && !bare;
+const canFill = document.fullscreenEnabled && !bare && kinds.includes('video');
 $('full').hidden = !canFill;
 $('full').setAttribute('aria-keyshortcuts', 'f');
 
