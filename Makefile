@@ -55,7 +55,7 @@ bench: ## benchmarks, with allocations
 
 bench-bridge: ## the audio bridge: delay, speech, 50 speakers (docs/BRIDGE.md); wants a machine of its own, and espeak-ng
 	go test -run '^$$' -bench Leg -cpu 1 ./internal/bridge
-	go test -tags figures -count=1 -v -run 'Speech|Spoken' ./internal/bridge
+	go test -tags figures -count=1 -v -timeout 20m -run 'Speech|Spoken|Drift' ./internal/bridge
 	go test -tags figures -count=1 -v -timeout 20m ./internal/e2e/figures
 
 fuzz: ## each fuzz target for FUZZTIME
