@@ -1,18 +1,20 @@
-# Everything a developer or CI runs. Needs Go, git and make; `make test` also wants
-# Debian and root, because it installs the real clients that it tests with.
+# Everything a developer or CI runs. Needs Go, git and make; `make check` and `make test`
+# also Node and npm for the pages' scripts. `make test` wants Debian and root, because it
+# installs the real clients that it tests with.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ARCHS   ?= amd64 arm64
 FUZZTIME ?= 10s
 
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
+TSC = web/node_modules/.bin/tsc
 
-.PHONY: build check dist test test-go test-libopus test-clients soak bench bench-bridge fuzz clean
+.PHONY: build check dist test test-go test-web test-libopus test-clients soak bench bench-bridge fuzz clean
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
 
-check: ## what needs no running: format, vet, staticcheck, go.mod, generated files
+check: ## what needs no running: format, vet, staticcheck, go.mod, TypeScript, generated files
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	  test -z "$$unformatted" || { echo "gofmt: run gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
@@ -20,6 +22,9 @@ check: ## what needs no running: format, vet, staticcheck, go.mod, generated fil
 	$(STATICCHECK) ./...
 	$(STATICCHECK) -tags e2e,soak,figures ./...
 	go mod tidy -diff
+	web/modules.sh
+	$(TSC) --project web
+	$(TSC) --project web/tsconfig.test.json
 	.ci/generated.sh
 
 dist: ## static binaries for Linux, in dist/
@@ -31,12 +36,15 @@ dist: ## static binaries for Linux, in dist/
 	done
 	cd dist && sha256sum $(ARCHS:%=sightline-linux-%) > SHA256SUMS
 
-test: test-go test-clients ## everything
+test: test-go test-web test-clients ## everything
 
 test-go: ## unit tests and tests with pion's peers, under the race detector
 	.ci/compiler.sh
 	go test -race ./...
 	$(MAKE) test-libopus
+
+test-web: ## the pages' client in Node
+	web/test.sh
 
 test-libopus: ## gopus against libopus, each decoding what the other has encoded
 	.ci/libopus.sh

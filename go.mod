@@ -2,6 +2,9 @@ module sightline
 
 go 1.26.0
 
+// Packages of npm, where they are installed.
+ignore ./web/node_modules
+
 require (
 	github.com/bluenviron/mediacommon/v2 v2.9.2
 	github.com/getkin/kin-openapi v0.152.0

@@ -35,15 +35,16 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	buildInfo = desc("build_info", "Always 1; the program is in the labels.", "version", "commit", "go_version")
 
-	roomsNow    = desc("rooms", "Rooms with a publisher.")
-	viewersNow  = desc("viewers", "WHEP sessions that play something.")
-	takeovers   = desc("takeovers_total", "Publishers that took over from their former session.")
-	tracksNow   = desc("tracks", "Tracks by what they are and how they do.", "kind", "codec", "state")
-	unlabelled  = desc("unlabelled_publishers", "Publishers that are counted as \"other\" because metrics.max_label_values is reached.")
-	whipNow     = desc("whip_sessions", "WHIP sessions by the ICE path in use.", "transport")
-	whepNow     = desc("whep_sessions", "WHEP sessions by the ICE path in use.", "transport")
-	withoutSTUN = desc("consent_exempt_sessions", "Sessions that live on SRTP alone, because their client answers no consent checks.")
-	ended       = desc("sessions_ended_total", "Sessions that have ended, by cause.", "cause")
+	roomsNow        = desc("rooms", "Rooms with a publisher or a participant.")
+	participantsNow = desc("participants", "People in rooms, by the room API.")
+	viewersNow      = desc("viewers", "WHEP sessions that play something.")
+	takeovers       = desc("takeovers_total", "Publishers that took over from their former session.")
+	tracksNow       = desc("tracks", "Tracks by what they are and how they do.", "kind", "codec", "state")
+	unlabelled      = desc("unlabelled_publishers", "Publishers that are counted as \"other\" because metrics.max_label_values is reached.")
+	whipNow         = desc("whip_sessions", "WHIP sessions by the ICE path in use.", "transport")
+	whepNow         = desc("whep_sessions", "WHEP sessions by the ICE path in use.", "transport")
+	withoutSTUN     = desc("consent_exempt_sessions", "Sessions that live on SRTP alone, because their client answers no consent checks.")
+	ended           = desc("sessions_ended_total", "Sessions that have ended, by cause.", "cause")
 
 	firstPacket   = desc("viewer_first_packet_seconds", "Time from a viewer's connection to its first packet.")
 	firstKeyframe = desc("viewer_first_keyframe_seconds", "Time from a viewer's connection to its first keyframe.")
@@ -63,7 +64,7 @@ var (
 func descs() []*prometheus.Desc {
 	all := []*prometheus.Desc{
 		buildInfo,
-		roomsNow, viewersNow, takeovers, tracksNow, unlabelled, whipNow, whepNow, withoutSTUN, ended,
+		roomsNow, participantsNow, viewersNow, takeovers, tracksNow, unlabelled, whipNow, whepNow, withoutSTUN, ended,
 		firstPacket, firstKeyframe, forwarding,
 		socketIn, socketInBytes, socketOut, socketOutBytes, socketUnknown, socketOverflow, socketFull,
 		requests,
@@ -98,6 +99,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 
 func (c *collector) collectRooms(w writer, s rooms.Snapshot) {
 	w.gauge(roomsNow, float64(s.Rooms))
+	w.gauge(participantsNow, float64(s.Participants))
 	w.gauge(viewersNow, float64(s.Viewers))
 	w.counter(takeovers, float64(s.Takeovers))
 	w.histogram(firstPacket, s.FirstPacket)

@@ -34,6 +34,7 @@ func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 	for key, want := range map[string]float64{
 		`sightline_build_info{commit="abc",go_version="go1.26",version="1.2.3"}`: 1,
 		`sightline_rooms{}`:           1,
+		`sightline_participants{}`:    5,
 		`sightline_viewers{}`:         2,
 		`sightline_takeovers_total{}`: 3,
 

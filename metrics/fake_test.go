@@ -72,7 +72,7 @@ func busy() *gateway {
 	histogram := rooms.Histogram{Bounds: []float64{0.1, 1}, Counts: []uint64{3, 2, 1}, Sum: 4.5}
 	return &gateway{
 		rooms: rooms.Snapshot{
-			Rooms: 1, Viewers: 2, Takeovers: 3,
+			Rooms: 1, Participants: 5, Viewers: 2, Takeovers: 3,
 			Tracks:      []rooms.TrackSnapshot{sound("mri-1", "console"), video("mri-1", "console")},
 			FirstPacket: histogram, FirstKeyframe: histogram, ForwardingDelay: histogram,
 		},

@@ -20,10 +20,13 @@ type Config struct {
 	MaxPublishers      int `toml:"max_publishers"` // in one room
 	MaxViewers         int `toml:"max_viewers"`    // WHEP sessions in all rooms together
 	MaxViewersPerTrack int `toml:"max_viewers_per_track"`
+	MaxParticipants    int `toml:"max_participants"` // people in one room
 
 	Takeover     string       `toml:"takeover"`      // "newest" or "reject"
 	Grace        opt.Duration `toml:"grace"`         // how long a track outlives its publisher's session
 	StalledAfter opt.Duration `toml:"stalled_after"` // without a packet
+
+	ParticipantTimeout opt.Duration `toml:"participant_timeout"` // without a word from a participant
 
 	KeyframeInterval opt.Duration `toml:"keyframe_interval"` // at least between two requests to a camera
 	CacheBytes       int          `toml:"cache_bytes"`       // of one track: last group of pictures, retransmissions
@@ -37,9 +40,11 @@ func Defaults() Config {
 		MaxPublishers:      20,
 		MaxViewers:         2000,
 		MaxViewersPerTrack: 1000,
+		MaxParticipants:    50,
 		Takeover:           TakeoverNewest,
 		Grace:              opt.Duration(15 * time.Second),
 		StalledAfter:       opt.Duration(2 * time.Second),
+		ParticipantTimeout: opt.Duration(10 * time.Second),
 		KeyframeInterval:   opt.Duration(500 * time.Millisecond),
 		CacheBytes:         16 << 20,
 		CacheDuration:      opt.Duration(12 * time.Second),
@@ -63,11 +68,13 @@ func (c Config) Validate() error {
 	positive("max_publishers", "publishers in a room", c.MaxPublishers)
 	positive("max_viewers", "viewers", c.MaxViewers)
 	positive("max_viewers_per_track", "viewers of a track", c.MaxViewersPerTrack)
+	positive("max_participants", "participants in a room", c.MaxParticipants)
 	if c.Takeover != TakeoverNewest && c.Takeover != TakeoverReject {
 		errs = append(errs, fmt.Errorf("rooms.takeover: must be %q or %q, got %q", TakeoverNewest, TakeoverReject, c.Takeover))
 	}
 	between("grace", c.Grace, 0, time.Hour)
 	between("stalled_after", c.StalledAfter, 500*time.Millisecond, time.Minute)
+	between("participant_timeout", c.ParticipantTimeout, 2*time.Second, 10*time.Minute)
 	between("keyframe_interval", c.KeyframeInterval, 500*time.Millisecond, time.Minute)
 	if c.CacheBytes < 1<<18 || c.CacheBytes > 1<<30 {
 		errs = append(errs, fmt.Errorf("rooms.cache_bytes: must be between %d and %d bytes, got %d", 1<<18, 1<<30, c.CacheBytes))

@@ -9,6 +9,9 @@
 //	                          │           └ feed ─ media.Source      └ media.Sink
 //	                          └ Publication (the session that feeds it now)
 //
+// In a room there are participants, too: people, with what they say of themselves. A room is
+// open while it has a publisher or a participant.
+//
 // # The way of a packet
 //
 // A goroutine of Publication.Run reads bursts from a source and calls track.forward:

@@ -15,8 +15,8 @@ const (
 	maxWatchers = 1000
 )
 
-// A journal keeps the last events. Of who speaks in a room it keeps the newest only, so that
-// talk does not drive out what else has happened.
+// A journal keeps the last events. Of who speaks in a room, and of a participant, it keeps the
+// newest only, so that these do not drive out what else has happened.
 type journal struct {
 	events []Event // by id
 	last   uint64  // id of the newest
@@ -33,7 +33,7 @@ func newJournal(now time.Time) journal {
 func (j *journal) add(e *Event) {
 	j.last++
 	e.ID = j.last
-	if e.Type == SpeakingChanged {
+	if e.Type == SpeakingChanged || e.Participant != nil {
 		j.events = slices.DeleteFunc(j.events, func(old Event) bool { return e.replaces(old) })
 	}
 	if len(j.events) < maxJournal {
@@ -83,7 +83,7 @@ func (r *Registry) snapshotEventLocked(room string) Event {
 }
 
 // A Watcher gets the events of a room, or of all. A slow one loses repetitions, not facts:
-// of what waits for it only the newest about each track is kept, and if that is too much it
+// of what waits for it only the newest about each track and participant is kept, and if that is too much it
 // begins again with a snapshot.
 type Watcher struct {
 	registry *Registry
@@ -101,7 +101,7 @@ type Watcher struct {
 // error is a fault: BadRequest if the room's name is none, Unavailable at a limit.
 func (r *Registry) Watch(room string, after uint64) (*Watcher, error) {
 	if room != "" {
-		if err := ValidName(room); err != nil {
+		if err := ValidRoom(room); err != nil {
 			return nil, err
 		}
 	}
@@ -198,6 +198,10 @@ func (e *Event) replaces(old Event) bool {
 		return old.Type == TrackChanged && old.Track.ID == e.Track.ID
 	case TrackRemoved:
 		return old.Track != nil && old.Track.ID == e.Track.ID
+	case ParticipantChanged:
+		return old.Type == ParticipantChanged && old.Participant.ID == e.Participant.ID
+	case ParticipantLeft:
+		return old.Participant != nil && old.Participant.ID == e.Participant.ID
 	case SpeakingChanged:
 		return old.Type == SpeakingChanged
 	case RoomClosed:

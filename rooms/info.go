@@ -27,6 +27,8 @@ type RoomInfo struct {
 	Since      time.Time
 	Publishers []PublisherInfo // by name
 	Viewers    int             // WHEP sessions, each counted once
+
+	Participants []ParticipantInfo // in the order of entering
 }
 
 // PublisherInfo is a publisher as the room API shows it.
@@ -71,6 +73,8 @@ type TrackInfo struct {
 	Viewers int
 	Session string
 	Client  string
+
+	Watchers []string // IDs of the room's participants who are among the viewers, sorted
 }
 
 // An EventType is what happened.
@@ -81,14 +85,17 @@ const (
 	// that is there.
 	SnapshotEvent EventType = "snapshot"
 	// TrackChanged says that Track is new or has changed: state, codec, size, session, label,
-	// role, viewers, whether it is muted. Readings that flow (rates, ages) do not make an event.
+	// role, viewers, watchers, whether it is muted. Readings that flow (rates, ages) do not make an event.
 	TrackChanged EventType = "track"
 	TrackRemoved EventType = "track-removed" // Track holds what it was
 	// SpeakingChanged says that Speakers are all who speak in the room now. There are at most
 	// five a second of a room, the last of which is what holds.
 	SpeakingChanged EventType = "speaking"
-	RoomOpened      EventType = "room"
-	RoomClosed      EventType = "room-closed"
+	// ParticipantChanged says that Participant has come or changed, but for whether he speaks.
+	ParticipantChanged EventType = "participant"
+	ParticipantLeft    EventType = "participant-left" // Participant holds what he was
+	RoomOpened         EventType = "room"
+	RoomClosed         EventType = "room-closed"
 )
 
 // An Event is one change in a room.
@@ -100,6 +107,8 @@ type Event struct {
 	Track    *TrackInfo // TrackChanged, TrackRemoved
 	Rooms    []RoomInfo // SnapshotEvent
 	Speakers []string   // SpeakingChanged: names of publishers, sorted; not to be changed
+
+	Participant *ParticipantInfo // ParticipantChanged, ParticipantLeft
 }
 
 // A Snapshot is all that metrics need, read in one call.
@@ -107,7 +116,10 @@ type Snapshot struct {
 	Rooms     int
 	Viewers   int // WHEP sessions
 	Takeovers uint64
-	Tracks    []TrackSnapshot // those that are not gone, by room and ID
+
+	Participants int
+
+	Tracks []TrackSnapshot // those that are not gone, by room and ID
 
 	FirstPacket     Histogram // seconds from the viewer's Run to his first packet
 	FirstKeyframe   Histogram // seconds from the viewer's Run to his first keyframe

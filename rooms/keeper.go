@@ -1,6 +1,7 @@
 package rooms
 
 import (
+	"strings"
 	"time"
 
 	"sightline/internal/media"
@@ -95,10 +96,11 @@ func (t *track) look(now time.Time, stats bool) timing {
 	return t.timing(f, clock, report)
 }
 
-// sweepLocked removes the tracks that did not come back within the grace, and what is left
-// empty by that.
+// sweepLocked removes the tracks that did not come back within the grace, the participants
+// that are not heard of, and what is left empty by that.
 func (r *Registry) sweepLocked(now time.Time) {
 	for _, m := range r.rooms {
+		r.sweepParticipantsLocked(m, now)
 		for _, p := range m.publishers {
 			for _, e := range p.entries() {
 				if !e.since.IsZero() && now.Sub(e.since) >= r.config.Grace.D() {
@@ -134,7 +136,7 @@ func (r *Registry) openLocked(m *room, now time.Time) {
 
 // tidyLocked forgets a room in which nothing is left.
 func (r *Registry) tidyLocked(m *room) {
-	if len(m.publishers) > 0 {
+	if len(m.publishers) > 0 || len(m.participants) > 0 {
 		return
 	}
 	if !m.since.IsZero() {
@@ -156,20 +158,26 @@ type facts struct {
 	session       string
 	client        string
 	viewers       int
+	watchers      string
 	muted         bool
 }
 
-// tellLocked makes an event for each track that has changed since the last.
+// tellLocked makes an event for each track and participant that has changed since the last.
 func (r *Registry) tellLocked(now time.Time) {
 	if r.closed {
 		return
 	}
 	for _, m := range r.rooms {
+		for _, p := range m.participants {
+			if p.changed {
+				r.tellParticipantLocked(p, now)
+			}
+		}
 		for _, p := range m.publishers {
 			for _, e := range p.entries() {
 				info := e.infoLocked(p, now)
 				f := facts{info.Codec, info.Profile, info.Width, info.Height, info.State,
-					info.Label, info.Role, info.Session, info.Client, info.Viewers, info.Muted}
+					info.Label, info.Role, info.Session, info.Client, info.Viewers, strings.Join(info.Watchers, " "), info.Muted}
 				if f != e.told {
 					e.told = f
 					r.emitLocked(Event{Type: TrackChanged, Room: m.name, Time: now, Track: &info})

@@ -110,10 +110,8 @@ func (p *Publication) Close() {
 // is a fault: Conflict if the name is taken and takeover is "reject", Forbidden if another
 // subject has it, Unavailable at a limit, BadRequest if a name is none.
 func (r *Registry) Publish(req PublishRequest) (*Publication, error) {
-	for _, name := range []string{req.Room, req.Publisher} {
-		if err := ValidName(name); err != nil {
-			return nil, err
-		}
+	if err := validNames(req.Room, req.Publisher); err != nil {
+		return nil, err
 	}
 	if err := ValidRole(req.Role); err != nil {
 		return nil, err
@@ -126,13 +124,9 @@ func (r *Registry) Publish(req PublishRequest) (*Publication, error) {
 	if err := r.allowedLocked(&req, nil); err != nil {
 		return nil, err
 	}
-	m := r.rooms[req.Room]
-	if m == nil {
-		if len(r.rooms) >= r.config.MaxRooms {
-			return nil, limit("rooms", "max_rooms", r.config.MaxRooms)
-		}
-		m = &room{name: req.Room, publishers: make(map[string]*publisher), reserved: make(map[string]int)}
-		r.rooms[req.Room] = m
+	m, err := r.enterLocked(req.Room)
+	if err != nil {
+		return nil, err
 	}
 	if m.publishers[req.Publisher] == nil && m.reserved[req.Publisher] == 0 && m.names() >= r.config.MaxPublishers {
 		return nil, limit("publishers in the room", "max_publishers", r.config.MaxPublishers)
@@ -143,6 +137,22 @@ func (r *Registry) Publish(req PublishRequest) (*Publication, error) {
 		registry: r, request: req, number: r.publications,
 		ended: make(chan struct{}), reserved: true,
 	}, nil
+}
+
+// enterLocked returns a room, a new one if need be, that somebody is about to be in.
+func (r *Registry) enterLocked(name string) (*room, error) {
+	m := r.rooms[name]
+	if m == nil {
+		if len(r.rooms) >= r.config.MaxRooms {
+			return nil, limit("rooms", "max_rooms", r.config.MaxRooms)
+		}
+		m = &room{
+			name: name, publishers: make(map[string]*publisher), reserved: make(map[string]int),
+			participants: make(map[string]*participant),
+		}
+		r.rooms[name] = m
+	}
+	return m, nil
 }
 
 // allowedLocked checks whether the request may have its name. self is the publication that

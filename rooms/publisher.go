@@ -6,14 +6,17 @@ import (
 	"sightline/internal/media"
 )
 
-// A room holds publishers by name. It is there while one of them is, or is about to come.
+// A room holds publishers by name, and participants by ID. It is there while one of them is,
+// or a publisher is about to come.
 type room struct {
 	name       string
-	since      time.Time // when its first publisher came; zero before
+	since      time.Time // when its first publisher or participant came; zero before
 	publishers map[string]*publisher
 	viewers    int            // WHEP sessions
 	reserved   map[string]int // names that are about to come, and for how many sessions
 	speech     speech
+
+	participants map[string]*participant
 }
 
 // names returns how many publishers the room has or is about to have.
@@ -50,9 +53,10 @@ type publisher struct {
 // A trackEntry is a track with what the registry keeps about it, guarded by Registry.mu.
 type trackEntry struct {
 	*track
-	viewers int
-	since   time.Time // when its feed ended; zero while it has one
-	told    facts     // what watchers know; zero: nothing
+	viewers  int
+	watchers map[string]int // subscriptions of participants, by ID
+	since    time.Time      // when its feed ended; zero while it has one
+	told     facts          // what watchers know; zero: nothing
 }
 
 // entries returns the publisher's tracks, audio before video.
@@ -76,5 +80,6 @@ func (p *publisher) entry(kind media.Kind) **trackEntry {
 // A viewer is a WHEP session: its subscriptions count as one.
 type viewer struct {
 	room          *room
+	participant   string // whose it is; "": nobody says
 	subscriptions int
 }

@@ -116,16 +116,15 @@ type PlayRequest struct {
 	Kind            media.Kind // "": the pair, as far as the publisher has it
 	Session         string     // public id of the viewer's session
 	Client, Subject string
+	Participant     string // whose session it is, by ID; one that is not in the room counts as ""
 }
 
 // Play finds what a viewer asks for, audio before video. The subscriptions count towards the
 // limits until each is closed. The error is a fault: Conflict if it is not live, Unavailable
 // at a limit, BadRequest if a name is none.
 func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
-	for _, name := range []string{req.Room, req.Publisher} {
-		if err := ValidName(name); err != nil {
-			return nil, err
-		}
+	if err := validNames(req.Room, req.Publisher); err != nil {
+		return nil, err
 	}
 	if req.Kind != "" && req.Kind != media.Audio && req.Kind != media.Video {
 		return nil, fault.New(fault.NotFound, "no kind of track is called %q: there are %q and %q", req.Kind, media.Audio, media.Video)
@@ -152,11 +151,15 @@ func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
 		}
 	}
 	v := &viewer{room: r.rooms[req.Room], subscriptions: len(entries)}
+	if v.room.participants[req.Participant] != nil {
+		v.participant = req.Participant
+	}
 	v.room.viewers++
 	r.viewers[v] = struct{}{}
 	subscriptions := make([]*Subscription, len(entries))
 	for i, e := range entries {
 		e.viewers++
+		e.watchLocked(v.participant, 1)
 		s := newSubscription(r, v, e.track)
 		e.admit(s)
 		subscriptions[i] = s
@@ -242,6 +245,7 @@ func (r *Registry) closeSubscription(s *Subscription) {
 	}
 	if e := r.entryLocked(s.track); e != nil {
 		e.viewers--
+		e.watchLocked(s.viewer.participant, -1)
 	}
 	r.wake()
 }

@@ -68,7 +68,7 @@ func (r *Registry) roomsLocked(now time.Time) []RoomInfo {
 }
 
 func (r *Registry) roomLocked(m *room, now time.Time) RoomInfo {
-	info := RoomInfo{Name: m.name, Since: m.since, Viewers: m.viewers}
+	info := RoomInfo{Name: m.name, Since: m.since, Viewers: m.viewers, Participants: m.participantsLocked()}
 	for _, p := range byName(m.publishers) {
 		pub := PublisherInfo{
 			Name: p.name, Label: p.label, Role: p.role, Session: p.session, Client: p.client, Since: p.since, Muted: p.muted, Speaking: p.speaking,
@@ -85,6 +85,7 @@ func (r *Registry) roomLocked(m *room, now time.Time) RoomInfo {
 func (e *trackEntry) infoLocked(p *publisher, now time.Time) TrackInfo {
 	info := e.info(now)
 	info.Label, info.Role, info.Client, info.Session, info.Viewers = p.label, p.role, p.client, p.session, e.viewers
+	info.Watchers = e.watchersLocked(p.room)
 	if !e.since.IsZero() { // the session, if there is one, does not feed this track
 		info.Session = ""
 	}
@@ -137,6 +138,7 @@ func (r *Registry) Snapshot() Snapshot {
 		if !m.since.IsZero() {
 			out.Rooms++
 		}
+		out.Participants += len(m.participants)
 		for _, p := range byName(m.publishers) {
 			for _, e := range p.entries() {
 				tracks = append(tracks, e.track)

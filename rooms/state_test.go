@@ -197,6 +197,52 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func TestLabelIsOneLineForPeople(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                        "",
+		"  MRI 2 \n console\t":    "MRI 2 console",
+		"Röntgen – Raum 3":        "Röntgen – Raum 3",
+		"a\x00b\x1b[31m\u202ec":   "ab[31mc",
+		"bad \xff utf-8":          "bad utf-8",
+		strings.Repeat("ä", 100):  strings.Repeat("ä", 64),
+		strings.Repeat("a ", 100): strings.TrimSpace(strings.Repeat("a ", 32)),
+	} {
+		if got := rooms.Label(in); got != want {
+			t.Errorf("Label(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// A room's page is at /{room}.
+func TestNoRoomIsCalledAsARouteOfTheGateway(t *testing.T) {
+	h := open(t)
+	defer h.close()
+	for _, name := range []string{
+		"api", "whip", "whep", "sessions", "watch", "assets", "metrics", "healthz", "readyz", "version",
+		"debug", "auth", "login", "logout", "docs", "favicon.ico", "robots.txt", "~mix", "",
+	} {
+		_, published := h.Publish(rooms.PublishRequest{Room: name, Publisher: "cam"})
+		_, played := h.Play(rooms.PlayRequest{Room: name, Publisher: "cam"})
+		_, tapped := h.Tap(name, "cam")
+		for what, err := range map[string]error{"ValidRoom": rooms.ValidRoom(name), "Publish": published, "Play": played, "Tap": tapped} {
+			if fault.KindOf(err) != fault.BadRequest || rooms.Reserved(name) && !strings.Contains(err.Error(), "own routes") {
+				t.Errorf("%s of room %q: got %v, want a bad request that says why", what, name, err)
+			}
+		}
+		if _, err := h.Watch(name, 0); name != "" && fault.KindOf(err) != fault.BadRequest { // "" is all rooms
+			t.Errorf("Watch of room %q: got %v", name, err)
+		}
+	}
+	for _, name := range []string{"API", "apis", "mri-2", "room"} {
+		if err := rooms.ValidRoom(name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if err := rooms.ValidName("api"); err != nil {
+		t.Errorf("a publisher may be called api: %v", err)
+	}
+}
+
 func TestARoleIsSpeltAsANameOrNone(t *testing.T) {
 	h := open(t)
 	defer h.close()

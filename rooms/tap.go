@@ -11,10 +11,8 @@ import (
 // The error is a fault: Conflict if there is no such track, BadRequest if a name is none,
 // Unavailable once the registry is closed.
 func (r *Registry) Tap(room, publisher string) (*Subscription, error) {
-	for _, name := range []string{room, publisher} {
-		if err := ValidName(name); err != nil {
-			return nil, err
-		}
+	if err := validNames(room, publisher); err != nil {
+		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

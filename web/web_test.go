@@ -1,6 +1,8 @@
 package web
 
 import (
+	"bytes"
+	"compress/gzip"
 	"net/http"
 	"net/http/httptest"
 	"path"
@@ -13,8 +15,13 @@ import (
 
 func serve(t *testing.T) http.Handler {
 	t.Helper()
+	return serveWith(t, Defaults())
+}
+
+func serveWith(t *testing.T, c Config) http.Handler {
+	t.Helper()
 	gin.SetMode(gin.ReleaseMode)
-	pages, err := New()
+	pages, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +56,7 @@ func TestPagesAreFoundUnderValidNamesOnly(t *testing.T) {
 		{"/watch/mri-2/~mix/audio", 404},
 		{"/watch/mri-2/~min", 404},
 		{"/watch/~mix/console", 404},
+		{"/watch/api/console", 404},
 		{"/watch/mri-2/%3Cscript%3E", 404},
 		{"/watch/mri-2/" + strings.Repeat("a", 65), 404},
 		{"/assets/watch.js", 200},
@@ -150,23 +158,26 @@ func TestWatchPageNamesItsTrack(t *testing.T) {
 	}
 }
 
-// Modules import each other by relative names, so all of them come from the folder of one
-// version.
-func TestModulesImportOnlyWhatIsThere(t *testing.T) {
-	pages, err := New()
+// A page loads one script, which has all it needs.
+func TestScriptsAreWholeAndSmall(t *testing.T) {
+	pages, err := New(Defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
-	imports := regexp.MustCompile(`(?m)^import .* from '([^']+)';`)
+	imports := regexp.MustCompile(`(?m)(?:^|[;}\s])import\s*["'{*(]|\bfrom\s*["'][./]`)
 	for name, a := range pages.assets {
 		if path.Ext(name) != ".js" {
 			continue
 		}
-		for _, m := range imports.FindAllStringSubmatch(string(a.content), -1) {
-			target, ok := strings.CutPrefix(m[1], "./")
-			if _, there := pages.assets[target]; !ok || !there {
-				t.Errorf("%s imports %q, which is not here", name, m[1])
-			}
+		if found := imports.Find(a.content); found != nil {
+			t.Errorf("%s imports something: %q", name, found)
+		}
+		var packed bytes.Buffer
+		w, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+		_, _ = w.Write(a.content)
+		_ = w.Close()
+		if got, want := packed.Len(), 90_000; got > want {
+			t.Errorf("%s has %d bytes gzipped, want %d at most", name, got, want)
 		}
 	}
 }

@@ -62,7 +62,9 @@ func (d *Door) get(c *gin.Context, suffix string) error {
 	return nil
 }
 
-// play answers an offer and starts the session. kind "" means the pair, or the mix.
+// play answers an offer and starts the session. kind "" means the pair, or the mix. Whose
+// session it is, ?participant= may say, so that others see who watches or listens; it is
+// never a reason to refuse.
 func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	room, publisher := c.Param("room"), c.Param("publisher")
 	who, err := d.authorize(c.Request, room, publisher)
@@ -88,6 +90,7 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	} else {
 		s.subscriptions, err = d.subscribe(rooms.PlayRequest{
 			Room: room, Publisher: publisher, Kind: kind, Session: s.id, Client: client, Subject: who.Name,
+			Participant: c.Query("participant"),
 		})
 	}
 	if err != nil {
@@ -129,6 +132,7 @@ func (d *Door) subscribe(req rooms.PlayRequest) ([]subscription, error) {
 func (d *Door) listen(c *gin.Context, room string, who auth.Identity) ([]subscription, error) {
 	l, err := d.bridge.Listen(bridge.ListenRequest{
 		Room: room, For: cmp.Or(who.Publisher, c.Query("for")), Role: cmp.Or(who.Role, c.Query("role")),
+		Participant: c.Query("participant"),
 	})
 	if err != nil {
 		return nil, err
@@ -157,7 +161,7 @@ func servers(peers *rtc.Engine) []httpapi.ICEServer {
 }
 
 func validNames(c *gin.Context, suffix string) error {
-	if err := rooms.ValidName(c.Param("room")); err != nil {
+	if err := rooms.ValidRoom(c.Param("room")); err != nil {
 		return err
 	}
 	if c.Param("publisher") != bridge.Mix {

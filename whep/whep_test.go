@@ -17,6 +17,7 @@ import (
 	"sightline/internal/media"
 	"sightline/internal/opt"
 	"sightline/internal/rtc"
+	"sightline/rooms"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -105,6 +106,8 @@ func TestPlayAnswers(t *testing.T) {
 		{name: "item 54: no such track", gateway: open, method: "POST", path: "/whep/mri-2/intercom/video", body: pair, status: 409, kind: "conflict", want: map[string]string{"Retry-After": "2"}},
 		{name: "no such endpoint", gateway: open, method: "POST", path: path + "/text", body: pair, status: 404, kind: "not-found"},
 		{name: "not a name", gateway: open, method: "POST", path: "/whep/mri-2/~min", body: pair, status: 400, kind: "bad-request"},
+		{name: "a room that is a route", gateway: open, method: "POST", path: "/whep/api/console", body: pair, status: 400, kind: "bad-request"},
+		{name: "the mix of a room that is a route", gateway: open, method: "POST", path: "/whep/whip/~mix", body: offer(media.Audio), status: 400, kind: "bad-request"},
 		{name: "a room's mix", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: offer(media.Audio), status: 201, want: map[string]string{"Content-Type": sdp}, sections: "+"},
 		{name: "T5: a mix for who offers both", gateway: open, method: "POST", path: "/whep/mri-2/~mix?for=console", body: pair, status: 201, sections: "+-"},
 		{name: "row 62: a mix, video offered first", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: offer(media.Video, media.Audio), status: 201, sections: "-+"},
@@ -341,6 +344,50 @@ func TestViewerGetsOneTrack(t *testing.T) {
 		g.Do(t, "DELETE", v.Session, "")
 	}
 	leftNothing(t, g)
+}
+
+func TestSessionSaysWhoseItIs(t *testing.T) {
+	g := start(t, nil)
+	doortest.Publish(t, g, "mri-2", "console", doortest.VP8, doortest.Opus)
+	name := "Dr. Berg"
+	_, berg, err := g.Rooms.Enter(rooms.EnterRequest{Room: "mri-2", ParticipantChange: rooms.ParticipantChange{Name: &name}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := func() string {
+		room, err := g.Rooms.Room("mri-2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tracks := room.Publishers[0].Tracks
+		return fmt.Sprint(tracks[0].Watchers, tracks[1].Watchers, room.Participants[0].Listening)
+	}
+	post := func(want int, path string, kinds ...media.Kind) string {
+		t.Helper()
+		res := g.Post(t, path, offer(kinds...))
+		if res.StatusCode != want {
+			t.Errorf("%s: got %d, want %d: %s", path, res.StatusCode, want, res.Text)
+		}
+		return res.Header.Get("Location")
+	}
+	self := "?participant=" + berg.ID
+	sessions := []string{
+		post(201, "/whep/mri-2/console/video"+self, media.Video),
+		post(201, "/whep/mri-2/~mix"+self, media.Audio),
+		post(201, "/whep/mri-2/console?participant=~nobody%0a", media.Audio, media.Video),
+		post(201, "/whep/mri-2/~mix?participant=~nobody%0a", media.Audio),
+		post(201, "/whep/mri-2/console/audio?participant=", media.Audio),
+	}
+	if got, want := state(), fmt.Sprintf("[] [%s] true", berg.ID); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	post(422, "/whep/mri-2/console/audio"+self, media.Video) // refused: it watches nothing
+	for _, s := range sessions {
+		g.Do(t, "DELETE", s, "")
+	}
+	if got, want := state(), "[] [] false"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }
 
 func TestViewerThatClosesHasLeft(t *testing.T) {

@@ -4,8 +4,6 @@ package whip
 
 import (
 	"log/slog"
-	"strings"
-	"unicode"
 
 	"github.com/gin-gonic/gin"
 
@@ -82,7 +80,7 @@ func (d *Door) publish(c *gin.Context) error {
 	}
 	s.publication, err = d.rooms.Publish(rooms.PublishRequest{
 		Room: room, Publisher: publisher, Subject: who.Name, Session: s.id,
-		Client: client, Label: label(c.Query("label")), Role: role, Codecs: s.peer.Codecs(),
+		Client: client, Label: rooms.Label(c.Query("label")), Role: role, Codecs: s.peer.Codecs(),
 	})
 	if err != nil {
 		s.peer.Close()
@@ -109,7 +107,7 @@ func servers(peers *rtc.Engine) []httpapi.ICEServer {
 }
 
 func validNames(c *gin.Context) error {
-	if err := rooms.ValidName(c.Param("room")); err != nil {
+	if err := rooms.ValidRoom(c.Param("room")); err != nil {
 		return err
 	}
 	return rooms.ValidName(c.Param("publisher"))
@@ -133,21 +131,4 @@ func role(c *gin.Context, who auth.Identity) (string, error) {
 		return "", fault.New(fault.Forbidden, "the token is for the role %q, the URL asks for %q: leave role out of it", who.Role, asked[0])
 	}
 	return asked[0], nil
-}
-
-// label returns what people may be shown of a label that a client chose: one line of at
-// most 64 printable characters.
-func label(s string) string {
-	const longest = 64
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case r == unicode.ReplacementChar || !unicode.IsPrint(r):
-			return -1
-		}
-		return r
-	}, s)
-	runes := []rune(strings.Join(strings.Fields(s), " "))
-	return strings.TrimSpace(string(runes[:min(len(runes), longest)]))
 }

@@ -102,6 +102,7 @@ func TestPublishAnswers(t *testing.T) {
 		{"row 58: inactive", open, "POST", path, with("a=sendonly", "a=inactive"), nil, 422, "unprocessable", nil},
 		{"item 44, row 63: no common codec", open, "POST", path, with("H264/90000", "H263/90000"), nil, 422, "unprocessable", nil},
 		{"not a name", open, "POST", "/whip/mri-2/.console", lines(offer), nil, 400, "bad-request", nil},
+		{"a room that is a route", open, "POST", "/whip/api/console", lines(offer), nil, 400, "bad-request", nil},
 		{"tilde", open, "POST", "/whip/~mix/console", lines(offer), nil, 400, "bad-request", nil},
 		{"escaped slash", open, "POST", "/whip/a%2Fb/console", lines(offer), nil, 404, "not-found", nil},
 
@@ -687,20 +688,4 @@ func relations(header string) map[string]string {
 		}
 	}
 	return out
-}
-
-func TestLabel(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                        "",
-		"  MRI 2 \n console\t":    "MRI 2 console",
-		"Röntgen – Raum 3":        "Röntgen – Raum 3",
-		"a\x00b\x1b[31m\u202ec":   "ab[31mc",
-		"bad \xff utf-8":          "bad utf-8",
-		strings.Repeat("ä", 100):  strings.Repeat("ä", 64),
-		strings.Repeat("a ", 100): strings.TrimSpace(strings.Repeat("a ", 32)),
-	} {
-		if got := label(in); got != want {
-			t.Errorf("label(%q) = %q, want %q", in, got, want)
-		}
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"golang.org/x/sync/errgroup"
 
 	"sightline/internal/auth"
@@ -65,7 +66,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	defer sessions.Close()
 	roomAPI := api.New(c.API, registry, tokens, mixer)
 	defer roomAPI.Close()
-	pages, err := web.New()
+	pages, err := web.New(c.Stations)
 	if err != nil {
 		return err
 	}
@@ -84,6 +85,10 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	health.Register(router)
 	if c.Metrics.Listen == "" {
 		numbers.Register(router)
+	}
+
+	if err := checkRoutes(router.Routes()); err != nil {
+		return err
 	}
 
 	server, err := httpapi.NewServer(c.HTTP, router, log)
@@ -126,6 +131,18 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	sessions.Close() // while HTTP still answers: a client that is closed sends its DELETE
 	end()
 	return g.Wait()
+}
+
+// checkRoutes returns an error if a room could have the name of a route, and hide it or be
+// hidden by it: rooms have their pages at /{room}. It means that the program was built wrong.
+func checkRoutes(routes gin.RoutesInfo) error {
+	for _, r := range routes {
+		first, _, _ := strings.Cut(strings.TrimPrefix(r.Path, "/"), "/")
+		if first != "" && first[0] != ':' && !rooms.Reserved(first) {
+			return fmt.Errorf("serve: %s %s begins with what a room may be called: rooms must reserve %q", r.Method, r.Path, first)
+		}
+	}
+	return nil
 }
 
 // readiness says why no new sessions are taken.

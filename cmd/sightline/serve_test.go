@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
 	"sightline/internal/demo"
 )
 
@@ -156,6 +158,7 @@ func TestEverythingAnswers(t *testing.T) {
 		"/version":          buildVersion(),
 		"/metrics":          "# HELP sightline_",
 		"/api/rooms":        `"rooms"`,
+		"/api/stations":     `"maxBitrate":1200000`,
 		"/api/openapi.yaml": "openapi:",
 		"/watch/demo/a":     "<html",
 		"/":                 "<html",
@@ -173,6 +176,21 @@ func TestEverythingAnswers(t *testing.T) {
 	}
 	if got := run(t, []string{"SIGHTLINE_HTTP_LISTEN=" + strings.TrimPrefix(g.base, "http://")}, "", "healthcheck"); got.code != 1 || !strings.Contains(got.stderr, "unhealthy: ") {
 		t.Errorf("healthcheck of an ended gateway: %d, %q, want 1", got.code, got.stderr)
+	}
+}
+
+// Every gateway that starts has checked its own routes.
+func TestNoRoomCanHaveTheNameOfARoute(t *testing.T) {
+	g := start(t)
+	for _, path := range []string{"/api/rooms/metrics/tracks", "/whip/healthz/console", "/whep/assets/console"} {
+		if status, body := g.get(path); status != http.StatusBadRequest || !strings.Contains(body, "own routes") {
+			t.Errorf("GET %s: %d, %s, want 400 that says why", path, status, body)
+		}
+	}
+	for path, want := range map[string]bool{"/": true, "/:room/:page": true, "/watch/:room": true, "/metrics": true, "/rooms": false, "/status/*all": false} {
+		if err := checkRoutes(gin.RoutesInfo{{Method: "GET", Path: path}}); (err == nil) != want {
+			t.Errorf("route %s: got %v, want it to pass: %t", path, err, want)
+		}
 	}
 }
 

@@ -24,7 +24,7 @@ type Scope string
 const (
 	Publish Scope = "publish" // WHIP
 	Play    Scope = "play"    // WHEP
-	Read    Scope = "read"    // the room API, its events and the metrics
+	Read    Scope = "read"    // the room API, its events and participants, and the metrics
 	Admin   Scope = "admin"   // ending a publisher's session through the room API
 )
 
@@ -37,7 +37,7 @@ const Realm = "sightline"
 // An Identity is who asks. The zero value is anonymous, in an open gateway.
 type Identity struct {
 	Name      string // of the token
-	Role      string // of those who publish with it; "" if it says none
+	Role      string // of those who publish with it, or are in a room; "" if it says none
 	Publisher string // the only one that it is for, by name; "" if it is for others too, or for a glob
 }
 

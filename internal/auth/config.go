@@ -40,8 +40,8 @@ type Token struct {
 	Rooms      []string `toml:"rooms"`
 	Publishers []string `toml:"publishers"`
 
-	// Role is what those who publish with it are to the others in the room: "hospital" and
-	// "technician" mean something to the audio bridge. Empty: the WHIP URL may say one.
+	// Role is what those who publish with it, or are in a room, are to the others there:
+	// "hospital" and "technician" mean something to the audio bridge. Empty: they may say one.
 	Role string `toml:"role"`
 }
 

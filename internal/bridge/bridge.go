@@ -9,6 +9,8 @@ package bridge
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,12 +64,14 @@ type ListenRequest struct {
 	Room string
 	For  string // the publisher who listens, and does not hear himself; "": nobody in particular
 	Role string // of who listens; "": that of the publisher For, if it has one
+
+	Participant string // whose session it is, by ID; one that can't be counts as ""
 }
 
 // Listen returns a listener of a room's mix. Nobody need speak there, nor the room be open.
 // The error is a fault: BadRequest if a name is none, Unavailable at a limit.
 func (b *Bridge) Listen(req ListenRequest) (*Listener, error) {
-	if err := rooms.ValidName(req.Room); err != nil {
+	if err := rooms.ValidRoom(req.Room); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{req.For, req.Role} {
@@ -90,7 +94,26 @@ func (b *Bridge) Listen(req ListenRequest) (*Listener, error) {
 	}
 	b.listeners++
 	r.seats++
+	if rooms.ValidName(req.Participant) != nil {
+		req.Participant = ""
+	}
+	b.countLocked(r, req.Participant, 1)
 	return newListener(r, req), nil
+}
+
+// countLocked counts n sessions more, or less, of a participant, and tells the room who
+// listens if that has changed.
+func (b *Bridge) countLocked(r *room, participant string, n int) {
+	if participant == "" {
+		return
+	}
+	before := len(r.participants)
+	if r.participants[participant] += n; r.participants[participant] == 0 {
+		delete(r.participants, participant)
+	}
+	if len(r.participants) != before {
+		b.registry.SetListening(r.name, slices.Collect(maps.Keys(r.participants)))
+	}
 }
 
 // retryAfter is when who was refused may ask again.
@@ -101,7 +124,7 @@ const retryAfter = 2 * time.Second
 func (b *Bridge) Attend(name string) (release func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if rooms.ValidName(name) != nil {
+	if rooms.ValidRoom(name) != nil {
 		return func() {}
 	}
 	r, err := b.enterLocked(name)

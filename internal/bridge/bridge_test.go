@@ -576,3 +576,58 @@ func TestListenerCanHaveALostPacketAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestTheRoomKnowsWhichParticipantsListen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHall(t, Defaults())
+		defer h.close()
+		enter := func(name string) string {
+			_, info, err := h.rooms.Enter(rooms.EnterRequest{Room: "r", ParticipantChange: rooms.ParticipantChange{Name: &name}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info.ID
+		}
+		listen := func(room, participant string) *Listener {
+			l, err := h.bridge.Listen(ListenRequest{Room: room, Participant: participant})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		check := func(want string) {
+			t.Helper()
+			all, err := h.rooms.Participants("r")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, p := range all {
+				if p.Listening {
+					got += p.Name
+				}
+			}
+			if got != want {
+				t.Errorf("%q listen, want %q", got, want)
+			}
+		}
+		a := enter("a")
+		time.Sleep(time.Second)
+		b := enter("b")
+		first := listen("r", a)
+		again, strange, nobodys := listen("r", a), listen("r", "no such one"), listen("r", "")
+		elsewhere := listen("elsewhere", b)
+		check("a")
+		second := listen("r", b)
+		check("ab")
+		first.Close()
+		check("ab") // by another session
+		again.Close()
+		again.Close()
+		check("b")
+		for _, l := range []*Listener{second, strange, nobodys, elsewhere} {
+			l.Close()
+		}
+		check("")
+	})
+}

@@ -44,7 +44,7 @@ func (r *room) watch(taps *sync.WaitGroup) error {
 		if err != nil {
 			return err
 		}
-		if e.Type != rooms.SpeakingChanged { // that is the bridge's own news
+		if e.Type != rooms.SpeakingChanged && e.Participant == nil { // the bridge's own news, and people who may be silent
 			r.look(taps)
 		}
 	}

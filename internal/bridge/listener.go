@@ -104,6 +104,7 @@ func (l *Listener) Close() {
 		defer b.mu.Unlock()
 		b.listeners--
 		l.room.seats--
+		b.countLocked(l.room, l.request.Participant, -1)
 		b.leaveLocked(l.room)
 	})
 }

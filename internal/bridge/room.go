@@ -29,9 +29,10 @@ type room struct {
 	cancel context.CancelFunc
 	over   chan struct{} // closed when the gateway ends: no room of this name will follow
 
-	interest int // who has entered, and
-	seats    int // of these the listeners; guarded by Bridge.mu
-	ending   sync.Once
+	interest     int            // who has entered, and
+	seats        int            // of these the listeners, and
+	participants map[string]int // of these the sessions of participants, by ID; guarded by Bridge.mu
+	ending       sync.Once
 
 	turn sync.Mutex // held while listeners are written to
 
@@ -52,7 +53,7 @@ type cast struct {
 }
 
 func newRoom(b *Bridge, name string) *room {
-	r := &room{bridge: b, name: name, over: make(chan struct{}), cast: &cast{}}
+	r := &room{bridge: b, name: name, over: make(chan struct{}), cast: &cast{}, participants: make(map[string]int)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.mixer = newMixer(r)
 	return r

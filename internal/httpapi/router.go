@@ -19,9 +19,10 @@ import (
 
 // The keys of what the middleware leaves in a request's gin.Context.
 const (
-	logKey  = "sightline.log"  // *slog.Logger with the request's id
-	baseKey = "sightline.base" // *base
-	bodyKey = "sightline.body" // int64: the longest body
+	logKey     = "sightline.log"     // *slog.Logger with the request's id
+	baseKey    = "sightline.base"    // *base
+	bodyKey    = "sightline.body"    // int64: the longest body
+	routineKey = "sightline.routine" // bool: see Routine
 )
 
 // A Router is gin's engine with the middleware of all doors.
@@ -80,7 +81,7 @@ func (r *Router) observe(log *slog.Logger) gin.HandlerFunc {
 		status := c.Writer.Status()
 		r.requests.add(c.FullPath(), c.Request.Method, status)
 		level := slog.LevelDebug
-		if status >= 500 || changes(c.Request.Method) {
+		if status >= 500 || changes(c.Request.Method) && !c.GetBool(routineKey) {
 			level = slog.LevelInfo
 		}
 		if !log.Enabled(c, level) {
@@ -104,6 +105,10 @@ func (r *Router) observe(log *slog.Logger) gin.HandlerFunc {
 		log.LogAttrs(c, level, "request", attrs...)
 	}
 }
+
+// Routine says of a request that its client makes it every few seconds: the log has it at
+// debug.
+func Routine(c *gin.Context) { c.Set(routineKey, true) }
 
 // recovery turns a panic into a 500. http.ErrAbortHandler goes on: it is net/http's way
 // to break off a response.

@@ -1,5 +1,5 @@
-// Package api is the room API: what is live, as JSON and as server-sent events, a mute for
-// a publisher, and an end to it.
+// Package api is the room API: what is live and who is there, as JSON and as server-sent
+// events, a mute for a publisher, and an end to it; and the way in for participants.
 //
 // Every handler is one call on the heart, seen through a view: a token that is for
 // certain rooms or publishers is shown only these. openapi.yaml describes what goes over
@@ -46,6 +46,10 @@ type heart interface {
 	Tracks(room string) ([]rooms.TrackInfo, error)
 	Remove(room, publisher string) error
 	Mute(room, publisher string, muted bool) error
+	Enter(rooms.EnterRequest) (secret string, info rooms.ParticipantInfo, err error)
+	Change(room, secret string, change rooms.ParticipantChange) (rooms.ParticipantInfo, error)
+	Leave(room, secret string) error
+	Participants(room string) ([]rooms.ParticipantInfo, error)
 
 	// watch is Registry.Watch. An empty room stands for all of them.
 	watch(room string, after uint64) (watcher, error)
@@ -115,11 +119,18 @@ func (a *API) Register(r gin.IRouter) {
 	const publisher = "/api/rooms/:room/publishers/:publisher"
 	r.PATCH(publisher, httpapi.Handle(a.changePublisher))
 	r.DELETE(publisher, httpapi.Handle(a.removePublisher))
-	r.OPTIONS(publisher, func(c *gin.Context) {
-		c.Header("Accept-Patch", jsonType) // RFC 5789, section 3.1
-		c.Header("Allow", "DELETE, OPTIONS, PATCH")
+	r.OPTIONS(publisher, options("Accept-Patch", "DELETE, OPTIONS, PATCH"))
+	a.registerParticipants(r)
+}
+
+// options answers OPTIONS, preflights too: JSON is what the resource takes (RFC 5789, section
+// 3.1; Linked Data Platform, section 7.1).
+func options(accept, allow string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		c.Header(accept, jsonType)
+		c.Header("Allow", allow)
 		c.Status(http.StatusOK)
-	})
+	}
 }
 
 func (a *API) describe(c *gin.Context) error {
@@ -163,7 +174,7 @@ func (a *API) listTracks(c *gin.Context) error {
 // changePublisher mutes a publisher, or lets it be heard again.
 func (a *API) changePublisher(c *gin.Context) error {
 	room, name := c.Param("room"), c.Param("publisher")
-	if _, err := a.auth.Authorize(c.Request, auth.Admin, room, name); err != nil {
+	if err := a.authorize(c, auth.Admin, room, name); err != nil {
 		return err
 	}
 	muted, err := readMuted(c)
@@ -210,7 +221,7 @@ func readMuted(c *gin.Context) (bool, error) {
 
 func (a *API) removePublisher(c *gin.Context) error {
 	room, publisher := c.Param("room"), c.Param("publisher")
-	if _, err := a.auth.Authorize(c.Request, auth.Admin, room, publisher); err != nil {
+	if err := a.authorize(c, auth.Admin, room, publisher); err != nil {
 		return err
 	}
 	if err := a.rooms.Remove(room, publisher); err != nil {
@@ -221,13 +232,27 @@ func (a *API) removePublisher(c *gin.Context) error {
 	return nil
 }
 
+// authorize checks that the caller may do something in a room, and that there can be such a
+// room; "" stands for no particular one.
+func (a *API) authorize(c *gin.Context, scope auth.Scope, room, publisher string) error {
+	if _, err := a.auth.Authorize(c.Request, scope, room, publisher); err != nil || room == "" {
+		return err
+	}
+	return rooms.ValidRoom(room)
+}
+
 // reader checks that the caller may read of a room, or of any room if that is empty, and
 // returns how it sees the rooms. The check comes before the room is looked up, so that
 // rooms that are forbidden and rooms that don't exist look the same.
 func (a *API) reader(c *gin.Context, room string) (view, error) {
-	if _, err := a.auth.Authorize(c.Request, auth.Read, room, ""); err != nil {
+	if err := a.authorize(c, auth.Read, room, ""); err != nil {
 		return view{}, err
 	}
+	return a.view(c), nil
+}
+
+// view returns how the caller sees the rooms.
+func (a *API) view(c *gin.Context) view {
 	return view{
 		base:      httpapi.BaseURL(c),
 		listeners: a.bridge.Listeners,
@@ -235,7 +260,7 @@ func (a *API) reader(c *gin.Context, room string) (view, error) {
 			_, err := a.auth.Authorize(c.Request, auth.Read, room, publisher)
 			return err == nil
 		},
-	}, nil
+	}
 }
 
 func answerJSON(c *gin.Context, v any) error {

@@ -33,12 +33,12 @@ func TestTrackSaysWhatAnOperatorNeeds(t *testing.T) {
 	want := `{"room":"mri-1","tracks":[` +
 		`{"id":"console/audio","room":"mri-1","publisher":"console","kind":"audio","label":"","role":"","codec":"opus","profile":"",` +
 		`"width":0,"height":0,"fps":0,"bitrate":0,"state":"connecting","since":"2026-11-24T18:00:00.123Z",` +
-		`"muted":false,"packetAgeMs":null,"keyframeAgeMs":null,"keyframeIntervalMs":null,"loss":0,"rttMs":null,"viewers":0,` +
+		`"muted":false,"packetAgeMs":null,"keyframeAgeMs":null,"keyframeIntervalMs":null,"loss":0,"rttMs":null,"viewers":0,"watchers":[],` +
 		`"session":"","client":"","path":"","whep":"BASE/whep/mri-1/console/audio","watch":"BASE/watch/mri-1/console/audio"},` +
 		`{"id":"console/video","room":"mri-1","publisher":"console","kind":"video","label":"Console","role":"hospital","codec":"H264",` +
 		`"profile":"Constrained Baseline 3.1","width":1280,"height":720,"fps":30,"bitrate":2500000,"state":"live",` +
 		`"since":"2026-11-24T18:00:00.123Z","muted":false,"packetAgeMs":12,"keyframeAgeMs":400,"keyframeIntervalMs":1000,"loss":0.0123,` +
-		`"rttMs":1.5,"viewers":2,"session":"s-1","client":"Lavf/62","path":"udp",` +
+		`"rttMs":1.5,"viewers":2,"watchers":["nwd8ZVjiAWTk"],"session":"s-1","client":"Lavf/62","path":"udp",` +
 		`"whep":"BASE/whep/mri-1/console/video","watch":"BASE/watch/mri-1/console/video"},`
 	if got := strings.ReplaceAll(string(body), server.URL, "BASE"); !strings.HasPrefix(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

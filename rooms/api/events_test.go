@@ -137,6 +137,11 @@ func TestEventsBeginWithASnapshotAndAreAsDescribed(t *testing.T) {
 		t.Errorf("watched room %q after %d, want mri-1 after 0", w.room, w.after)
 	}
 	changed, removed := video("mri-1", "console"), audio("mri-1", "console")
+	berg := rooms.ParticipantInfo{
+		ID: "nwd8ZVjiAWTk", Name: "Dr. Berg", Role: "technician", Since: began, Microphone: rooms.On, Camera: rooms.None,
+		Publishers: []string{"desk"}, Speaking: true,
+	}
+	h.all[2].Participants = []rooms.ParticipantInfo{berg}
 	for i, e := range []rooms.Event{
 		{Type: rooms.SnapshotEvent, Room: "mri-1", Rooms: h.all[2:]},
 		{Type: rooms.SnapshotEvent, Room: "mri-1"}, // nothing there
@@ -144,6 +149,8 @@ func TestEventsBeginWithASnapshotAndAreAsDescribed(t *testing.T) {
 		{Type: rooms.TrackRemoved, Room: "mri-1", Track: &removed},
 		{Type: rooms.SpeakingChanged, Room: "mri-1", Speakers: []string{"console", "injector"}},
 		{Type: rooms.SpeakingChanged, Room: "mri-1"}, // nobody speaks any more
+		{Type: rooms.ParticipantChanged, Room: "mri-1", Participant: &berg},
+		{Type: rooms.ParticipantLeft, Room: "mri-1", Participant: &berg},
 		{Type: rooms.RoomClosed, Room: "mri-1"},
 		{Type: rooms.RoomOpened, Room: "mri-1"},
 	} {

@@ -29,6 +29,7 @@ func video(room, publisher string) rooms.TrackInfo {
 		State: rooms.Live, Since: began,
 		PacketAge: 12 * time.Millisecond, KeyframeAge: 400 * time.Millisecond, KeyframeInterval: time.Second,
 		Loss: 0.0123, RTT: 1500 * time.Microsecond, Path: "udp", Viewers: 2, Session: "s-1", Client: "Lavf/62",
+		Watchers: []string{"nwd8ZVjiAWTk"},
 	}
 }
 
@@ -53,6 +54,7 @@ func roomWith(name string, publishers ...string) rooms.RoomInfo {
 
 // fakeHeart holds rooms that do not change, and gives out watchers that tests feed.
 type fakeHeart struct {
+	heart  // nil: participants are tested with the real one
 	all    []rooms.RoomInfo
 	bridge fakeBridge
 

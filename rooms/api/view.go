@@ -23,6 +23,28 @@ type room struct {
 	Mix        string      `json:"mix"`
 	Listeners  int         `json:"listeners"`
 	Publishers []publisher `json:"publishers"`
+
+	Participants []participant `json:"participants"`
+}
+
+type participantList struct {
+	Room         string        `json:"room"`
+	Participants []participant `json:"participants"`
+}
+
+type participant struct {
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Role       string    `json:"role"`
+	Since      time.Time `json:"since"`
+	Microphone string    `json:"microphone"`
+	Camera     string    `json:"camera"`
+	Hand       bool      `json:"hand"`
+	Privacy    bool      `json:"privacy"`
+	Call       string    `json:"call"`
+	Publishers []string  `json:"publishers"`
+	Speaking   bool      `json:"speaking"`
+	Listening  bool      `json:"listening"`
 }
 
 type publisher struct {
@@ -68,6 +90,7 @@ type track struct {
 	Loss               float64   `json:"loss"`
 	RTTMs              *float64  `json:"rttMs"`
 	Viewers            int       `json:"viewers"`
+	Watchers           []string  `json:"watchers"`
 	Session            string    `json:"session"`
 	Client             string    `json:"client"`
 	Path               string    `json:"path"`
@@ -83,6 +106,8 @@ type event struct {
 	Track    *track    `json:"track,omitempty"`
 	Rooms    *[]room   `json:"rooms,omitempty"`    // a snapshot without rooms says so
 	Speakers *[]string `json:"speakers,omitempty"` // likewise
+
+	Participant *participant `json:"participant,omitempty"`
 }
 
 // A view is how one request sees the rooms: under which URL it reached the gateway, and
@@ -116,6 +141,8 @@ func (v view) room(info rooms.RoomInfo) room {
 		Mix:        httpapi.MixURL(v.base, info.Name, ""),
 		Listeners:  v.listeners(info.Name),
 		Publishers: make([]publisher, 0, len(info.Publishers)),
+
+		Participants: v.participants(info.Name, info.Participants),
 	}
 	for _, p := range info.Publishers {
 		if v.sees(info.Name, p.Name) {
@@ -145,6 +172,32 @@ func (v view) publisher(room string, info rooms.PublisherInfo) publisher {
 		out.Tracks = append(out.Tracks, v.track(t))
 	}
 	return out
+}
+
+func (v view) participants(room string, infos []rooms.ParticipantInfo) []participant {
+	out := make([]participant, 0, len(infos))
+	for _, info := range infos {
+		out = append(out, v.participant(room, info))
+	}
+	return out
+}
+
+// participant leaves out the publishers that the caller may not see, and that they speak.
+func (v view) participant(room string, info rooms.ParticipantInfo) participant {
+	return participant{
+		ID:         info.ID,
+		Name:       info.Name,
+		Role:       info.Role,
+		Since:      instant(info.Since),
+		Microphone: string(info.Microphone),
+		Camera:     string(info.Camera),
+		Hand:       info.Hand,
+		Privacy:    info.Privacy,
+		Call:       info.Call,
+		Publishers: v.names(room, info.Publishers),
+		Speaking:   info.Speaking && v.sees(room, info.Publishers[0]),
+		Listening:  info.Listening,
+	}
 }
 
 // active lists the tracks that are not gone.
@@ -178,6 +231,7 @@ func (v view) track(info rooms.TrackInfo) track {
 		PacketAgeMs: milliseconds(info.PacketAge),
 		Loss:        round(info.Loss, 1e4),
 		Viewers:     info.Viewers,
+		Watchers:    append([]string{}, info.Watchers...),
 		Session:     info.Session,
 		Client:      info.Client,
 		Path:        info.Path,
@@ -212,6 +266,9 @@ func (v view) event(e rooms.Event, id string) (event, bool) {
 	case e.Type == rooms.SpeakingChanged:
 		names := v.names(e.Room, e.Speakers)
 		out.Speakers = &names
+	case e.Participant != nil:
+		p := v.participant(e.Room, *e.Participant)
+		out.Participant = &p
 	}
 	return out, v.sees(e.Room, "")
 }

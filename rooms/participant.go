@@ -1,0 +1,362 @@
+package rooms
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/subtle"
+	"reflect"
+	"slices"
+	"time"
+
+	"sightline/internal/fault"
+)
+
+// A Device is what the camera or the microphone of a participant does.
+type Device string
+
+const (
+	On   Device = "on"
+	Off  Device = "off"
+	None Device = "none" // he has none
+)
+
+const (
+	// callTimeout is when a call that nobody has answered ends by itself.
+	callTimeout = time.Minute
+
+	// maxVoices is how many publishers a participant may say are his.
+	maxVoices = 16
+)
+
+// ParticipantInfo is a person in a room as the room API shows it.
+type ParticipantInfo struct {
+	ID    string // public
+	Name  string // for people
+	Role  string // "" if he has none
+	Since time.Time
+
+	Microphone, Camera Device
+	Hand               bool     // raised
+	Privacy            bool     // all that he sends is paused
+	Call               string   // the role that he calls; "": none
+	Publishers         []string // the names under which he publishes, as he says; not to be changed
+
+	Speaking  bool // the first of Publishers is, see Registry.SetSpeaking
+	Listening bool // see Registry.SetListening
+}
+
+// A ParticipantChange is what a participant says: nil is what stays as it is.
+type ParticipantChange struct {
+	Name, Role         *string
+	Microphone, Camera *Device
+	Hand, Privacy      *bool
+	Call               *string
+	Publishers         []string
+
+	// By ID, another one in the room whose call is answered, or whose hand is lowered.
+	Answer, Lower *string
+}
+
+// An EnterRequest says who wants to be in a room.
+type EnterRequest struct {
+	Room      string
+	TokenRole string // he can have no other; "": any
+	ParticipantChange
+}
+
+// A participant is a person in a room. It is guarded by Registry.mu.
+type participant struct {
+	room    *room
+	secret  string
+	info    ParticipantInfo // but for Speaking
+	bound   bool            // to his role
+	seen    time.Time       // when he was last heard of
+	called  time.Time       // since when info.Call is what it is
+	changed bool            // since watchers were told of him
+}
+
+// Enter makes a participant of a room, which is open from then on, for as long as he is heard
+// of: until Leave, or rooms.participant_timeout after the last Change. The secret is for him
+// alone. He must have a name. The error is a fault: BadRequest for what can't be, Forbidden
+// for a role that is not his token's, Unavailable at a limit.
+func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo, err error) {
+	if err := ValidRoom(req.Room); err != nil {
+		return "", info, err
+	}
+	change, err := req.checked()
+	if err != nil {
+		return "", info, err
+	}
+	if change.Name == nil {
+		return "", info, fault.New(fault.BadRequest, "name: a participant must have one")
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return "", info, errClosing()
+	}
+	now := time.Now()
+	p := &participant{
+		secret: rand.Text(), bound: req.TokenRole != "", seen: now,
+		info: ParticipantInfo{ID: rand.Text()[:12], Role: req.TokenRole, Since: now, Microphone: None, Camera: None, Publishers: []string{}},
+	}
+	if change.Role != nil && *change.Role == "" {
+		change.Role = nil
+	}
+	if err := p.mayBe(change.Role); err != nil {
+		return "", info, err
+	}
+	if p.room, err = r.enterLocked(req.Room); err != nil {
+		return "", info, err
+	}
+	if len(p.room.participants) >= r.config.MaxParticipants {
+		return "", info, limit("participants in the room", "max_participants", r.config.MaxParticipants)
+	}
+	p.apply(change, now)
+	p.room.participants[p.info.ID] = p
+	r.openLocked(p.room, now)
+	r.log.Info("participant entered", "room", req.Room, "participant", p.info.ID, "role", p.info.Role)
+	r.tellParticipantLocked(p, now)
+	return p.secret, p.infoLocked(), nil
+}
+
+// Change says that a participant is still there, and what is new. All of that happens or
+// nothing. The error is a fault: NotFound if there is no such participant any more, Conflict
+// if one of whom it speaks is not in the room, and otherwise as of Enter.
+func (r *Registry) Change(room, secret string, change ParticipantChange) (ParticipantInfo, error) {
+	change, err := change.checked()
+	if err != nil {
+		return ParticipantInfo{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, err := r.participantLocked(room, secret)
+	if err != nil {
+		return ParticipantInfo{}, err
+	}
+	if err := p.mayBe(change.Role); err != nil {
+		return ParticipantInfo{}, err
+	}
+	called, err := p.room.other(change.Answer)
+	if err != nil {
+		return ParticipantInfo{}, err
+	}
+	raised, err := p.room.other(change.Lower)
+	if err != nil {
+		return ParticipantInfo{}, err
+	}
+	now := time.Now()
+	p.seen = now
+	p.apply(change, now)
+	if called != nil && called.info.Call != "" {
+		called.info.Call, called.changed = "", true
+	}
+	if raised != nil && raised.info.Hand {
+		raised.info.Hand, raised.changed = false, true
+	}
+	return p.infoLocked(), nil
+}
+
+// Leave ends a participant. The error is a fault.NotFound if there is no such one any more.
+func (r *Registry) Leave(room, secret string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, err := r.participantLocked(room, secret)
+	if err != nil {
+		return err
+	}
+	r.partLocked(p, "left", time.Now())
+	return nil
+}
+
+// Participants returns who is in a room, in the order of entering. The error is a
+// fault.NotFound if the room is not open.
+func (r *Registry) Participants(room string) ([]ParticipantInfo, error) {
+	m, err := r.Room(room)
+	return m.Participants, err
+}
+
+// SetListening says which participants of a room, by ID, listen to its mix: all of them.
+// IDs that nobody in the room has mean nothing. It keeps nothing of ids.
+func (r *Registry) SetListening(room string, ids []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.rooms[room]
+	if m == nil {
+		return
+	}
+	for id, p := range m.participants {
+		if listens := slices.Contains(ids, id); listens != p.info.Listening {
+			p.info.Listening, p.changed = listens, true
+		}
+	}
+}
+
+// checked returns the change as it is taken, or a fault.BadRequest that says what can't be.
+func (c ParticipantChange) checked() (ParticipantChange, error) {
+	if c.Name != nil {
+		name := Label(*c.Name)
+		if name == "" {
+			return c, fault.New(fault.BadRequest, "name: must have 1 to %d characters that can be printed", maxLabel)
+		}
+		c.Name = &name
+	}
+	err := cmp.Or(validRole(c.Role), validRole(c.Call), c.Microphone.valid("microphone"), c.Camera.valid("camera"))
+	if err != nil {
+		return c, err
+	}
+	if len(c.Publishers) > maxVoices {
+		return c, fault.New(fault.BadRequest, "publishers: must be at most %d names, got %d", maxVoices, len(c.Publishers))
+	}
+	for _, name := range c.Publishers {
+		if err := ValidName(name); err != nil {
+			return c, err
+		}
+	}
+	c.Publishers = slices.Clone(c.Publishers) // nil stays nil
+	return c, nil
+}
+
+func validRole(role *string) error {
+	if role == nil {
+		return nil
+	}
+	return ValidRole(*role)
+}
+
+func (d *Device) valid(member string) error {
+	if d == nil || *d == On || *d == Off || *d == None {
+		return nil
+	}
+	return fault.New(fault.BadRequest, "%s: must be %q, %q or %q, got %q", member, On, Off, None, shown(string(*d)))
+}
+
+// mayBe returns a fault.Forbidden for a role that is not the one of the participant's token.
+func (p *participant) mayBe(role *string) error {
+	if p.bound && role != nil && *role != p.info.Role {
+		return fault.New(fault.Forbidden, "the token is for the role %q, not for %q: leave role out", p.info.Role, *role)
+	}
+	return nil
+}
+
+func (p *participant) apply(c ParticipantChange, now time.Time) {
+	i, before := &p.info, p.info
+	set(&i.Name, c.Name)
+	set(&i.Role, c.Role)
+	set(&i.Microphone, c.Microphone)
+	set(&i.Camera, c.Camera)
+	set(&i.Hand, c.Hand)
+	set(&i.Privacy, c.Privacy)
+	set(&i.Call, c.Call)
+	if c.Publishers != nil {
+		i.Publishers = c.Publishers
+	}
+	if i.Call != before.Call {
+		p.called = now
+	}
+	p.changed = p.changed || !reflect.DeepEqual(*i, before)
+}
+
+// set makes *old what *value is, if there is one.
+func set[T any](old, value *T) {
+	if value != nil {
+		*old = *value
+	}
+}
+
+// participantLocked finds who has the secret.
+func (r *Registry) participantLocked(room, secret string) (*participant, error) {
+	if m := r.rooms[room]; m != nil {
+		for _, p := range m.participants {
+			if subtle.ConstantTimeCompare([]byte(p.secret), []byte(secret)) == 1 {
+				return p, nil
+			}
+		}
+	}
+	return nil, fault.New(fault.NotFound, "there is no such participant (any more): enter the room again")
+}
+
+// other finds the participant with an ID; nil for none.
+func (m *room) other(id *string) (*participant, error) {
+	if id == nil {
+		return nil, nil
+	}
+	if p := m.participants[*id]; p != nil {
+		return p, nil
+	}
+	return nil, fault.New(fault.Conflict, "participant %q is not in the room (any more)", shown(*id))
+}
+
+// partLocked ends a participant, and his room if nothing else is in it.
+func (r *Registry) partLocked(p *participant, cause string, now time.Time) {
+	info := p.infoLocked()
+	delete(p.room.participants, info.ID)
+	r.log.Info("participant left", "room", p.room.name, "participant", info.ID, "role", info.Role,
+		"cause", cause, "stayed", now.Sub(info.Since).Round(time.Millisecond))
+	r.emitLocked(Event{Type: ParticipantLeft, Room: p.room.name, Time: now, Participant: &info})
+	r.tidyLocked(p.room)
+}
+
+// sweepParticipantsLocked ends who has not been heard of, and calls that nobody answers.
+func (r *Registry) sweepParticipantsLocked(m *room, now time.Time) {
+	for _, p := range m.participants {
+		if now.Sub(p.seen) >= r.config.ParticipantTimeout.D() {
+			r.partLocked(p, "timeout", now)
+		} else if p.info.Call != "" && now.Sub(p.called) >= callTimeout {
+			p.info.Call, p.changed = "", true
+		}
+	}
+}
+
+// tellParticipantLocked makes an event of a participant who has changed.
+func (r *Registry) tellParticipantLocked(p *participant, now time.Time) {
+	p.changed = false
+	info := p.infoLocked()
+	r.emitLocked(Event{Type: ParticipantChanged, Room: p.room.name, Time: now, Participant: &info})
+}
+
+func (p *participant) infoLocked() ParticipantInfo {
+	info := p.info
+	if len(info.Publishers) > 0 {
+		voice := p.room.publishers[info.Publishers[0]]
+		info.Speaking = voice != nil && voice.speaking
+	}
+	return info
+}
+
+// participantsLocked returns who is in the room, in the order of entering.
+func (m *room) participantsLocked() []ParticipantInfo {
+	out := make([]ParticipantInfo, 0, len(m.participants))
+	for _, p := range m.participants {
+		out = append(out, p.infoLocked())
+	}
+	slices.SortFunc(out, func(a, b ParticipantInfo) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+// watchersLocked returns which participants play the track, by ID.
+func (e *trackEntry) watchersLocked(m *room) []string {
+	var out []string
+	for id := range e.watchers {
+		if m.participants[id] != nil {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// watchLocked counts n sessions more, or less, of a participant.
+func (e *trackEntry) watchLocked(id string, n int) {
+	if id == "" {
+		return
+	}
+	if e.watchers == nil {
+		e.watchers = make(map[string]int)
+	}
+	if e.watchers[id] += n; e.watchers[id] <= 0 {
+		delete(e.watchers, id)
+	}
+}

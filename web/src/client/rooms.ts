@@ -1,0 +1,174 @@
+// The room API (docs/API.md, docs/STATIONS.md) and the URLs of a gateway, typed.
+import { json } from './http.ts';
+import type { Kind } from './session.ts';
+
+export type TrackState = 'connecting' | 'live' | 'stalled' | 'gone';
+
+export interface Track {
+  id: string;
+  room: string;
+  publisher: string;
+  kind: Kind;
+  label: string;
+  role: string;
+  codec: string;
+  profile: string;
+  width: number;
+  height: number;
+  fps: number;
+  bitrate: number; // bit/s
+  state: TrackState;
+  since: string;
+  muted: boolean;
+  packetAgeMs: number | null;
+  keyframeAgeMs: number | null;
+  keyframeIntervalMs: number | null;
+  loss: number; // fraction, before repair
+  rttMs: number | null;
+  viewers: number;
+  watchers?: string[]; // ids of participants
+  session: string;
+  client: string;
+  path: string;
+  whep: string;
+  watch: string;
+}
+
+export interface Publisher {
+  name: string;
+  label: string;
+  role: string;
+  session: string;
+  client: string;
+  since: string;
+  muted: boolean;
+  speaking: boolean;
+  whip: string;
+  whep: string;
+  returnAudio: string;
+  watch: string;
+  tracks: Track[];
+}
+
+export interface Room {
+  name: string;
+  since: string;
+  viewers: number;
+  listeners: number;
+  mix: string;
+  publishers: Publisher[];
+  participants?: Participant[];
+}
+
+export type Device = 'on' | 'off' | 'none';
+
+// What a person says of himself.
+export interface Self {
+  name: string;
+  role: string;
+  microphone: Device;
+  camera: Device;
+  hand: boolean;
+  privacy: boolean;
+  call: string; // the role that is being called
+  publishers: string[]; // the first is his voice
+}
+
+export interface Participant extends Self {
+  id: string;
+  since: string;
+  speaking: boolean;
+  listening: boolean;
+}
+
+// The pages' limits: [stations] of the gateway's configuration.
+export interface Stations {
+  maxBitrate: number; // bit/s of a camera
+  frameRate: number;
+  quality: string; // width and height in one word
+  width: number;
+  height: number;
+  muteFrom: number; // participants, from which on one who enters is muted
+}
+
+const part = encodeURIComponent;
+
+// A Gateway is one gateway with one token. Its methods throw Refused, or a TypeError if it
+// can't be reached.
+export class Gateway {
+  readonly root: string; // with a slash at the end
+
+  constructor(root: string, readonly token?: string) {
+    this.root = root.endsWith('/') ? root : `${root}/`;
+  }
+
+  url(path: string, query: Record<string, string | undefined> = {}): string {
+    const url = new URL(path, this.root);
+    for (const [name, value] of Object.entries(query)) if (value) url.searchParams.set(name, value);
+    return url.href;
+  }
+
+  whip(room: string, publisher: string, query: { label?: string; role?: string } = {}): string {
+    return this.url(`whip/${part(room)}/${part(publisher)}`, query);
+  }
+
+  // whep is the endpoint of a publisher's pair, or of one kind.
+  whep(room: string, publisher: string, kind?: Kind, query: { participant?: string } = {}): string {
+    return this.url(`whep/${part(room)}/${part(publisher)}${kind ? `/${kind}` : ''}`, query);
+  }
+
+  // mix is the endpoint of the sound of the whole room, without that of the publisher for.
+  mix(room: string, query: { for?: string; role?: string; participant?: string } = {}): string {
+    return this.url(`whep/${part(room)}/~mix`, query);
+  }
+
+  events(room?: string): string {
+    return this.url(room === undefined ? 'api/events' : `api/rooms/${part(room)}/events`);
+  }
+
+  async rooms(signal?: AbortSignal): Promise<Room[]> {
+    return (await this.#get<{ rooms: Room[] }>('api/rooms', signal)).rooms;
+  }
+
+  room(name: string, signal?: AbortSignal): Promise<Room> {
+    return this.#get(`api/rooms/${part(name)}`, signal);
+  }
+
+  async tracks(room: string, signal?: AbortSignal): Promise<Track[]> {
+    return (await this.#get<{ tracks: Track[] }>(`api/rooms/${part(room)}/tracks`, signal)).tracks;
+  }
+
+  stations(signal?: AbortSignal): Promise<Stations> {
+    return this.#get('api/stations', signal);
+  }
+
+  async participants(room: string, signal?: AbortSignal): Promise<Participant[]> {
+    return (await this.#get<{ participants: Participant[] }>(`api/rooms/${part(room)}/participants`, signal)).participants;
+  }
+
+  mute(room: string, publisher: string, muted: boolean): Promise<Publisher> {
+    return this.#send('PATCH', `api/rooms/${part(room)}/publishers/${part(publisher)}`, { muted });
+  }
+
+  end(room: string, publisher: string): Promise<void> {
+    return this.#send('DELETE', `api/rooms/${part(room)}/publishers/${part(publisher)}`);
+  }
+
+  // lowerHand lowers another's hand.
+  lowerHand(room: string, participant: string): Promise<Participant> {
+    return this.#send('PATCH', `api/rooms/${part(room)}/participants/${part(participant)}`, { hand: false });
+  }
+
+  // answer ends another's call.
+  answer(room: string, participant: string): Promise<Participant> {
+    return this.#send('PATCH', `api/rooms/${part(room)}/participants/${part(participant)}`, { call: '' });
+  }
+
+  async #get<T>(path: string, signal?: AbortSignal): Promise<T> {
+    return (await json<T>(this.url(path), this.token, { signal })).value;
+  }
+
+  async #send<T>(method: string, path: string, body?: unknown): Promise<T> {
+    return (await json<T>(this.url(path), this.token, { method, ...(body === undefined ? {} : { body }) })).value;
+  }
+}
