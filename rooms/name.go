@@ -23,6 +23,9 @@ var reserved = []string{
 // Reserved reports whether a room can't have a name because it is one of the gateway's own.
 func Reserved(name string) bool { return slices.Contains(reserved, name) }
 
+// ReservedNames returns all names that Reserved knows, sorted.
+func ReservedNames() []string { return slices.Clone(reserved) }
+
 // ValidRoom returns a fault.BadRequest that says why if name can't be the name of a room.
 func ValidRoom(name string) error {
 	if Reserved(name) {

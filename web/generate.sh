@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes the scripts in web/assets from web/src: one for each page, and sightline.js with the
-# elements. The same sources give the same bytes on every machine.
+# Makes what is in web/assets from web/src: watch.js, stations.js with all other pages,
+# sightline.js with the elements, and ui.css. The same sources give the same bytes on every machine.
 set -euo pipefail
 cd "$(dirname "$0")"
 ./modules.sh
@@ -11,7 +11,8 @@ bundle() {
 }
 
 rm -f assets/*.js
-bundle src/pages/*.ts src/elements/sightline.ts
+bundle src/pages/watch.ts src/elements/sightline.ts
+bundle src/ui/ui.css
 # What has JSX has Preact in it, and so its licence.
 bundle --jsx=automatic --jsx-import-source=preact --banner:js="/*! Preact
-$(cat node_modules/preact/LICENSE)*/" src/pages/*.tsx
+$(cat node_modules/preact/LICENSE)*/" src/pages/stations.tsx

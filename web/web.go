@@ -1,5 +1,5 @@
-// Package web is the door for people: the page that plays one track or pair, or a room's
-// mix, and a plain list of what is live.
+// Package web is the door for people: the list of rooms, a room's lobby and stations, and the
+// page that plays one track or pair, or a room's mix.
 //
 // The pages are static. All that they know and do goes through WHEP and the room API, as
 // any other client's, with the token that the page's own URL carries in its fragment; a
@@ -18,6 +18,8 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -38,6 +40,12 @@ var pageFiles embed.FS
 // style, nothing from elsewhere, and no frame around it but of the same origin.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+
+// The permissions of a page that plays, and of one where a person may show himself, too.
+const (
+	noDevices  = "camera=(), microphone=(), display-capture=(), geolocation=()"
+	allDevices = "camera=(self), microphone=(self), display-capture=(self), speaker-selection=(self), geolocation=()"
+)
 
 // Pages are the pages and what they load.
 type Pages struct {
@@ -106,6 +114,10 @@ func typeOf(name string) (string, error) {
 func (p *Pages) Register(r gin.IRouter) {
 	for path, handler := range map[string]gin.HandlerFunc{
 		"/":                             p.root,
+		"/:room":                        p.station("lobby"),
+		"/:room/hospital":               p.station("hospital"),
+		"/:room/technician":             p.station("technician"),
+		"/:room/room":                   p.station("room"),
 		"/watch/:room/:publisher":       p.watch,
 		"/watch/:room/:publisher/:kind": p.watch,
 		"/assets/*name":                 p.asset,
@@ -124,6 +136,10 @@ type view struct {
 	Room, Publisher string
 	Name            string // of what is played, for people
 	Kind            string // "video", "audio"; "" is the pair, or the mix
+	Page            string // of the stations' script: "root", "lobby", "hospital", "technician", "room"
+	Title           string
+	Reserved        string // names that no room can have, for the page where one is named
+	Reason          string // why there is nothing here
 }
 
 func (p *Pages) view(depth int) view {
@@ -131,10 +147,37 @@ func (p *Pages) view(depth int) view {
 	return view{Root: root, Assets: root + "assets/" + p.version + "/"}
 }
 
-func (p *Pages) root(c *gin.Context) { p.page(c, http.StatusOK, "rooms.html", p.view(0)) }
+// depth is how far below the gateway's root a request's page is.
+func depth(c *gin.Context) int { return strings.Count(c.Request.URL.EscapedPath(), "/") - 1 }
+
+func (p *Pages) root(c *gin.Context) {
+	v := p.view(0)
+	v.Page, v.Reserved = "root", strings.Join(rooms.ReservedNames(), " ")
+	p.page(c, http.StatusOK, "station.html", v)
+}
+
+// station answers with a page of a room, which need not be open: who enters it opens it.
+func (p *Pages) station(name string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		v := p.view(depth(c))
+		v.Room, v.Page, v.Title = c.Param("room"), name, c.Param("room")
+		if err := rooms.ValidRoom(v.Room); err != nil {
+			v.Reason = sentence(err)
+			p.page(c, http.StatusNotFound, "missing.html", v)
+			return
+		}
+		p.page(c, http.StatusOK, "station.html", v)
+	}
+}
+
+// sentence returns an error as people read it.
+func sentence(err error) string {
+	r, size := utf8.DecodeRuneInString(err.Error())
+	return string(unicode.ToUpper(r)) + err.Error()[size:] + "."
+}
 
 func (p *Pages) watch(c *gin.Context) {
-	v := p.view(strings.Count(c.Request.URL.EscapedPath(), "/") - 1)
+	v := p.view(depth(c))
 	v.Room, v.Publisher, v.Kind = c.Param("room"), c.Param("publisher"), c.Param("kind")
 	v.Name = v.Publisher
 	if v.Publisher == bridge.Mix {
@@ -168,6 +211,9 @@ func (p *Pages) page(c *gin.Context, status int, name string, v view) {
 	h := c.Writer.Header()
 	h.Set("Cache-Control", "no-store")
 	secure(h)
+	if name == "station.html" && v.Room != "" {
+		h.Set("Permissions-Policy", allDevices)
+	}
 	c.Data(status, "text/html; charset=utf-8", body.Bytes())
 }
 
@@ -178,7 +224,7 @@ func (p *Pages) asset(c *gin.Context) {
 	name, immutable := strings.CutPrefix(name, p.version+"/")
 	a, ok := p.assets[name]
 	if !ok {
-		p.page(c, http.StatusNotFound, "missing.html", p.view(strings.Count(c.Request.URL.EscapedPath(), "/")-1))
+		p.page(c, http.StatusNotFound, "missing.html", p.view(depth(c)))
 		return
 	}
 	h := c.Writer.Header()
@@ -197,5 +243,5 @@ func secure(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+	h.Set("Permissions-Policy", noDevices)
 }

@@ -1,55 +1,199 @@
-// The list of what is live, from the room API, kept up to date.
-import { render } from 'preact';
+// The list of rooms: open one, or name one, and all that is live with links to see it.
+import type { JSX } from 'preact';
+import { useEffect, useMemo, useState } from 'preact/hooks';
 
-import { Refused } from '../client/http.ts';
-import { Pause } from '../client/retry.ts';
-import { Gateway, type Publisher, type Room, type Track } from '../client/rooms.ts';
+import type { Publisher, Room } from '../client/rooms.ts';
+import { Banner } from '../ui/banner.tsx';
+import { Button, IconButton, LinkButton } from '../ui/button.tsx';
+import { choices } from '../ui/choices.ts';
+import { CopyField } from '../ui/copy.tsx';
+import { TextField } from '../ui/field.tsx';
+import { format, rate } from '../ui/format.ts';
+import { Help, helpOpen } from '../ui/hotkeys.tsx';
+import { fault, spell } from '../ui/names.ts';
+import { gateway, here, href } from '../ui/page.ts';
+import { roleName } from '../ui/people.tsx';
+import { Feed, open, participants, publishers, type View } from '../ui/room.ts';
+import { Settings, settingsOpen } from '../ui/settings.tsx';
+import { StateBadge, type State } from '../ui/state.tsx';
+import { useStore } from '../ui/store.ts';
+import { words } from '../ui/strings.ts';
+import { Toasts } from '../ui/toasts.tsx';
 
-const PERIOD = 2_000; // ms
+const w = words.root;
 
-const { root = './' } = document.body.dataset;
-const token = new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
-const gateway = new Gateway(new URL(root, location.href).href, token);
-const state = document.getElementById('state')!;
-const main = document.getElementById('rooms')!;
-
-document.getElementById('whip')!.prepend(gateway.root.replace(/\/$/, ''));
-
-// A link to a page of this gateway, below any path, with the token of this page.
-function href(...path: string[]): string {
-  return `${root}watch/${path.map(encodeURIComponent).join('/')}${token ? `#token=${encodeURIComponent(token)}` : ''}`;
+export function Rooms(): JSX.Element {
+  const feed = useMemo(() => new Feed(gateway, { readings: true }), []);
+  useEffect(() => {
+    feed.start();
+    return () => feed.stop();
+  }, []);
+  const view = useStore(feed.store);
+  const rooms = view.rooms.filter(open);
+  return (
+    <div class="page">
+      <header class="top">
+        <div class="top-where">
+          <h1>Sightline</h1>
+        </div>
+        <nav class="top-tools" aria-label={words.frame.tools}>
+          <IconButton icon="settings" kind="quiet" label={words.frame.settings} onClick={() => settingsOpen.set(true)} />
+          <IconButton icon="help" kind="quiet" label={words.frame.help} onClick={() => helpOpen.set(true)} />
+        </nav>
+      </header>
+      <main id="main" tabIndex={-1}>
+        <Trouble view={view} />
+        <div class="columns rooms-columns">
+          <OpenRoom />
+          <section class="card wide" aria-labelledby="now">
+            <h2 id="now">{w.now}</h2>
+            <p class="unseen" role="status">
+              {view.state === 'asking' ? w.asking : `${rooms.length}`}
+            </p>
+            {!rooms.length && view.state === 'asking' && !view.refused && <p class="soft">{w.asking}</p>}
+            {!rooms.length && view.state === 'lost' && <p class="soft">{w.notKnown}</p>}
+            {!rooms.length && view.state === 'open' && (
+              <div class="empty">
+                <strong>{w.none}</strong>
+                <p>{w.noneMore}</p>
+              </div>
+            )}
+            <ul class="rooms">
+              {rooms.map((room) => (
+                <RoomItem key={room.name} room={room} />
+              ))}
+            </ul>
+          </section>
+        </div>
+        <section class="card encoders" aria-labelledby="encoders">
+          <h2 id="encoders">{w.encoders}</h2>
+          <p>{w.encodersMore}</p>
+          <CopyField label={w.whip} text={`${gateway.root}whip/ROOM/NAME`} />
+        </section>
+      </main>
+      <Settings devices={false} />
+      <Help />
+      <Toasts />
+    </div>
+  );
 }
 
-function RoomSection({ room }: { room: Room }) {
+// Trouble is what keeps a page from knowing what is.
+export function Trouble({ view }: { view: View }): JSX.Element | null {
+  if (view.state !== 'lost') return null;
+  const g = words.gateway;
+  const { status = 0, detail = '' } = view.refused ?? {};
+  if (status === 401 || status === 403) {
+    return (
+      <Banner kind="alarm" title={g.refused}>
+        {g.refusedMore}
+      </Banner>
+    );
+  }
+  if (status === 429 || status === 503) {
+    return (
+      <Banner kind="warn" title={g.busy}>
+        {g.busyMore}
+      </Banner>
+    );
+  }
   return (
-    <section>
-      <h2>Room {room.name}</h2>
-      <p class="viewers">{count(room.viewers, 'viewer')}</p>
-      <p>
-        <a class="mix" href={href(room.name, '~mix')}>
-          Listen to everybody in the room
-        </a>
-      </p>
-      <ul>
-        {room.publishers.map((p) => (
-          <PublisherItem key={p.name} room={room.name} publisher={p} />
-        ))}
-      </ul>
+    <Banner kind="warn" title={g.lost}>
+      {detail || g.lostMore}
+    </Banner>
+  );
+}
+
+function OpenRoom(): JSX.Element {
+  const [text, setText] = useState('');
+  const [asked, setAsked] = useState(false);
+  const recent = useStore(choices, (c) => c.recent);
+  const name = spell(text);
+  // Too early it would scold who has not finished; what can't be put right is said at once.
+  const bad = text || asked ? fault(name, here.reserved) : '';
+  const submit = (e: Event) => {
+    e.preventDefault();
+    setAsked(true);
+    if (!fault(name, here.reserved)) location.assign(href(name));
+  };
+  return (
+    <section class="card open-room" aria-labelledby="open">
+      <h2 id="open">{w.openOne}</h2>
+      <form onSubmit={submit} noValidate>
+        <TextField label={w.name} value={text} onInput={setText} maxLength={100} hint={!bad && name && name !== text.trim() ? w.called(name) : w.hint} error={bad} />
+        <Button type="submit" kind="primary" icon="next" size="large">
+          {w.go}
+        </Button>
+      </form>
+      {recent.length > 0 && (
+        <>
+          <h3>{w.recent}</h3>
+          <div class="row">
+            {recent.map((r) => (
+              <LinkButton key={r} href={href(r)}>
+                {r}
+              </LinkButton>
+            ))}
+          </div>
+        </>
+      )}
     </section>
   );
 }
 
-function PublisherItem({ room, publisher: p }: { room: string; publisher: Publisher }) {
+function RoomItem({ room }: { room: Room }): JSX.Element {
+  const all = publishers(room);
+  const people = participants(room);
+  const names = people.map((p) => (p.role ? `${p.name} (${roleName(p.role)})` : p.name));
+  return (
+    <li class="room-item" data-room={room.name}>
+      <div class="room-head">
+        <div>
+          <h3>{room.name}</h3>
+          <p class="soft">{[people.length && w.people(people.length), all.length && w.publishers(all.length), room.viewers && w.viewers(room.viewers)].filter(Boolean).join(' · ')}</p>
+          {names.length > 0 && <p>{names.join(', ')}</p>}
+        </div>
+        <LinkButton href={href(room.name)} kind="primary" icon="next">
+          {w.enter(room.name)}
+        </LinkButton>
+      </div>
+      {all.length > 0 && (
+        <details>
+          <summary>{w.details}</summary>
+          <p>
+            <a class="mix" href={href('watch', room.name, '~mix')}>
+              {w.mix}
+            </a>
+          </p>
+          <ul class="publishers">
+            {all.map((p) => (
+              <PublisherItem key={p.name} room={room.name} publisher={p} />
+            ))}
+          </ul>
+        </details>
+      )}
+    </li>
+  );
+}
+
+function PublisherItem({ room, publisher: p }: { room: string; publisher: Publisher }): JSX.Element {
   return (
     <li>
-      <h3>
-        <a href={href(room, p.name)}>{p.label || p.name}</a>
-      </h3>
+      <h4>
+        <a href={href('watch', room, p.name)}>{p.label || p.name}</a>
+        {p.label && p.label !== p.name && <span class="soft"> {p.name}</span>}
+        {p.role && <span class={`role ${p.role}`}>{roleName(p.role)}</span>}
+      </h4>
       <p class="client">{p.client}</p>
       <table>
+        <colgroup>
+          {w.columns.map((title) => (
+            <col key={title} />
+          ))}
+        </colgroup>
         <thead class="unseen">
           <tr>
-            {['Track', 'State', 'Format', 'Bit rate'].map((title) => (
+            {w.columns.map((title) => (
               <th key={title} scope="col">
                 {title}
               </th>
@@ -60,9 +204,11 @@ function PublisherItem({ room, publisher: p }: { room: string; publisher: Publis
           {p.tracks.map((t) => (
             <tr key={t.kind}>
               <th scope="row">
-                <a href={href(room, p.name, t.kind)}>{t.kind}</a>
+                <a href={href('watch', room, p.name, t.kind)}>{t.kind}</a>
               </th>
-              <td class={`state ${t.state}`}>{words[t.state] ?? t.state}</td>
+              <td>
+                <StateBadge state={t.state as State} text={words.tracks[t.state] ?? t.state} />
+              </td>
               <td class="format">{format(t)}</td>
               <td class="rate">{rate(t.bitrate)}</td>
             </tr>
@@ -71,58 +217,4 @@ function PublisherItem({ room, publisher: p }: { room: string; publisher: Publis
       </table>
     </li>
   );
-}
-
-function show(rooms: Room[]): void {
-  const open = rooms.filter((room) => room.publishers.length);
-  const cameras = open.reduce((n, room) => n + room.publishers.length, 0);
-  render(
-    open.map((room) => <RoomSection key={room.name} room={room} />),
-    main,
-  );
-  tell(cameras ? count(cameras, 'camera') : 'No camera is publishing now. This page shows one as soon as it does.');
-}
-
-const words: Record<string, string> = { connecting: 'Connecting', live: 'Live', stalled: 'Nothing comes', gone: 'Stopped' };
-
-const codecs: Record<string, string> = { opus: 'Opus', H264: 'H.264', H265: 'H.265' };
-
-function format(t: Track): string {
-  const parts = [[codecs[t.codec] ?? t.codec, t.profile].filter(Boolean).join(' ')];
-  if (t.muted) parts.push('muted by the gateway');
-  if (t.width) parts.push(`${t.width}×${t.height}`);
-  if (t.kind === 'video' && t.fps) parts.push(`${Math.round(t.fps)} frames/s`);
-  return parts.filter(Boolean).join(' · ');
-}
-
-function rate(bits: number): string {
-  if (!bits) return '';
-  return bits < 1e6 ? `${Math.round(bits / 1e3)} kbit/s` : `${(bits / 1e6).toFixed(1)} Mbit/s`;
-}
-
-function count(n: number, what: string): string {
-  return n === 1 ? `1 ${what}` : `${n} ${what}s`;
-}
-
-function tell(words: string, trouble = false): void {
-  if (state.textContent !== words) state.textContent = words; // a live region speaks at each change
-  state.classList.toggle('trouble', trouble);
-}
-
-async function refresh(): Promise<void> {
-  try {
-    show(await gateway.rooms());
-  } catch (err) {
-    if (!(err instanceof Refused)) tell('The gateway does not answer. What stands here may be old.', true);
-    else if (err.status === 401 || err.status === 403) tell('Not allowed: this page needs a link with a valid access token.', true);
-    else tell(`The gateway answers with an error (${err.status}).`, true);
-  }
-}
-
-// One request at a time, and none while nobody looks.
-const pause = new Pause();
-document.addEventListener('visibilitychange', () => document.hidden || pause.wake());
-for (;;) {
-  if (!document.hidden) await refresh();
-  await pause.of(PERIOD);
 }

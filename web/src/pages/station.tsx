@@ -1,0 +1,110 @@
+// What the three stations share: being a participant, and the frame around the page.
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useMemo, useState } from 'preact/hooks';
+
+import { Participation } from '../client/participant.ts';
+import type { Participant, Room, Self } from '../client/rooms.ts';
+import { choices, visited } from '../ui/choices.ts';
+import { note, state } from '../ui/diagnostics.ts';
+import { Frame } from '../ui/frame.tsx';
+import { gateway, here, href } from '../ui/page.ts';
+import { roleName } from '../ui/people.tsx';
+import { Feed, participants, type View } from '../ui/room.ts';
+import { joinSound, leaveSound } from '../ui/sounds.ts';
+import { useStore } from '../ui/store.ts';
+import { Trouble } from './root.tsx';
+
+// What a station gets: the room as it is now, and itself in it.
+export interface Place {
+  room: Room | undefined; // undefined while nothing is known
+  view: View;
+  people: Participant[]; // in the order of entering
+  me: Participant | undefined; // undefined while not in the room
+  change(what: Partial<Self>): void; // tells the others at once
+}
+
+export interface StationProps {
+  role: 'hospital' | 'technician' | 'room';
+  children(place: Place): ComponentChildren;
+  dock?(place: Place): ComponentChildren;
+  banners?(place: Place): ComponentChildren;
+  peopleActions?(p: Participant, place: Place): ComponentChildren;
+  onLeave?(): void; // before the page goes away
+}
+
+// A Station is one of the pages in a room. Whoever comes by a deep link has no name yet,
+// and is called as his role is.
+export function Station({ role, children, dock, banners, peopleActions, onLeave }: StationProps): JSX.Element {
+  const name = useStore(choices, (c) => c.name).trim() || roleName(role);
+  const feed = useMemo(() => new Feed(gateway, { room: here.room, readings: true }), []);
+  const [me, setMe] = useState<Participant | undefined>();
+  const self = useMemo(() => {
+    const url = gateway.url(`api/rooms/${encodeURIComponent(here.room)}/participants`);
+    const start: Self = { name, role: role === 'room' ? 'meeting' : role, microphone: 'none', camera: 'none', hand: false, privacy: false, call: '', publishers: [] };
+    return new Participation(url, start, {
+      token: gateway.token,
+      onChange: setMe,
+      onState: (now, err) => {
+        note(`participant ${now}`, err?.detail);
+        if (now === 'out') setMe(undefined);
+      },
+    });
+  }, []);
+  useEffect(() => {
+    feed.start();
+    self.enter();
+    visited(here.room);
+    const forget = state('room', () => feed.store.value);
+    return () => {
+      forget();
+      self.leave();
+      feed.stop();
+    };
+  }, []);
+  useEffect(() => self.change({ name }), [name]);
+  const view = useStore(feed.store);
+  const room = view.rooms[0];
+  const people = participants(room);
+  const mine = people.find((p) => p.id === me?.id) ?? me;
+  useComings(people, me?.id);
+  const place: Place = { room, view, people, me: mine, change: (what) => self.change(what) };
+  return (
+    <Frame
+      room={here.room}
+      name={mine?.name ?? name}
+      role={mine?.role ?? role}
+      people={people}
+      me={me?.id}
+      onLeave={() => {
+        onLeave?.();
+        self.leave();
+        location.assign(href(here.room));
+      }}
+      banners={
+        <>
+          <Trouble view={view} />
+          {banners?.(place)}
+        </>
+      }
+      dock={dock?.(place)}
+      {...(peopleActions ? { peopleActions: (p: Participant) => peopleActions(p, place) } : {})}
+    >
+      {children(place)}
+    </Frame>
+  );
+}
+
+// useComings plays a sound when another comes or leaves, but not for those who were there.
+function useComings(people: readonly Participant[], me: string | undefined): void {
+  const others = people.filter((p) => p.id !== me).map((p) => p.id);
+  const key = others.join(' ');
+  const [known, setKnown] = useState<string[] | undefined>();
+  useEffect(() => {
+    if (known && me) {
+      if (others.some((id) => !known.includes(id))) joinSound();
+      else if (known.some((id) => !others.includes(id))) leaveSound();
+    }
+    if (me) setKnown(others);
+  }, [key, me]);
+}
+
