@@ -59,6 +59,7 @@ test-clients: ## browsers, ffmpeg, OBS and GStreamer against the real server
 
 screenshots: ## pictures of each page and each of its parts, to be looked at
 	web/screenshots.sh $(SCREENSHOTS)
+	web/screenshots-hospital.sh $(SCREENSHOTS)
 
 soak: ## 1,000 sessions opened and ended; prints what they leave behind
 	go test -tags soak -count=1 -v -timeout 30m ./internal/e2e/soak

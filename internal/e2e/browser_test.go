@@ -37,7 +37,8 @@ type reply struct {
 // launch starts "chromium" or "firefox" on the clients' host. It ends with the test.
 func launch(t *testing.T, name string) *browser { return launchAt(t, clientSide, name) }
 
-func launchAt(t *testing.T, at side, name string) *browser {
+// launchAt is launch on either host. The flags are more ones of Chromium's.
+func launchAt(t *testing.T, at side, name string, flags ...string) *browser {
 	t.Helper()
 	// Sockets lie in the profile, and their paths must be short.
 	profile, err := os.MkdirTemp("", name)
@@ -49,7 +50,7 @@ func launchAt(t *testing.T, at side, name string) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv := []string{"node", script, name, profile, filepath.Join(cache, "node")}
+	argv := append([]string{"node", script, name, profile, filepath.Join(cache, "node")}, flags...)
 	if at == clientSide {
 		argv = clients.command(argv...)
 	}

@@ -81,10 +81,12 @@ func (s *server) whep(track string) string     { return s.base + "/whep/" + room
 
 // A track is a track as the room API shows it.
 type track struct {
-	ID, Codec, State, Session, Client, Path string
-	Width, Height, Bitrate, Viewers         int
-	FPS, Loss                               float64
-	KeyframeAge                             *int64 `json:"keyframeAgeMs"`
+	ID, Label, Role                     string
+	Codec, State, Session, Client, Path string
+	Width, Height, Bitrate, Viewers     int
+	FPS, Loss                           float64
+	KeyframeAge                         *int64 `json:"keyframeAgeMs"`
+	PacketAge                           *int64 `json:"packetAgeMs"`
 }
 
 // track returns a track by id, such as "console/video", and false if the room has none.

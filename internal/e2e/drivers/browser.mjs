@@ -1,4 +1,4 @@
-// browser.mjs chromium|firefox DATA NODE_MODULES
+// browser.mjs chromium|firefox DATA NODE_MODULES [FLAG...]
 // Drives a headless browser for the end-to-end tests. Each line of standard input is a request,
 //   {"id": 1, "call": "open"|"screenshot"|"press"|"write"|"mouse"|"colours"|"axe"|NAME, "args": [...]}
 // and each line of standard output the answer to one, {"id": 1, "value": ...} or {"id": 1, "error": "..."}. Requests run
@@ -9,7 +9,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import readline from 'node:readline';
 
-const [browserName, data, modules] = process.argv.slice(2);
+const [browserName, data, modules, ...more] = process.argv.slice(2);
 const puppeteer = createRequire(path.join(modules, 'x.js'))('puppeteer-core');
 const script = fs.readFileSync(new URL('client.js', import.meta.url), 'utf8');
 
@@ -27,7 +27,7 @@ const flags = {
     args: [
       '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream',
-      '--autoplay-policy=no-user-gesture-required', '--disable-renderer-backgrounding',
+      '--autoplay-policy=no-user-gesture-required', '--disable-renderer-backgrounding', ...more,
     ],
   },
   firefox: {
@@ -67,6 +67,7 @@ const hands = {
   },
   write: (text) => page.keyboard.type(text),
   mouse: (selector) => page.click(selector),
+  view: (width, height, deviceScaleFactor = 1) => page.setViewport({ width, height, deviceScaleFactor }),
   colours: (scheme) => page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]),
   // look returns what an expression is in the page.
   look: (expression) => page.evaluate(expression),

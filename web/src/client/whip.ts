@@ -15,6 +15,7 @@ export interface Limits {
   maxBitrate?: number | undefined; // bit/s
   maxFramerate?: number | undefined;
   degradation?: 'balanced' | 'maintain-framerate' | 'maintain-resolution' | undefined; // what suffers last
+  shrink?: number | undefined; // by how much width and height are divided
 }
 
 // H.264 plays everywhere and most machines encode it in hardware.
@@ -68,13 +69,14 @@ export class Publication {
   }
 
   // limit changes what is named, at once.
-  async limit({ maxBitrate, maxFramerate, degradation }: Limits): Promise<void> {
+  async limit({ maxBitrate, maxFramerate, degradation, shrink }: Limits): Promise<void> {
     const sender = this.sender('video');
     if (!sender) return;
     const parameters = sender.getParameters();
     for (const encoding of parameters.encodings ?? []) {
       if (maxBitrate !== undefined) encoding.maxBitrate = maxBitrate;
       if (maxFramerate !== undefined) encoding.maxFramerate = maxFramerate;
+      if (shrink !== undefined) encoding.scaleResolutionDownBy = shrink;
     }
     if (degradation) (parameters as { degradationPreference?: string }).degradationPreference = degradation;
     await sender.setParameters(parameters);

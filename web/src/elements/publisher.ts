@@ -1,6 +1,6 @@
 // <sightline-publisher>: one camera, microphone or screen, published at one WHIP endpoint.
 // docs/ELEMENTS.md is its manual.
-import type { Source } from '../media/devices.ts';
+import type { Source, Trouble } from '../media/devices.ts';
 import { loudness } from '../media/level.ts';
 import { Publisher, type PublisherState } from '../media/publisher.ts';
 import type { Stats } from '../media/stats.ts';
@@ -57,6 +57,11 @@ export class SightlinePublisher extends StreamElement {
 
   get detail(): string {
     return this.#publisher?.detail ?? '';
+  }
+
+  // trouble is why the device can't be had; undefined if it can.
+  get trouble(): Trouble | undefined {
+    return this.#publisher?.trouble;
   }
 
   // stream is what is published. Who sets one publishes that instead of a device, and

@@ -96,6 +96,25 @@ test('a camera goes live within its limits, and can be paused', async () => {
   assert.equal(gateway.of('DELETE').length, 1);
 });
 
+test('a pause begins and ends with a keyframe, so that nobody is sent what was before', async () => {
+  const { publisher } = await start();
+  const shrink = () => FakePeer.last.transceivers[0]?.sender.parameters.encodings[0]?.scaleResolutionDownBy;
+  FakePeer.last.become('connected');
+  publisher.paused = true;
+  await clock.advance(100);
+  assert.equal(shrink(), undefined); // a frame of the room could still be on its way
+  await clock.advance(100);
+  assert.equal(shrink(), 4);
+  publisher.paused = false;
+  await settle();
+  assert.equal(shrink(), 1);
+  publisher.paused = true;
+  publisher.paused = false;
+  await clock.advance(500);
+  assert.equal(shrink(), 1);
+  publisher.stop();
+});
+
 test('a camera that is unplugged comes back in the same session, and no other takes its place', async () => {
   const { publisher, states } = await start();
   const lost: unknown[] = [];

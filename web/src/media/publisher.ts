@@ -21,6 +21,7 @@ const LOOK_AGAIN = 5_000; // ms between looks for a lost device, beside the brow
 // Two pages that publish under one name take it from each other: who lost it so soon after
 // he had it is in no hurry.
 const SHORT = 30_000;
+const IN_FLIGHT = 150; // ms after which no frame from before a pause is still on its way to the encoder
 
 export type PublisherState = 'idle' | 'starting' | 'connecting' | 'live' | 'paused' | 'reconnecting' | 'device-lost' | 'refused' | 'failed';
 
@@ -90,11 +91,21 @@ export class Publisher extends EventTarget {
     return this.#paused;
   }
 
-  // A paused publisher keeps its session, and sends black and silence.
+  // A paused publisher keeps its session, and sends black and silence. The black is of
+  // another size, and so begins with a keyframe: who joins now is sent that one first, and not
+  // the picture from before the pause that the gateway has kept for joiners.
   set paused(paused: boolean) {
+    const changes = paused !== this.#paused;
     this.#paused = paused;
     for (const t of this.#tracks) t.enabled = !paused;
+    if (changes) void this.#resize();
     this.#tell();
+  }
+
+  async #resize(): Promise<void> {
+    const paused = this.#paused;
+    if (paused) await new Promise((resolve) => setTimeout(resolve, IN_FLIGHT));
+    if (paused === this.#paused) await this.#publication?.limit({ shrink: paused ? 4 : 1 }).catch(() => {});
   }
 
   // start publishes until stop.
@@ -132,6 +143,11 @@ export class Publisher extends EventTarget {
     for (const t of this.#tracks) if (t.kind === 'video') await t.applyConstraints({ ...t.getConstraints(), ...constraints });
   }
 
+  // hurry tries again now instead of when it is time.
+  hurry(): void {
+    this.#pause.wake();
+  }
+
   // stats returns the readings since the last call; undefined without a session.
   stats(): Promise<Stats | undefined> {
     return this.#readings?.read() ?? Promise.resolve(undefined);
@@ -165,6 +181,7 @@ export class Publisher extends EventTarget {
         this.#readings = new Readings(publication.session.pc);
         this.sessions++;
         await this.#send(); // the device may have changed meanwhile
+        if (this.#paused) void this.#resize();
         const reason = await publication.ended;
         if (signal.aborted) return;
         if (publication.session.connected && (reason !== 'closed' || performance.now() - began > SHORT)) backoff.reset();

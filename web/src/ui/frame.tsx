@@ -24,6 +24,7 @@ export interface FrameProps {
   people: readonly Participant[];
   me?: string | undefined; // id
   peopleActions?: (p: Participant) => ComponentChildren;
+  peopleKey?: string; // shows who is here
   quality?: Quality; // else that of what debug.measure reads
   onLeave(): void;
   leave?: string; // what the button says
@@ -34,12 +35,12 @@ export interface FrameProps {
 
 // A Frame is a whole page: top bar, banners, what the page is for, dock.
 export function Frame(props: FrameProps): JSX.Element {
-  const { room, name, role, people, me, peopleActions, onLeave, leave = words.frame.leave, children, dock, banners } = props;
+  const { room, name, role, people, me, peopleActions, peopleKey = 'p', onLeave, leave = words.frame.leave, children, dock, banners } = props;
   const [peopleOpen, setPeopleOpen] = useState(false);
   const measured = useQuality();
   const general = words.hotkeys.general;
   useHotkeys([
-    { key: 'p', does: words.hotkeys.people, run: () => setPeopleOpen(true), group: general },
+    { key: peopleKey, does: words.hotkeys.people, run: () => setPeopleOpen(true), group: general },
     { key: ',', does: words.hotkeys.settings, run: () => settingsOpen.set(true), group: general },
   ]);
   return (
@@ -60,7 +61,7 @@ export function Frame(props: FrameProps): JSX.Element {
         </div>
         <nav class="top-tools" aria-label={words.frame.tools}>
           <ConnectionQuality quality={props.quality ?? measured.quality} detail={measured.detail} />
-          <Button icon="people" kind="quiet" onClick={() => setPeopleOpen(true)} keys="p" label={words.frame.people(people.length)} title={words.frame.people(people.length)}>
+          <Button icon="people" kind="quiet" onClick={() => setPeopleOpen(true)} keys={peopleKey} label={words.frame.people(people.length)} title={words.frame.people(people.length)}>
             {people.length}
           </Button>
           <IconButton icon="settings" kind="quiet" label={words.frame.settings} keys="," onClick={() => settingsOpen.set(true)} />
@@ -75,9 +76,9 @@ export function Frame(props: FrameProps): JSX.Element {
         {children}
       </main>
       {dock && (
-        <div class="dock" role="toolbar" aria-label={words.frame.dock}>
+        <section class="dock" aria-label={words.frame.dock}>
           {dock}
-        </div>
+        </section>
       )}
       <Dialog
         title={words.frame.people(people.length)}
