@@ -57,6 +57,23 @@ export class Participation {
     this.#pause.wake();
   }
 
+  // answer ends another's call, lower takes his hand down. Both throw Refused, with 409 if
+  // he is not in the room any more.
+  answer(id: string): Promise<void> {
+    return this.#about({ answer: id });
+  }
+
+  lower(id: string): Promise<void> {
+    return this.#about({ lower: id });
+  }
+
+  async #about(other: Record<string, string>): Promise<void> {
+    const url = this.#url;
+    if (!url) throw new TypeError('not in the room');
+    const { value } = await json<Participant>(url, this.#options.token, { method: 'PATCH', body: other });
+    if (url === this.#url) this.#is(value);
+  }
+
   // leave takes the participant out of the room. It works while the page goes away.
   leave(): void {
     globalThis.removeEventListener?.('pageshow', this.#show);

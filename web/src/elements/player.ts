@@ -96,6 +96,11 @@ export class SightlinePlayer extends StreamElement {
     return this.#player?.level ?? 0;
   }
 
+  // hasPicture says that something is shown, be it old.
+  get hasPicture(): boolean {
+    return this.#player?.hasPicture ?? false;
+  }
+
   async stats(): Promise<Stats | undefined> {
     return this.#player?.stats();
   }
@@ -118,7 +123,9 @@ export class SightlinePlayer extends StreamElement {
 
   protected override apply(): void {
     const src = this.attribute('src');
-    const now = this.isConnected && src ? [src, this.attribute('token'), this.attribute('kind')].join('\n') : '';
+    // Another query, such as for another participant, is still the same picture.
+    const now = this.isConnected && src ? [src.replace(/\?.*$/, ''), this.attribute('token'), this.attribute('kind')].join('\n') : '';
+    if (now && now === this.#playing) this.#player?.redirect(resolve(src));
     if (now !== this.#playing) {
       this.#playing = now;
       this.#player?.stop();

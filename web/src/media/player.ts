@@ -120,13 +120,23 @@ export class Player extends EventTarget {
     this.#pause.wake();
   }
 
+  // redirect goes on at another endpoint for the same: what is shown stays until the new
+  // session has a picture.
+  redirect(endpoint: string): void {
+    if (endpoint === this.#endpoint) return;
+    this.#endpoint = endpoint;
+    this.#session?.close();
+    this.#pause.wake();
+  }
+
   // play is one session from POST to its end.
   async #play(signal: AbortSignal): Promise<{ connected: boolean; reason: string }> {
     if (this.state === 'live' || this.state === 'frozen') this.#set('reconnecting', 'lost');
     const stream = new MediaStream();
     this.#posted = performance.now();
     this.#fresh.first = 0;
-    const session = await play(this.#endpoint, {
+    const endpoint = this.#endpoint;
+    const session = await play(endpoint, {
       kinds: this.#kinds,
       token: this.#token,
       signal,
@@ -142,6 +152,7 @@ export class Player extends EventTarget {
         else if (state !== 'connecting') this.#set('reconnecting', 'lost');
       },
     });
+    if (endpoint !== this.#endpoint) session.close(); // redirected meanwhile
     this.#session = session;
     this.#readings = new Readings(session.pc);
     this.sessions++;

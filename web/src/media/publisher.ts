@@ -132,6 +132,11 @@ export class Publisher extends EventTarget {
     for (const t of this.#tracks) if (t.kind === 'video') await t.applyConstraints({ ...t.getConstraints(), ...constraints });
   }
 
+  // hurry tries again now instead of when it is time.
+  hurry(): void {
+    this.#pause.wake();
+  }
+
   // stats returns the readings since the last call; undefined without a session.
   stats(): Promise<Stats | undefined> {
     return this.#readings?.read() ?? Promise.resolve(undefined);
