@@ -11,7 +11,7 @@ import { gateway, here, href } from '../ui/page.ts';
 import { roleName } from '../ui/people.tsx';
 import { Feed, participants, type View } from '../ui/room.ts';
 import { joinSound, leaveSound } from '../ui/sounds.ts';
-import { useStore } from '../ui/store.ts';
+import { Store, useStore } from '../ui/store.ts';
 import { Trouble } from './root.tsx';
 
 // What a station gets: the room as it is now, and itself in it.
@@ -23,8 +23,50 @@ export interface Place {
   change(what: Partial<Self>): void; // tells the others at once
 }
 
+// A Presence is being in the room, and knowing what is in it. A page that can't wait until
+// it is drawn makes its own.
+export class Presence {
+  readonly feed = new Feed(gateway, { room: here.room, readings: true });
+  readonly me = new Store<Participant | undefined>(undefined);
+  readonly self: Participation;
+  #forget: (() => void) | undefined;
+
+  constructor(role: StationProps['role']) {
+    const url = gateway.url(`api/rooms/${encodeURIComponent(here.room)}/participants`);
+    const name = ownName(choices.value.name, role);
+    const start: Self = { name, role: role === 'room' ? 'meeting' : role, microphone: 'none', camera: 'none', hand: false, privacy: false, call: '', publishers: [] };
+    this.self = new Participation(url, start, {
+      token: gateway.token,
+      onChange: (me) => this.me.set(me),
+      onState: (now, err) => {
+        note(`participant ${now}`, err?.detail);
+        if (now === 'out') this.me.set(undefined);
+      },
+    });
+  }
+
+  start(): void {
+    if (this.#forget) return;
+    this.#forget = state('room', () => this.feed.store.value);
+    this.feed.start();
+    this.self.enter();
+    visited(here.room);
+  }
+
+  stop(): void {
+    this.#forget?.();
+    this.#forget = undefined;
+    this.self.leave();
+    this.feed.stop();
+  }
+}
+
+// Whoever comes by a deep link has no name yet, and is called as his role is.
+const ownName = (name: string, role: string) => name.trim() || roleName(role);
+
 export interface StationProps {
   role: 'hospital' | 'technician' | 'room';
+  presence?: Presence;
   children(place: Place): ComponentChildren;
   dock?(place: Place): ComponentChildren;
   banners?(place: Place): ComponentChildren;
@@ -32,36 +74,19 @@ export interface StationProps {
   onLeave?(): void; // before the page goes away
 }
 
-// A Station is one of the pages in a room. Whoever comes by a deep link has no name yet,
-// and is called as his role is.
-export function Station({ role, children, dock, banners, peopleActions, onLeave }: StationProps): JSX.Element {
-  const name = useStore(choices, (c) => c.name).trim() || roleName(role);
-  const feed = useMemo(() => new Feed(gateway, { room: here.room, readings: true }), []);
-  const [me, setMe] = useState<Participant | undefined>();
-  const self = useMemo(() => {
-    const url = gateway.url(`api/rooms/${encodeURIComponent(here.room)}/participants`);
-    const start: Self = { name, role: role === 'room' ? 'meeting' : role, microphone: 'none', camera: 'none', hand: false, privacy: false, call: '', publishers: [] };
-    return new Participation(url, start, {
-      token: gateway.token,
-      onChange: setMe,
-      onState: (now, err) => {
-        note(`participant ${now}`, err?.detail);
-        if (now === 'out') setMe(undefined);
-      },
-    });
+// A Station is one of the pages in a room.
+export function Station({ role, presence: given, children, dock, banners, peopleActions, onLeave }: StationProps): JSX.Element {
+  const name = ownName(useStore(choices, (c) => c.name), role);
+  const presence = useMemo(() => given ?? new Presence(role), []);
+  const { feed, self } = presence;
+  const me = useStore(presence.me);
+  useEffect(() => {
+    presence.start();
+    return () => presence.stop();
   }, []);
   useEffect(() => {
-    feed.start();
-    self.enter();
-    visited(here.room);
-    const forget = state('room', () => feed.store.value);
-    return () => {
-      forget();
-      self.leave();
-      feed.stop();
-    };
-  }, []);
-  useEffect(() => self.change({ name }), [name]);
+    if (name !== presence.me.value?.name) self.change({ name });
+  }, [name]);
   const view = useStore(feed.store);
   const room = view.rooms[0];
   const people = participants(room);
