@@ -11,6 +11,7 @@ export const w = {
   withPictures: 'Show the pictures',
   cameras: 'Cameras in this room',
   wall: 'Pictures',
+  picture: (name: string) => `Picture of ${name}`,
   frozen: (names: string[]) => `Not live: ${list(names)}`,
 
   privacy: (who: string) => `Privacy: paused by ${who}`,
@@ -50,6 +51,7 @@ export const w = {
   },
   zoom: (scale: number) => `${Math.round(scale * 100)} %`,
 
+  enlargeFirst: 'Enlarge a picture first: a click on it, or its number.',
   copied: 'The link is copied.',
   saved: (name: string) => `Saved with your downloads: ${name}`,
   noStill: 'There is no picture to save now.',
