@@ -240,3 +240,51 @@ func TestForeignPageEmbedsBothElements(t *testing.T) {
 	b.call(nil, time.Second, "change", "sightline-player", nil)
 	s.awaitViewers("gantry/video", 0, time.Second)
 }
+
+// A page is in the room until it goes away, and is seen by others at once.
+func TestOwnClientIsAParticipant(t *testing.T) {
+	s := serve(t)
+	watcher, b := launchClient(t), launchClient(t)
+	watcher.call(nil, 5*time.Second, "clientFollow", s.base+"/api/rooms/"+room+"/events")
+	type person struct {
+		ID, Name, Microphone string
+		Hand                 bool
+	}
+	var last struct {
+		Type        string
+		Participant person
+	}
+	await := func(limit time.Duration, kind string, ok func(person) bool) {
+		t.Helper()
+		eventually(t, limit, func() error {
+			var events []struct {
+				Type        string
+				Participant person
+			}
+			watcher.call(&events, 5*time.Second, "clientTold")
+			for _, e := range events {
+				last = e
+				if e.Type == kind && ok(e.Participant) {
+					return nil
+				}
+			}
+			return fmt.Errorf("the last event is %+v, want %s", last, kind)
+		})
+	}
+	b.call(nil, 5*time.Second, "clientEnter", s.base, room, "Dr. Berg")
+	await(2*time.Second, "participant", func(p person) bool { return p.Name == "Dr. Berg" && p.Microphone == "off" })
+	b.call(nil, 5*time.Second, "clientChange", map[string]any{"hand": true})
+	await(2*time.Second, "participant", func(p person) bool { return p.Hand })
+	id := last.Participant.ID
+
+	// Heartbeats keep him longer than the gateway waits for one.
+	time.Sleep(12 * time.Second)
+	var list struct{ Participants []person }
+	s.get("/api/rooms/"+room+"/participants", &list)
+	if len(list.Participants) != 1 || list.Participants[0].ID != id {
+		t.Errorf("the room has %+v, want him of before, %s", list.Participants, id)
+	}
+
+	b.call(nil, 10*time.Second, "open", "") // the page goes away
+	await(time.Second, "participant-left", func(p person) bool { return p.ID == id })
+}
