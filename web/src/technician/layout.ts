@@ -29,6 +29,8 @@ const PHONE = 30; // a wall narrower than this is held in a hand, where scrollin
 const STRIP = 9; // the same for those beside an enlarged one
 const COMFORT = 17; // a tile's width where the wall is scrolled
 
+const MORE = 7.5; // what an enlarged tile has below its picture besides, where it is as narrow as a phone
+
 const SHAPE = 16 / 9; // of most pictures; others have black beside them
 
 // arrange places n tiles in a wall, those of big (indices) as large as can be and all others
@@ -48,8 +50,9 @@ export function arrange(n: number, big: readonly number[], wall: Size, rem: numb
     put(large, grid(large.length, { width, height: wall.height }, rem, true), 0, 0);
     put(rest, beside, width + gap, 0);
   } else {
-    const natural = large.length * (wall.width / SHAPE + BAR * rem) + (large.length - 1) * gap;
-    const above = rest.length ? Math.min(natural, Math.max(wall.height * 0.62, wall.width / SHAPE + BAR * rem)) : wall.height;
+    const one = wall.width / SHAPE + (BAR + (wall.width < PHONE * rem ? MORE : 2)) * rem;
+    const natural = large.length * one + (large.length - 1) * gap;
+    const above = rest.length ? Math.min(natural, Math.max(wall.height * 0.62, one)) : wall.height;
     const plan = grid(large.length, { width: wall.width, height: above }, rem, true);
     put(large, plan, 0, 0);
     const top = Math.max(above, plan.height) + gap;

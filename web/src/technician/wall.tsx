@@ -57,7 +57,9 @@ function Empty({ view }: { view: View }): JSX.Element {
   return (
     <div class="wall-empty">
       <Icon name="eye" />
-      <h2 role="status">{view.state === 'asking' ? w.asking : view.state === 'lost' ? w.lostFirst : w.empty}</h2>
+      <h2>
+        <span role="status">{view.state === 'asking' ? w.asking : view.state === 'lost' ? w.lostFirst : w.empty}</span>
+      </h2>
       {view.state === 'open' && <p>{w.emptyMore}</p>}
       {view.state === 'open' && (
         <Button icon="plus" onClick={() => linksOpen.set({ what: 'publish', name: '' })}>
@@ -98,7 +100,7 @@ function SoundOnly({ pictures, people, answers }: { pictures: readonly Picture[]
 }
 
 function Pictures({ desk, view, people, pictures }: WallProps & { pictures: readonly Picture[] }): JSX.Element {
-  const wall = useRef<HTMLDivElement>(null);
+  const wall = useRef<HTMLElement>(null);
   const { size, rem } = useSize(wall);
   const names = useStore(big).filter((n) => pictures.some((p) => p.name === n));
   const isFull = useStore(full);
@@ -120,7 +122,10 @@ function Pictures({ desk, view, people, pictures }: WallProps & { pictures: read
   return (
     <>
       {scrolls && <NotLive {...{ pictures, people, answers }} />}
-      <div class="wall" ref={wall} role="region" aria-label={w.wall} style={{ height: plan ? `${plan.height}px` : '100%' }}>
+      <section class="wall" ref={wall} aria-labelledby="wall" style={{ height: plan ? `${plan.height}px` : '100%' }}>
+        <h2 class="unseen" id="wall">
+          {w.wall}
+        </h2>
         {pictures.map((p, i) => (
           <PictureTile
             key={p.name}
@@ -137,7 +142,7 @@ function Pictures({ desk, view, people, pictures }: WallProps & { pictures: read
             onLinks={(name, what) => linksOpen.set({ what, name })}
           />
         ))}
-      </div>
+      </section>
     </>
   );
 }
