@@ -168,8 +168,16 @@ async function open({ view = wide, scheme = 'light', choices = {}, media = true,
       const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
       if (mode.media) navigator.mediaDevices.getUserMedia = async (c) => {
         if (!c.audio) return get(c);
+        return new AudioContext().createMediaStreamDestination().stream;
+      };
+    } else {
+      navigator.mediaDevices.getUserMedia = async () => {
         const context = new AudioContext();
-        return context.createMediaStreamDestination().stream;
+        const sink = context.createMediaStreamDestination();
+        const tone = new OscillatorNode(context, { frequency: 300 });
+        tone.connect(new GainNode(context, { gain: 0.2 })).connect(sink);
+        tone.start();
+        return sink.stream;
       };
     }
   }, { choices, media, speech });
@@ -177,7 +185,12 @@ async function open({ view = wide, scheme = 'light', choices = {}, media = true,
   return page;
 }
 
-async function shot(page, name, { full = false } = {}) {
+async function close(page) {
+  await page.goto('about:blank'); // it leaves the room, as people do
+  await page.browserContext().close();
+}
+
+async function shot(page, name) {
   page.name = name;
   const complain = (what) => { bad++; console.error(`${name}: ${what}`); };
   await page.bringToFront();
@@ -196,7 +209,7 @@ async function shot(page, name, { full = false } = {}) {
     return t.right > r.right + 1 || t.bottom > r.bottom + 1;
   }).map((p) => p.dataset.name));
   if (cropped.length) complain(`tiles leave their places: ${cropped}`);
-  await page.screenshot({ path: path.join(out, `${name}.png`), fullPage: full });
+  await page.screenshot({ path: path.join(out, `${name}.png`) });
   await page.evaluate(axe);
   const found = await page.evaluate(async () => (await window.axe.run(document, { resultTypes: ['violations'] })).violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.target.join(' ') + ' ' + (n.any[0]?.message ?? '')).slice(0, 3).join(' | ')}`));
   for (const f of found) complain(`axe: ${f}`);
@@ -210,9 +223,10 @@ const each = (name, prepare, options = {}) => {
   for (const [look, o] of looks) {
     state(`technician-${name}-${look}`, async (shotName) => {
       const page = await open({ ...o, ...options });
-      await prepare(page);
-      await shot(page, shotName, { full: false });
-      await page.browserContext().close();
+      const undo = await prepare(page);
+      await shot(page, shotName);
+      await undo?.();
+      await close(page);
     });
   }
 };
@@ -232,7 +246,7 @@ state('technician-two-light', async (name) => {
   await page.keyboard.down('Shift'); await page.keyboard.press('Digit4'); await page.keyboard.up('Shift');
   await sleep(2600);
   await shot(page, name);
-  await page.browserContext().close();
+  await close(page);
 });
 state('technician-zoomed-light', async (name) => {
   const page = await open();
@@ -242,13 +256,13 @@ state('technician-zoomed-light', async (name) => {
   await page.keyboard.press('ArrowLeft');
   await sleep(2500);
   await shot(page, name);
-  await page.browserContext().close();
+  await close(page);
 });
 each('menu', async (page) => { await live(page, 4); await page.click('.place .menu button'); await sleep(300); });
-each('frozen', async (page) => { await live(page, 4); await at('gantry', 'freeze'); await sleep(6_500); await at('gantry', 'thaw'); });
-each('frozen-big', async (page) => { await live(page, 4); await page.keyboard.press('2'); await at('gantry', 'freeze'); await sleep(6_500); await at('gantry', 'thaw'); });
-each('privacy', async (page) => { await live(page, 4); await hospital.say({ privacy: true }); await sleep(1200); await hospital.say({ privacy: false }); });
-each('call', async (page) => { await live(page, 4); await hospital.say({ call: 'technician' }); await sleep(1200); await hospital.say({ call: '' }); });
+each('frozen', async (page) => { await live(page, 4); await at('gantry', 'freeze'); await sleep(6_500); return async () => { await at('gantry', 'thaw'); await sleep(1_500); }; });
+each('frozen-big', async (page) => { await live(page, 4); await page.keyboard.press('2'); await at('gantry', 'freeze'); await sleep(6_500); return async () => { await at('gantry', 'thaw'); await sleep(1_500); }; });
+each('privacy', async (page) => { await live(page, 4); await hospital.say({ privacy: true }); await sleep(1200); return () => hospital.say({ privacy: false }); });
+each('call', async (page) => { await live(page, 4); await hospital.say({ call: 'technician' }); await sleep(1200); return () => hospital.say({ call: '' }); });
 each('muted', async (page) => { await live(page, 4); await page.keyboard.press('m'); await page.waitForSelector('.hint-bubble', { timeout: 15_000 }); }, { speech: true });
 each('own-camera', async (page) => { await live(page, 4); await page.keyboard.press('c'); await sleep(2_500); });
 each('sound-only', () => sleep(1_200), { choices: { audioOnly: true } });
@@ -256,14 +270,14 @@ each('no-device', () => sleep(1_500), { media: false });
 each('publish', async (page) => { await live(page, 4); await page.click('.dock-part.more .menu button'); await sleep(200); await page.click('.dock .menu-list > :nth-child(2)'); await sleep(400); });
 each('help', async (page) => { await live(page, 4); await page.keyboard.press('?'); await sleep(400); });
 each('debug', async (page) => { await live(page, 4); await page.keyboard.press('d'); await sleep(2_600); });
-each('gateway-lost', async (page) => { await live(page, 4); await page.setOfflineMode(true); gateway.kill('SIGSTOP'); await sleep(7_000); gateway.kill('SIGCONT'); await page.setOfflineMode(false); });
+each('gateway-lost', async (page) => { await live(page, 4); await page.setOfflineMode(true); gateway.kill('SIGSTOP'); await sleep(5_000); gateway.kill('SIGCONT'); return () => page.setOfflineMode(false); });
 state('setup-gone', async () => { await sleep(8_000); });
 state('technician-gone', async (name) => {
   const pages = [];
   for (const [look, o] of looks) { const page = await open(o); await live(page, 4); pages.push([look, page]); }
   await at('table', 'end');
   await sleep(14_000);
-  for (const [look, page] of pages) { await shot(page, `${name}-${look}`); await page.browserContext().close(); }
+  for (const [look, page] of pages) { await shot(page, `${name}-${look}`); await close(page); }
 });
 state('setup-9', async () => {
   await camera('table', 'Patient table', { width: 640, height: 480 });
@@ -276,7 +290,7 @@ state('technician-nine-large', async (name) => {
   await live(page, 9);
   await sleep(2_000);
   await shot(page, name);
-  await page.browserContext().close();
+  await close(page);
 });
 
 try {

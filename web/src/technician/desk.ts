@@ -140,7 +140,8 @@ export class Desk {
     const there = next.map((p) => p.name);
     const fresh = [...tracks.values()].filter((t) => !there.includes(t.publisher));
     const before = this.#order.length ? this.#order : (this.#order = remembered(here.room));
-    const all = enter(there, fresh.map((t) => ({ name: t.publisher, since: t.since })), before);
+    const since = new Map(this.room?.publishers.map((p) => [p.name, p.since])); // a track's is that of its state
+    const all = enter(there, fresh.map((t) => ({ name: t.publisher, since: since.get(t.publisher) ?? '' })), before);
     for (const name of all.slice(there.length)) next.push(this.#picture(tracks.get(name)!));
     for (const p of next) this.#play(p, me);
     this.#keep(next);

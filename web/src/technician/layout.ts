@@ -50,7 +50,7 @@ export function arrange(n: number, big: readonly number[], wall: Size, rem: numb
     put(large, grid(large.length, { width, height: wall.height }, rem, true), 0, 0);
     put(rest, beside, width + gap, 0);
   } else {
-    const one = wall.width / SHAPE + (BAR + (wall.width < PHONE * rem ? MORE : 2)) * rem;
+    const one = Math.min(wall.width / SHAPE + (BAR + (wall.width < PHONE * rem ? MORE : 2)) * rem, Math.max(wall.height, 18 * rem));
     const natural = large.length * one + (large.length - 1) * gap;
     const above = rest.length ? Math.min(natural, Math.max(wall.height * 0.62, one)) : wall.height;
     const plan = grid(large.length, { width: wall.width, height: above }, rem, true);

@@ -217,7 +217,7 @@ function useSize(wall: { current: HTMLElement | null }): { size: Size | undefine
       const rem = parseFloat(getComputedStyle(document.documentElement).fontSize) || 16;
       const [x, y] = [parseFloat(style.paddingLeft) + parseFloat(style.paddingRight), parseFloat(style.paddingTop) + parseFloat(style.paddingBottom)];
       const width = main.clientWidth - x;
-      const height = style.overflowY === 'auto' ? main.clientHeight - y : innerHeight * 0.8;
+      const height = style.overflowY === 'auto' ? main.clientHeight - y : innerHeight - (document.querySelector('.dock')?.clientHeight ?? 0) - 3 * rem;
       setNow((was) => (was.size && was.rem === rem && Math.abs(was.size.width - width) < 0.5 && Math.abs(was.size.height - height) < 0.5 ? was : { size: { width, height }, rem }));
     };
     look();

@@ -15,7 +15,7 @@ export const words = {
   } as Record<State, string>,
   // The same in a word or two, where there is little room.
   badges: {
-    frozen: 'Frozen', waiting: 'Waiting', ended: 'Stopped', busy: 'Busy', refused: 'Not allowed', unplayable: 'Can’t play', paused: 'Privacy',
+    connecting: 'Connecting', reconnecting: 'Reconnecting', frozen: 'Frozen', waiting: 'Waiting', ended: 'Stopped', busy: 'Busy', refused: 'Not allowed', unplayable: 'Can’t play', paused: 'Privacy',
     'device-lost': 'Unplugged', stalled: 'Nothing comes', failed: 'Failed',
   } as Partial<Record<State, string>>,
   tracks: { connecting: 'Connecting', live: 'Live', stalled: 'Nothing comes', gone: 'Stopped' } as Record<string, string>,
@@ -31,8 +31,8 @@ export const words = {
   },
 
   loss: {
-    publisher: 'Camera loses',
-    own: 'You lose',
+    publisher: 'Loss at the camera',
+    own: 'Loss here',
     tip: { publisher: 'Lost between the camera and the gateway: the other side’s network', own: 'Lost between the gateway and this computer: your network' },
   },
 
@@ -166,6 +166,7 @@ export const words = {
     called: (name: string) => `The room will be called ${name}.`,
     recent: 'Your last rooms',
     now: 'Open now',
+    notKnown: 'Not known at the moment.',
     none: 'No room is open',
     noneMore: 'A room opens when somebody enters it or a camera starts. It will show up here by itself.',
     enter: (name: string) => `Enter ${name}`,
@@ -231,8 +232,9 @@ export const words = {
     } as Record<string, [string, string]>,
   },
 
-  shell: {
-    lobby: 'To the lobby',
-    lost: 'The connection to the gateway is lost',
+  station: {
+    privacy: 'The hospital has paused all cameras and microphones.',
+    noPictures: 'No camera is live',
+    noPicturesMore: 'A picture shows up here by itself as soon as the hospital turns a camera on.',
   },
 };
