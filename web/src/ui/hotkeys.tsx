@@ -14,6 +14,7 @@ export interface Hotkey {
   run(e: KeyboardEvent): void;
   shown?: string; // where the key's name is not what people call it
   group?: string;
+  hidden?: boolean; // another line of the sheet speaks for it
 }
 
 const registry = new Store<Hotkey[]>([]);
@@ -36,7 +37,10 @@ export function useHotkeys(keys: readonly Hotkey[]): void {
 export function listen(): void {
   addEventListener('keydown', (e) => {
     if (e.ctrlKey || e.metaKey || e.altKey || e.repeat || e.defaultPrevented || !choices.value.hotkeys || taken(e.target)) return;
-    const hotkey = [...registry.value].reverse().find((k) => k.key === e.key.toLowerCase());
+    // A digit with Shift is another sign on each keyboard.
+    const digit = e.shiftKey && /^(?:Digit|Numpad)(\d)$/.exec(e.code)?.[1];
+    const all = [...registry.value].reverse();
+    const hotkey = all.find((k) => k.key === e.key.toLowerCase()) ?? all.find((k) => digit && k.key === `shift+${digit}`);
     if (!hotkey) return;
     e.preventDefault();
     hotkey.run(e);
@@ -63,7 +67,7 @@ export function Help(): JSX.Element {
   const on = useStore(choices, (c) => c.hotkeys);
   useHotkeys([{ key: '?', does: words.hotkeys.help, run: () => helpOpen.set(true), group: words.hotkeys.general }]);
   const groups = new Map<string, Hotkey[]>();
-  for (const k of keys) groups.set(k.group ?? words.hotkeys.page, [...(groups.get(k.group ?? words.hotkeys.page) ?? []), k]);
+  for (const k of keys) if (!k.hidden) groups.set(k.group ?? words.hotkeys.page, [...(groups.get(k.group ?? words.hotkeys.page) ?? []), k]);
   return (
     <Dialog title={words.hotkeys.title} open={open} onClose={() => helpOpen.set(false)}>
       <Switch label={words.hotkeys.use} checked={on} onChange={(hotkeys) => choose({ hotkeys })} />
