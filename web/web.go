@@ -49,6 +49,7 @@ const (
 
 // Pages are the pages and what they load.
 type Pages struct {
+	config    Config
 	assets    map[string]asset // by name
 	version   string           // changes with any asset
 	templates *template.Template
@@ -60,9 +61,9 @@ type asset struct {
 	etag        string
 }
 
-// New reads the embedded pages. An error means that the program was built wrong.
-func New() (*Pages, error) {
-	p := &Pages{assets: make(map[string]asset)}
+// New reads the embedded pages. c is valid. An error means that the program was built wrong.
+func New(c Config) (*Pages, error) {
+	p := &Pages{config: c, assets: make(map[string]asset)}
 	all := sha256.New()
 	err := fs.WalkDir(assetFiles, "assets", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -120,6 +121,7 @@ func (p *Pages) Register(r gin.IRouter) {
 		"/watch/:room/:publisher":       p.watch,
 		"/watch/:room/:publisher/:kind": p.watch,
 		"/assets/*name":                 p.asset,
+		"/api/stations":                 p.limits,
 	} {
 		r.GET(path, handler)
 		r.HEAD(path, handler)

@@ -15,8 +15,13 @@ import (
 
 func serve(t *testing.T) http.Handler {
 	t.Helper()
+	return serveWith(t, Defaults())
+}
+
+func serveWith(t *testing.T, c Config) http.Handler {
+	t.Helper()
 	gin.SetMode(gin.ReleaseMode)
-	pages, err := New()
+	pages, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +212,7 @@ func TestOnlyPagesOfARoomMayAskForDevices(t *testing.T) {
 
 // A page loads one script, which has all it needs.
 func TestScriptsAreWholeAndSmall(t *testing.T) {
-	pages, err := New()
+	pages, err := New(Defaults())
 	if err != nil {
 		t.Fatal(err)
 	}

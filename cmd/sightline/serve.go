@@ -66,7 +66,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	defer sessions.Close()
 	roomAPI := api.New(c.API, registry, tokens, mixer)
 	defer roomAPI.Close()
-	pages, err := web.New()
+	pages, err := web.New(c.Stations)
 	if err != nil {
 		return err
 	}

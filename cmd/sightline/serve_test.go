@@ -158,6 +158,7 @@ func TestEverythingAnswers(t *testing.T) {
 		"/version":          buildVersion(),
 		"/metrics":          "# HELP sightline_",
 		"/api/rooms":        `"rooms"`,
+		"/api/stations":     `"maxBitrate":1200000`,
 		"/api/openapi.yaml": "openapi:",
 		"/watch/demo/a":     "<html",
 		"/":                 "<html",

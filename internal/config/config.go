@@ -24,6 +24,7 @@ import (
 	"sightline/metrics"
 	"sightline/rooms"
 	"sightline/rooms/api"
+	"sightline/web"
 )
 
 // Config is everything that can be configured, one field a section.
@@ -34,6 +35,7 @@ type Config struct {
 	Rooms    rooms.Config   `toml:"rooms"`
 	Bridge   bridge.Config  `toml:"bridge"`
 	API      api.Config     `toml:"api"`
+	Stations web.Config     `toml:"stations"`
 	Metrics  metrics.Config `toml:"metrics"`
 	Log      Log            `toml:"log"`
 	Shutdown Shutdown       `toml:"shutdown"`
@@ -54,14 +56,15 @@ type Shutdown struct {
 // Defaults returns the configuration that the shipped config.toml states.
 func Defaults() Config {
 	return Config{
-		HTTP:    httpapi.Defaults(),
-		ICE:     rtc.Defaults(),
-		Auth:    auth.Defaults(),
-		Rooms:   rooms.Defaults(),
-		Bridge:  bridge.Defaults(),
-		API:     api.Defaults(),
-		Metrics: metrics.Defaults(),
-		Log:     Log{Level: slog.LevelInfo, Format: "text"},
+		HTTP:     httpapi.Defaults(),
+		ICE:      rtc.Defaults(),
+		Auth:     auth.Defaults(),
+		Rooms:    rooms.Defaults(),
+		Bridge:   bridge.Defaults(),
+		API:      api.Defaults(),
+		Stations: web.Defaults(),
+		Metrics:  metrics.Defaults(),
+		Log:      Log{Level: slog.LevelInfo, Format: "text"},
 		// Well within the ten seconds that docker stop waits before it kills.
 		Shutdown: Shutdown{DrainTimeout: opt.Duration(5 * time.Second)},
 	}
@@ -77,6 +80,7 @@ func (c Config) Validate() error {
 		c.Rooms.Validate(),
 		c.Bridge.Validate(),
 		c.API.Validate(),
+		c.Stations.Validate(),
 		c.Metrics.Validate(),
 		c.Log.Validate(),
 		c.Shutdown.Validate(),
