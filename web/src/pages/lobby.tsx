@@ -7,7 +7,7 @@ import { Meter as LevelMeter } from '../media/level.ts';
 import { Banner } from '../ui/banner.tsx';
 import { Button, IconButton, LinkButton } from '../ui/button.tsx';
 import { choices, choose, visited } from '../ui/choices.ts';
-import { DevicePickers, allowed, open, preferred, refresh, type Opened } from '../ui/devices.tsx';
+import { DevicePickers, allowed, deviceList, openBoth, type Opened } from '../ui/devices.tsx';
 import { note } from '../ui/diagnostics.ts';
 import { Switch, TextField } from '../ui/field.tsx';
 import { milliseconds, percent } from '../ui/format.ts';
@@ -157,7 +157,7 @@ export function Here({ view }: { view: View }): JSX.Element {
 
 function SelfView(): JSX.Element {
   const { withMicrophone, withCamera } = useStore(choices);
-  const wanted = useStore(preferred);
+  const wanted = useStore(deviceList, (d) => d.chosen);
   const [state, setState] = useState<'off' | 'starting' | 'on'>('off');
   const [opened, setOpened] = useState<Opened>({});
   const run = useRef(0);
@@ -165,7 +165,7 @@ function SelfView(): JSX.Element {
   const start = async () => {
     const mine = ++run.current;
     setState('starting');
-    const now = await open({ microphone: withMicrophone, camera: withCamera });
+    const now = await openBoth({ microphone: withMicrophone, camera: withCamera });
     if (mine !== run.current) return stop(now); // asked anew since
     for (const track of [now.microphone, now.camera]) track?.addEventListener('ended', () => mine === run.current && void start());
     setOpened((was) => {
@@ -173,17 +173,13 @@ function SelfView(): JSX.Element {
       return now;
     });
     setState('on');
-    void refresh(); // their names are told now
   };
 
   // Who has allowed it before is not asked again.
   useEffect(() => {
     void allowed().then((yes) => yes && void start());
-    const change = () => void refresh();
-    navigator.mediaDevices?.addEventListener('devicechange', change);
     return () => {
       run.current++;
-      navigator.mediaDevices?.removeEventListener('devicechange', change);
       setOpened((was) => {
         stop(was);
         return {};
@@ -192,7 +188,7 @@ function SelfView(): JSX.Element {
   }, []);
   useEffect(() => {
     if (state !== 'off') void start();
-  }, [wanted.microphone, wanted.camera, withMicrophone, withCamera]);
+  }, [wanted.audioinput, wanted.videoinput, withMicrophone, withCamera]);
 
   const level = useLevel(opened.microphone);
   return <SelfViewCard {...{ state, opened, level, withMicrophone, withCamera }} onStart={() => void start()} />;
@@ -214,8 +210,7 @@ export function SelfViewCard({ state, opened, level, withMicrophone, withCamera,
     video.current.srcObject = opened.camera ? new MediaStream([opened.camera]) : null;
     if (opened.camera) void video.current.play().catch(() => {});
   }, [opened.camera]);
-  // What concerns both alike is said once.
-  const faults = [opened.cameraFault, opened.microphoneFault].filter((f) => f !== undefined);
+  const troubles = [opened.cameraTrouble, opened.microphoneTrouble].filter((t) => t !== undefined);
   return (
     <section class="card self" aria-labelledby="self">
       <h2 id="self">{w.self}</h2>
@@ -238,21 +233,21 @@ export function SelfViewCard({ state, opened, level, withMicrophone, withCamera,
           </p>
         </div>
       )}
-      {faults.map((f) => (
+      {troubles.map((t) => (
         <Banner
-          key={f.title}
+          key={t.words}
           kind="warn"
-          title={f.title}
+          title={t.words}
           actions={
-            <Button onClick={onStart} label={`${w.again}: ${f.title}`}>
+            <Button onClick={onStart} label={`${w.again}: ${t.words}`}>
               {w.again}
             </Button>
           }
         >
-          {f.todo}
+          {t.advice}
         </Banner>
       ))}
-      {faults.length > 0 && <p class="hint">{w.without}</p>}
+      {troubles.length > 0 && <p class="hint">{w.without}</p>}
       {state === 'on' && opened.microphone && (
         <div class="self-level">
           <Icon name="microphone" />

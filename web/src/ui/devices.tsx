@@ -1,175 +1,130 @@
-// The devices of this machine: which there are, which are wanted, and why one can't be had.
+// Choosing devices: which there are, and which is preferred on this machine. What opens
+// them, and says why one can't be had, is in media/devices.ts.
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
 
-import { Select } from './field.tsx';
+import { Devices, explain, open, preferred, remember, type DeviceKind, type Trouble } from '../media/devices.ts';
 import { note } from './diagnostics.ts';
+import { Select } from './field.tsx';
 import { speakBy } from './sounds.ts';
 import { Store, useStore } from './store.ts';
 import { words } from './strings.ts';
 
-export type DeviceKind = 'microphone' | 'camera' | 'speaker';
-
-export interface DeviceInfo {
-  id: string;
-  label: string; // "Camera 1" as long as the browser keeps it back
+export interface DeviceList {
+  all: Record<DeviceKind, MediaDeviceInfo[]>;
+  chosen: Record<DeviceKind, string>; // ids; an empty one leaves it to the system
 }
 
-const kinds: Record<DeviceKind, MediaDeviceKind> = { microphone: 'audioinput', camera: 'videoinput', speaker: 'audiooutput' };
+const KINDS: readonly DeviceKind[] = ['audioinput', 'videoinput', 'audiooutput'];
 
-export const devices = new Store<Record<DeviceKind, DeviceInfo[]>>({ microphone: [], camera: [], speaker: [] });
+export const deviceList = new Store<DeviceList>({
+  all: { audioinput: [], videoinput: [], audiooutput: [] },
+  chosen: { audioinput: '', videoinput: '', audiooutput: '' },
+});
 
-// Preferred are ids; an empty one is the browser's choice.
-const KEY = 'sightline.devices';
-export const preferred = new Store<Record<DeviceKind, string>>(load());
+let devices: Devices | undefined;
 
-function load(): Record<DeviceKind, string> {
-  const none = { microphone: '', camera: '', speaker: '' };
-  try {
-    return { ...none, ...(JSON.parse(localStorage.getItem(KEY) ?? '{}') as object) };
-  } catch {
-    return none;
-  }
-}
-
-export function prefer(kind: DeviceKind, id: string): void {
-  preferred.patch({ [kind]: id });
-  if (kind === 'speaker') speakBy(id);
-  try {
-    localStorage.setItem(KEY, JSON.stringify(preferred.value));
-  } catch {
-    // It holds as long as the page.
-  }
-}
-
-export async function refresh(): Promise<void> {
-  const all = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
-  const of = (kind: DeviceKind): DeviceInfo[] =>
-    all
-      .filter((d) => d.kind === kinds[kind] && d.deviceId !== 'default' && d.deviceId !== 'communications')
-      .map((d, i) => ({ id: d.deviceId, label: d.label.replace(/ \([0-9a-f]{4}:[0-9a-f]{4}\)$/, '') || words.devices.number[kind](i + 1) }));
-  devices.set({ microphone: of('microphone'), camera: of('camera'), speaker: of('speaker') });
-}
-
-let watching = false;
-
-// useDevices keeps the list of devices fresh.
-export function useDevices(): Record<DeviceKind, DeviceInfo[]> {
-  useEffect(() => {
-    void refresh();
-    if (watching) return;
-    watching = true;
-    speakBy(preferred.value.speaker);
-    navigator.mediaDevices?.addEventListener('devicechange', () => {
-      note('devicechange');
-      void refresh();
+// refreshDevices looks again: names are told once a device has been allowed.
+export async function refreshDevices(): Promise<void> {
+  if (!devices) {
+    devices = new Devices();
+    devices.addEventListener('change', () => {
+      note('devices changed');
+      void refreshDevices();
     });
-  }, []);
-  return useStore(devices);
+  }
+  const [all, chosen] = [{ ...deviceList.value.all }, { ...deviceList.value.chosen }];
+  for (const kind of KINDS) {
+    // These two stand for others in the list.
+    all[kind] = (await devices.list(kind)).filter((d) => d.deviceId !== 'default' && d.deviceId !== 'communications');
+    chosen[kind] = preferred(kind, all[kind])?.deviceId ?? '';
+  }
+  const was = deviceList.value;
+  const same = KINDS.every((k) => chosen[k] === was.chosen[k] && all[k].map(key).join() === was.all[k].map(key).join());
+  if (!same) deviceList.set({ all, chosen });
+  speakBy(chosen.audiooutput);
 }
 
-// Firefox before 116 and Safari can't choose a loudspeaker: the system does.
-const canChooseSpeaker = 'setSinkId' in HTMLMediaElement.prototype;
+const key = (d: MediaDeviceInfo) => `${d.deviceId} ${d.label}`;
 
-export function DevicePickers({ only, disabled }: { only?: readonly DeviceKind[]; disabled?: boolean }): JSX.Element {
-  const all = useDevices();
-  const wanted = useStore(preferred);
+export function chooseDevice(kind: DeviceKind, deviceId: string): void {
+  const label = deviceList.value.all[kind].find((d) => d.deviceId === deviceId)?.label ?? '';
+  remember(kind, { deviceId, label });
+  deviceList.patch({ chosen: { ...deviceList.value.chosen, [kind]: deviceId } });
+  if (kind === 'audiooutput') speakBy(deviceId);
+}
+
+// useDevices keeps the list fresh.
+export function useDevices(): DeviceList {
+  useEffect(() => void refreshDevices(), []);
+  return useStore(deviceList);
+}
+
+// Where a browser can't choose a loudspeaker, the system does.
+export const canChooseSpeaker = 'setSinkId' in HTMLMediaElement.prototype;
+
+// "(046d:0825)" says nothing to people.
+export function deviceName({ label, kind }: MediaDeviceInfo, i: number): string {
+  return label.replace(/ \([0-9a-f]{4}:[0-9a-f]{4}\)$/i, '') || words.devices.number[kind](i + 1);
+}
+
+export function DevicePickers({ only = KINDS, disabled }: { only?: readonly DeviceKind[]; disabled?: boolean }): JSX.Element {
+  const { all, chosen } = useDevices();
   return (
     <div class="pickers">
-      {(only ?? (['microphone', 'camera', 'speaker'] as const)).map((kind) => {
-        if (kind === 'speaker' && !canChooseSpeaker) return null;
-        const there = all[kind].some((d) => d.id === wanted[kind] && d.id);
-        const options = [{ value: '', label: all[kind].length || kind === 'speaker' ? words.devices.usual : words.devices.none[kind] }];
-        for (const d of all[kind]) if (d.id) options.push({ value: d.id, label: d.label });
-        if (wanted[kind] && !there && all[kind].some((d) => d.id)) options.push({ value: wanted[kind], label: words.devices.unplugged });
-        return (
-          <Select
-            key={kind}
-            label={words.devices[kind]}
-            value={options.some((o) => o.value === wanted[kind]) ? wanted[kind] : ''}
-            options={options}
-            onChange={(id) => prefer(kind, id)}
-            disabled={disabled || options.length < 2}
-          />
-        );
+      {only.map((kind) => {
+        if (kind === 'audiooutput' && !canChooseSpeaker) return null;
+        const usual = all[kind].length || kind === 'audiooutput' ? words.devices.usual : words.devices.none[kind];
+        const options = [{ value: '', label: usual }];
+        all[kind].forEach((d, i) => d.deviceId && options.push({ value: d.deviceId, label: deviceName(d, i) }));
+        return <Select key={kind} label={words.devices[kind]} value={chosen[kind]} options={options} onChange={(id) => chooseDevice(kind, id)} disabled={disabled || options.length < 2} />;
       })}
     </div>
   );
 }
 
-// A Fault is why a device can't be had, and what to do about it.
-export interface Fault {
-  title: string;
-  todo: string;
-}
-
-// explain puts what getUserMedia has thrown into plain words.
-export function explain(err: unknown, kind: 'microphone' | 'camera'): Fault {
-  const w = words.faults;
-  const the = words.devices.the[kind];
-  if (!isSecureContext || !navigator.mediaDevices) return w.insecure(the);
-  const { name, message } = err as Error;
-  switch (name) {
-    case 'NotAllowedError':
-    case 'PermissionDeniedError':
-    case 'SecurityError':
-      if (/system/i.test(message)) return w.system(the);
-      if (/dismiss/i.test(message)) return w.dismissed(the);
-      return w.denied(the);
-    case 'NotFoundError':
-    case 'DevicesNotFoundError':
-      return w.missing(the);
-    case 'NotReadableError':
-    case 'TrackStartError':
-    case 'AbortError':
-      return w.busy(the);
-    case 'OverconstrainedError':
-      return w.unable(the);
-  }
-  return w.other(the, message || name);
-}
-
 export interface Opened {
   microphone?: MediaStreamTrack | undefined;
   camera?: MediaStreamTrack | undefined;
-  microphoneFault?: Fault | undefined;
-  cameraFault?: Fault | undefined;
+  microphoneTrouble?: Trouble | undefined;
+  cameraTrouble?: Trouble | undefined;
 }
 
-// open asks for the preferred microphone and camera, with one question of the browser's,
-// and for each alone where that fails: one without the other is better than nothing.
-export async function open(want: { microphone: boolean; camera: boolean }): Promise<Opened> {
+// openBoth opens the chosen microphone and camera. Where both are wanted the browser asks
+// once; where that fails each is opened alone, as one without the other is better than
+// nothing.
+export async function openBoth(want: { microphone: boolean; camera: boolean }): Promise<Opened> {
   const out: Opened = {};
-  const { microphone, camera } = preferred.value;
-  const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, ...(microphone ? { deviceId: { ideal: microphone } } : {}) };
-  const video = { width: { ideal: 1280 }, height: { ideal: 720 }, ...(camera ? { deviceId: { ideal: camera } } : {}) };
-  const get = (c: MediaStreamConstraints) => navigator.mediaDevices.getUserMedia(c);
-  try {
-    if (want.microphone && want.camera) {
-      const stream = await get({ audio, video });
-      [out.microphone, out.camera] = [stream.getAudioTracks()[0], stream.getVideoTracks()[0]];
-      return out;
-    }
-  } catch {
-    // Each alone tells which it was.
-  }
+  if (want.microphone && want.camera) await askOnce();
+  await refreshDevices();
+  const { audioinput, videoinput } = deviceList.value.chosen;
   if (want.microphone) {
     try {
-      out.microphone = (await get({ audio })).getAudioTracks()[0];
+      out.microphone = await open('microphone', { device: audioinput || undefined });
     } catch (err) {
-      note('microphone failed', `${(err as Error).name}: ${(err as Error).message}`);
-      out.microphoneFault = explain(err, 'microphone');
+      note('microphone', `${(err as Error).name}: ${(err as Error).message}`);
+      out.microphoneTrouble = explain(err, 'microphone');
     }
   }
   if (want.camera) {
     try {
-      out.camera = (await get({ video })).getVideoTracks()[0];
+      out.camera = await open('camera', { device: videoinput || undefined });
     } catch (err) {
-      note('camera failed', `${(err as Error).name}: ${(err as Error).message}`);
-      out.cameraFault = explain(err, 'camera');
+      note('camera', `${(err as Error).name}: ${(err as Error).message}`);
+      out.cameraTrouble = explain(err, 'camera');
     }
   }
   return out;
+}
+
+async function askOnce(): Promise<void> {
+  if (await allowed()) return;
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
+    for (const track of stream.getTracks()) track.stop();
+  } catch {
+    // Each alone tells why.
+  }
 }
 
 // allowed reports whether the browser gives devices without asking.
@@ -178,6 +133,6 @@ export async function allowed(): Promise<boolean> {
     const states = await Promise.all(['camera', 'microphone'].map((name) => navigator.permissions.query({ name: name as PermissionName })));
     return states.every((s) => s.state === 'granted');
   } catch {
-    return false; // not told: ask with a button, not at once
+    return false; // not told: ask by a button, not at once
   }
 }

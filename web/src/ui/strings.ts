@@ -1,8 +1,6 @@
 // Everything that the pages say. Plain words, short sentences: what is so, and what to do.
 import type { State } from './state.tsx';
 
-const devices = { microphone: 'Microphone', camera: 'Camera', speaker: 'Loudspeaker' };
-
 export const words = {
   close: 'Close',
   cancel: 'Cancel',
@@ -137,51 +135,16 @@ export const words = {
   },
 
   devices: {
-    ...devices,
-    the: { microphone: 'the microphone', camera: 'the camera' },
+    audioinput: 'Microphone',
+    videoinput: 'Camera',
+    audiooutput: 'Loudspeaker',
     usual: 'Chosen by the system',
-    unplugged: 'The one chosen before (not plugged in)',
-    none: { microphone: 'No microphone found', camera: 'No camera found', speaker: 'No loudspeaker found' },
+    none: { audioinput: 'No microphone found', videoinput: 'No camera found', audiooutput: 'No loudspeaker found' },
     number: {
-      microphone: (n: number) => `Microphone ${n}`,
-      camera: (n: number) => `Camera ${n}`,
-      speaker: (n: number) => `Loudspeaker ${n}`,
+      audioinput: (n: number) => `Microphone ${n}`,
+      videoinput: (n: number) => `Camera ${n}`,
+      audiooutput: (n: number) => `Loudspeaker ${n}`,
     },
-  },
-
-  faults: {
-    insecure: (the: string) => ({
-      title: `The browser does not give ${the} to this page`,
-      todo: 'The page was opened without https. Open it with an address that begins with https://, or on the gateway’s own machine as http://localhost.',
-    }),
-    denied: (the: string) => ({
-      title: `The browser may not use ${the}`,
-      todo: 'Click the sign at the left of the address bar, allow it there, and try again.',
-    }),
-    dismissed: (the: string) => ({
-      title: `The question about ${the} was closed`,
-      todo: 'Try again and choose “Allow”.',
-    }),
-    system: (the: string) => ({
-      title: `The computer’s own settings forbid the browser ${the}`,
-      todo: 'Allow it in the system’s privacy settings, then start the browser again.',
-    }),
-    missing: (the: string) => ({
-      title: `The browser does not find ${the}`,
-      todo: 'Plug it in, or switch it on, and try again.',
-    }),
-    busy: (the: string) => ({
-      title: `Another program uses ${the}, or it does not answer`,
-      todo: 'Close other programs that use it. If that does not help, unplug it and plug it in again.',
-    }),
-    unable: (the: string) => ({
-      title: `The browser can’t set ${the} as asked`,
-      todo: 'Choose another one in the list.',
-    }),
-    other: (the: string, message: string) => ({
-      title: `The browser can’t open ${the}`,
-      todo: `It says: ${message}. Try again, or choose another one in the list.`,
-    }),
   },
 
   gateway: {
