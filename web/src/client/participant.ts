@@ -57,6 +57,21 @@ export class Participation {
     this.#pause.wake();
   }
 
+  // answer ends another's call, and lower lowers another's hand. They reject with Refused if
+  // he is not in the room any more, or this participant is not.
+  answer(id: string): Promise<void> {
+    return this.#of({ answer: id });
+  }
+
+  lower(id: string): Promise<void> {
+    return this.#of({ lower: id });
+  }
+
+  async #of(body: { answer: string } | { lower: string }): Promise<void> {
+    if (!this.#url) throw new Refused(404, 'not in the room');
+    this.#is((await json<Participant>(this.#url, this.#options.token, { method: 'PATCH', body })).value);
+  }
+
   // leave takes the participant out of the room. It works while the page goes away.
   leave(): void {
     globalThis.removeEventListener?.('pageshow', this.#show);

@@ -83,10 +83,12 @@ export interface Participant extends Self {
 
 // The pages' limits: [stations] of the gateway's configuration.
 export interface Stations {
-  max_bitrate: number; // bit/s of a camera
-  frame_rate: number;
+  maxBitrate: number; // bit/s of a camera
+  frameRate: number;
   quality: string;
-  max_full: number;
+  width: number; // of that quality
+  height: number;
+  muteFrom: number; // who enters a room with so many participants is muted
 }
 
 const part = encodeURIComponent;
@@ -150,16 +152,6 @@ export class Gateway {
 
   end(room: string, publisher: string): Promise<void> {
     return this.#send('DELETE', `api/rooms/${part(room)}/publishers/${part(publisher)}`);
-  }
-
-  // lowerHand lowers another's hand.
-  lowerHand(room: string, participant: string): Promise<Participant> {
-    return this.#send('PATCH', `api/rooms/${part(room)}/participants/${part(participant)}`, { hand: false });
-  }
-
-  // answer ends another's call.
-  answer(room: string, participant: string): Promise<Participant> {
-    return this.#send('PATCH', `api/rooms/${part(room)}/participants/${part(participant)}`, { call: '' });
   }
 
   async #get<T>(path: string, signal?: AbortSignal): Promise<T> {
