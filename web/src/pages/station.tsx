@@ -21,6 +21,8 @@ export interface Place {
   people: Participant[]; // in the order of entering
   me: Participant | undefined; // undefined while not in the room
   change(what: Partial<Self>): void; // tells the others at once
+  answer(id: string): Promise<void>; // another's call
+  lower(id: string): Promise<void>; // another's hand
 }
 
 export interface StationProps {
@@ -40,7 +42,7 @@ export function Station({ role, children, dock, banners, peopleActions, onLeave 
   const [me, setMe] = useState<Participant | undefined>();
   const self = useMemo(() => {
     const url = gateway.url(`api/rooms/${encodeURIComponent(here.room)}/participants`);
-    const start: Self = { name, role: role === 'room' ? 'meeting' : role, microphone: 'none', camera: 'none', hand: false, privacy: false, call: '', publishers: [] };
+    const start: Self = { name, role: role === 'room' ? '' : role, microphone: 'none', camera: 'none', hand: false, privacy: false, call: '', publishers: [] };
     return new Participation(url, start, {
       token: gateway.token,
       onChange: setMe,
@@ -67,12 +69,12 @@ export function Station({ role, children, dock, banners, peopleActions, onLeave 
   const people = participants(room);
   const mine = people.find((p) => p.id === me?.id) ?? me;
   useComings(people, me?.id);
-  const place: Place = { room, view, people, me: mine, change: (what) => self.change(what) };
+  const place: Place = { room, view, people, me: mine, change: (what) => self.change(what), answer: (id) => self.answer(id), lower: (id) => self.lower(id) };
   return (
     <Frame
       room={here.room}
       name={mine?.name ?? name}
-      role={mine?.role ?? role}
+      role={mine?.role || role}
       people={people}
       me={me?.id}
       onLeave={() => {
