@@ -1,5 +1,6 @@
-# Everything a developer or CI runs. Needs Go, git and make; `make test` also wants
-# Debian and root, because it installs the real clients that it tests with.
+# Everything a developer or CI runs. Needs Go, git and make; `make check` and `make test`
+# also Node and npm for the pages' scripts. `make test` wants Debian and root, because it
+# installs the real clients that it tests with.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ARCHS   ?= amd64 arm64

@@ -120,21 +120,19 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 	return p.secret, p.infoLocked(), nil
 }
 
-// Change says that a participant is still there, and what is new. All of it happens or
+// Change says that a participant is still there, and what is new. All of that happens or
 // nothing. The error is a fault: NotFound if there is no such participant any more, Conflict
 // if one of whom it speaks is not in the room, and otherwise as of Enter.
 func (r *Registry) Change(room, secret string, change ParticipantChange) (ParticipantInfo, error) {
-	change, invalid := change.checked()
+	change, err := change.checked()
+	if err != nil {
+		return ParticipantInfo{}, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p, err := r.participantLocked(room, secret)
 	if err != nil {
 		return ParticipantInfo{}, err
-	}
-	now := time.Now()
-	p.seen = now // whatever he says
-	if invalid != nil {
-		return ParticipantInfo{}, invalid
 	}
 	if err := p.mayBe(change.Role); err != nil {
 		return ParticipantInfo{}, err
@@ -147,6 +145,8 @@ func (r *Registry) Change(room, secret string, change ParticipantChange) (Partic
 	if err != nil {
 		return ParticipantInfo{}, err
 	}
+	now := time.Now()
+	p.seen = now
 	p.apply(change, now)
 	if called != nil && called.info.Call != "" {
 		called.info.Call, called.changed = "", true

@@ -134,8 +134,43 @@
     return (await fetch(s.resource, { method: 'DELETE' })).status;
   }
 
+  // load adds what a module exports to these functions.
+  const load = async (url) => void Object.assign(window.e2e, await import(url));
+
+  // element is what one of our elements says of itself, and the states that it has told since the first call.
+  const told = new WeakMap();
+  async function element(selector) {
+    const e = document.querySelector(selector);
+    if (!told.has(e)) {
+      const states = [];
+      told.set(e, states);
+      e.addEventListener('statechange', ({ detail }) => detail.state !== states.at(-1) && states.push(detail.state));
+    }
+    const shadow = e.shadowRoot;
+    const video = shadow?.querySelector('video');
+    return {
+      state: e.state ?? '',
+      states: told.get(e),
+      age: e.age ?? 0,
+      level: e.level ?? 0,
+      text: shadow?.querySelector('[part=message]').textContent ?? '',
+      background: shadow ? getComputedStyle(e).backgroundColor : '',
+      width: video?.videoWidth ?? 0,
+      height: video?.videoHeight ?? 0,
+      stats: (await e.stats?.()) ?? null,
+      still: (await e.still?.().catch(() => undefined))?.size ?? 0,
+    };
+  }
+
+  // change changes an element: its attributes, or whether it is in the page.
+  function change(selector, attributes) {
+    const e = document.querySelector(selector);
+    if (!attributes) return e.remove();
+    for (const [name, value] of Object.entries(attributes)) value === null ? e.removeAttribute(name) : e.setAttribute(name, value);
+  }
+
   const click = (selector) => document.querySelector(selector).click();
   const text = () => document.body.innerText;
 
-  window.e2e = { publish, play, frames, firstFrame, stats, stop, click, text };
+  window.e2e = { publish, play, frames, firstFrame, stats, stop, load, element, change, click, text };
 })();

@@ -75,3 +75,14 @@ export async function json<T>(url: string, token: string | undefined, request: O
   const text = await res.text();
   return { value: (text ? JSON.parse(text) : undefined) as T, res };
 }
+
+// own returns the URL of what a request has made. A gateway names it under its public
+// address; if this page came by another of its addresses, only there it may ask, and what
+// was made is there too, below the same path.
+export function own(location: string | null, base: string): string | undefined {
+  if (!location) return undefined;
+  const url = new URL(location, base);
+  if (url.origin === new URL(base).origin) return url.href;
+  const root = new URL(base).pathname.replace(/\/(whip|whep|api)\/.*$/, '');
+  return new URL(root + url.pathname.replace(/^.*?(?=\/(sessions|api)\/)/, ''), base).href;
+}

@@ -1,6 +1,6 @@
 // Being a participant of a room (docs/STATIONS.md): one that the gateway keeps as long as
 // it hears of it.
-import { Refused, ask, json } from './http.ts';
+import { Refused, ask, json, own } from './http.ts';
 import { Backoff, Pause } from './retry.ts';
 import type { Participant, Self } from './rooms.ts';
 
@@ -124,7 +124,8 @@ export class Participation {
   async #post(signal: AbortSignal): Promise<void> {
     this.#changed = {};
     const { value, res } = await json<Participant>(this.#room, this.#options.token, { method: 'POST', body: this.#self });
-    const url = new URL(res.headers.get('Location') ?? '', res.url).href;
+    const url = own(res.headers.get('Location'), res.url);
+    if (!url) throw new Error('the gateway does not say who the participant is');
     if (signal.aborted) {
       // Left while entering: nobody else knows the URL.
       ask(url, this.#options.token, { method: 'DELETE', keepalive: true }).catch(() => {});

@@ -85,10 +85,10 @@ export interface Participant extends Self {
 export interface Stations {
   maxBitrate: number; // bit/s of a camera
   frameRate: number;
-  quality: string;
-  width: number; // of that quality
+  quality: string; // width and height in one word
+  width: number;
   height: number;
-  muteFrom: number; // who enters a room with so many participants is muted
+  muteFrom: number; // participants, from which on one who enters is muted
 }
 
 const part = encodeURIComponent;

@@ -1,7 +1,7 @@
 // A session with the gateway, of a publisher (WHIP, RFC 9725) or a player
 // (draft-ietf-wish-whep): offer by POST, candidates and ICE restart by PATCH, end by
 // DELETE. It knows nothing of pages.
-import { Refused, ask, type Request } from './http.ts';
+import { Refused, ask, own, type Request } from './http.ts';
 import { delay } from './retry.ts';
 
 const SDP = 'application/sdp';
@@ -317,15 +317,4 @@ export function servers(links: Link[]): RTCIceServer[] {
   return links
     .filter(({ target, rel }) => rel === 'ice-server' && /^(stun|turn)s?:/i.test(target))
     .map(({ target: urls, params: { username, credential = '' } }) => (username === undefined ? { urls } : { urls, username, credential }));
-}
-
-// own returns the session's URL. A gateway names it under its public address; if this
-// page came by another of its addresses, only there it may ask, and the session is there
-// too.
-function own(location: string | null, base: string): string | undefined {
-  if (!location) return undefined;
-  const url = new URL(location, base);
-  if (url.origin === new URL(base).origin) return url.href;
-  const root = new URL(base).pathname.replace(/\/wh[ei]p\/.*$/, '');
-  return new URL(root + url.pathname.replace(/^.*(?=\/sessions\/)/, ''), base).href;
 }

@@ -154,7 +154,8 @@ export class Publisher extends EventTarget {
         const { endpoint, token, maxBitrate, frameRate, source } = this.#options;
         publication = await publish(endpoint, {
           audio, video, token, signal, maxBitrate,
-          ...(source === 'screen' ? { degradation: 'maintain-resolution' } : { maxFramerate: frameRate }),
+          maxFramerate: source === 'camera' ? frameRate : undefined,
+          degradation: 'maintain-resolution', // equipment is read: rather fewer frames than letters that blur
           onState: (state) => {
             if (state === 'connected' || state === 'connecting') this.#tell();
             else this.#set('reconnecting');
