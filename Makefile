@@ -5,11 +5,12 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ARCHS   ?= amd64 arm64
 FUZZTIME ?= 10s
+SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/sightline-screenshots
 
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
 
-.PHONY: build check dist test test-go test-web test-libopus test-clients soak bench bench-bridge fuzz clean
+.PHONY: build check dist test test-go test-web test-libopus test-clients screenshots soak bench bench-bridge fuzz clean
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
@@ -53,7 +54,11 @@ test-libopus: ## gopus against libopus, each decoding what the other has encoded
 
 test-clients: ## browsers, ffmpeg, OBS and GStreamer against the real server
 	internal/e2e/setup.sh
+	web/modules.sh # axe
 	go test -tags e2e -count=1 -v -timeout 20m ./internal/e2e
+
+screenshots: ## pictures of each page and each of its parts, to be looked at
+	web/screenshots.sh $(SCREENSHOTS)
 
 soak: ## 1,000 sessions opened and ended; prints what they leave behind
 	go test -tags soak -count=1 -v -timeout 30m ./internal/e2e/soak

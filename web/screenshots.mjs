@@ -76,8 +76,8 @@ const each = (name, url, options = {}) => {
   shot(`${name}-200`, url, { ...options, view: zoomed });
 };
 
-for (const part of ['buttons', 'fields', 'banners', 'states', 'tiles', 'enlarged', 'links', 'lobby', 'frame']) each(`part-${part}`, `${galleryRoot}/?part=${part}`);
-for (const part of ['debug', 'toasts', 'help', 'settings', 'people', 'confirm']) each(`part-${part}`, `${galleryRoot}/?part=${part}`, { full: false });
+for (const part of ['buttons', 'fields', 'banners', 'states', 'tiles', 'enlarged', 'links', 'lobby']) each(`part-${part}`, `${galleryRoot}/?part=${part}`);
+for (const part of ['debug', 'toasts', 'help', 'settings', 'people', 'confirm', 'frame']) each(`part-${part}`, `${galleryRoot}/?part=${part}`, { full: false });
 shot('part-tiles-forced', `${galleryRoot}/?part=tiles`, { forced: true });
 shot('part-buttons-forced', `${galleryRoot}/?part=buttons`, { forced: true });
 shot('part-states-forced', `${galleryRoot}/?part=states`, { forced: true });

@@ -3,7 +3,7 @@
 # $1 (by default in the system's temporary one), for people to look at.
 set -euo pipefail
 cd "$(dirname "$0")"
-./modules.sh
+./generate.sh
 cache=${SIGHTLINE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sightline}
 [ -d "$cache/node/node_modules/puppeteer-core" ] || { echo "run internal/e2e/setup.sh first" >&2; exit 1; }
 out=${1:-${TMPDIR:-/tmp}/sightline-screenshots}

@@ -1,6 +1,6 @@
 // browser.mjs chromium|firefox DATA NODE_MODULES
 // Drives a headless browser for the end-to-end tests. Each line of standard input is a request,
-//   {"id": 1, "call": "open"|"screenshot"|NAME, "args": [...]}
+//   {"id": 1, "call": "open"|"screenshot"|"press"|"write"|"mouse"|"colours"|"axe"|NAME, "args": [...]}
 // and each line of standard output the answer to one, {"id": 1, "value": ...} or {"id": 1, "error": "..."}. Requests run
 // side by side. NAME is a function of client.js, called in the page. The browser ends when standard input does.
 import fs from 'node:fs';
@@ -57,11 +57,37 @@ async function open(url) {
 }
 await open();
 
+// What a person does, with the browser's own events.
+const hands = {
+  // "Control+A" is one key.
+  press: async (keys) => {
+    const all = keys.split('+');
+    for (const key of all) await page.keyboard.down(key);
+    for (const key of all.reverse()) await page.keyboard.up(key);
+  },
+  write: (text) => page.keyboard.type(text),
+  mouse: (selector) => page.click(selector),
+  colours: (scheme) => page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]),
+  // look returns what an expression is in the page.
+  look: (expression) => page.evaluate(expression),
+  permissions: (state) => page.evaluateOnNewDocument((s) => Object.defineProperty(navigator, 'permissions', { value: { query: async () => ({ state: s }) } }), state),
+  deny: () => page.evaluateOnNewDocument(() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('Permission denied', 'NotAllowedError')); }),
+  axe: async () => {
+    await page.evaluate(fs.readFileSync(new URL('../../../web/node_modules/axe-core/axe.min.js', import.meta.url), 'utf8'));
+    return page.evaluate(async () => {
+      const { violations, passes } = await window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] });
+      if (passes.length < 10) throw new Error('axe has looked at nothing');
+      return violations.map((v) => ({ id: v.id, help: v.help, nodes: v.nodes.map((n) => `${n.target}: ${n.html} ${n.any.concat(n.all, n.none).map((c) => c.message).join('; ')}`) }));
+    });
+  },
+};
+
 async function answer({ id, call, args }) {
   try {
     let value;
     if (call === 'open') value = await open(...args);
     else if (call === 'screenshot') value = void await page.screenshot({ path: args[0] });
+    else if (Object.hasOwn(hands, call)) value = await hands[call](...args);
     else value = await page.evaluate((f, a) => window.e2e[f](...a), call, args);
     console.log(JSON.stringify({ id, value: value ?? null }));
   } catch (e) {

@@ -219,5 +219,36 @@
     return { states, connections: connections.length, level: right === undefined ? 0 : 1 - right / 100, text: text() };
   }
 
-  window.e2e = { publish, talk, play, hear, frames, firstFrame, stats, stop, load, element, change, click, text, page };
+
+  // What somebody without a mouse finds.
+  const name = (e) => `${e.localName} ${e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent}`.trim();
+
+  // usable returns all that can have the focus, in the order of the page.
+  function usable() {
+    return [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]')]
+      .filter((e) => !e.disabled && e.checkVisibility())
+      .map(name);
+  }
+
+  // focus returns what has the focus, and whether that can be seen.
+  function focus() {
+    const e = document.activeElement;
+    const seen = [e, e.nextElementSibling, e.closest('label')].some((o) => o && getComputedStyle(o).outlineStyle !== 'none' && parseFloat(getComputedStyle(o).outlineWidth) >= 2);
+    return { name: name(e), visible: seen };
+  }
+
+  // saved clicks and returns the text of the file that the page saves.
+  function saved(selector) {
+    return new Promise((resolve, reject) => {
+      const create = URL.createObjectURL;
+      URL.createObjectURL = (blob) => {
+        URL.createObjectURL = create;
+        blob.text().then(resolve, reject);
+        return create.call(URL, blob);
+      };
+      document.querySelector(selector).click();
+    });
+  }
+
+  window.e2e = { publish, talk, play, hear, frames, firstFrame, stats, stop, load, element, change, click, text, page, usable, focus, saved };
 })();

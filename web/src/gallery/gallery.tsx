@@ -263,7 +263,7 @@ function LinksBox(): JSX.Element {
         <CopyField key={c.name} label={c.name} text={c.text} code />
       ))}
       {playing(whep, 'https://gateway.example.org/watch/mri-2/console').map((c) => (
-        <CopyField key={c.name} label={c.name} text={c.text} code={c.text.includes('\n')} />
+        <CopyField key={c.name} label={c.name} text={c.text} code={c.text.length > 72} />
       ))}
     </>
   );

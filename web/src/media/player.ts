@@ -274,4 +274,61 @@ export class Player extends EventTarget {
     return retryAfter;
   }
 
+  #set(state: 'frozen'): void;
+  #set(state: PlayerState & Words): void;
+  #set(state: PlayerState, words: Words, detail?: string): void;
+  #set(state: PlayerState, words = state as Words, detail = ''): void {
     const soundOnly = !this.#kinds.includes('video');
+    if (state === 'frozen') {
+      [this.words, this.detail] = this.hasPicture ? ['Picture frozen', 'Nothing new has come from the camera.'] : ['Sound interrupted', 'Nothing new has come.'];
+    } else {
+      [this.words, this.detail] = (soundOnly && SOUND_WORDS[words]) || WORDS[words];
+      if (detail) this.detail = sentence(detail);
+    }
+    this.state = state;
+    if (state === 'live') this.#fresh.live(performance.now());
+    if (state === 'ended' || state === 'waiting' || state === 'refused') {
+      // An old picture must not pass for a camera's.
+      this.hasPicture = false;
+      this.#element.srcObject = null;
+    }
+    this.#tell();
+  }
+
+  #tell(): void {
+    this.dispatchEvent(new Event('state'));
+  }
+
+  // stats returns the readings since the last call, of this leg; undefined without a session.
+  async stats(): Promise<Stats | undefined> {
+    const stats = await this.#readings?.read();
+    if (stats && this.timeToFirstFrame !== undefined) stats.timeToFirstFrame = this.timeToFirstFrame;
+    return stats;
+  }
+
+  // getStats returns the readings of now, for tests and for whoever helps a user.
+  async getStats(): Promise<Record<string, unknown>> {
+    const out: Record<string, unknown> = {
+      state: this.state,
+      words: this.words,
+      sessions: this.sessions,
+      age: this.age,
+      timeToFirstFrame: this.timeToFirstFrame,
+      muted: this.#element.muted,
+      paused: this.#element.paused,
+      width: this.#element.videoWidth,
+      height: this.#element.videoHeight,
+    };
+    const report = await this.#session?.pc.getStats();
+    report?.forEach((r) => {
+      if (r.type === 'inbound-rtp') out[r.kind] = { ...r, codec: report.get(r.codecId)?.mimeType };
+      if (r.type === 'candidate-pair' && r.nominated) out.roundTripTime = r.currentRoundTripTime;
+    });
+    out.connection = this.#session?.pc.connectionState;
+    return out;
+  }
+}
+
+export function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.');
+}

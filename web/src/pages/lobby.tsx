@@ -50,7 +50,7 @@ export function Lobby(): JSX.Element {
           </h1>
         </div>
         <nav class="top-tools" aria-label={words.frame.tools}>
-          <LinkButton href={href()} icon="back" kind="quiet">
+          <LinkButton href={href()} icon="back" kind="quiet" class="leave">
             {w.back}
           </LinkButton>
           <IconButton icon="settings" kind="quiet" label={words.frame.settings} keys="," onClick={() => settingsOpen.set(true)} />
@@ -306,7 +306,7 @@ export function TestCard({ step, result, onRun }: { step?: Step | undefined; res
     <section class="card test" aria-labelledby="test">
       <h2 id="test">{w.test}</h2>
       <div class="row">
-        <Button icon="debug" onClick={onRun} disabled={step !== undefined}>
+        <Button icon="debug" onClick={onRun} busy={step !== undefined}>
           {result ? w.testAgain : w.testRun}
         </Button>
         <p class="hint" role="status">
@@ -320,7 +320,7 @@ export function TestCard({ step, result, onRun }: { step?: Step | undefined; res
 
 function TestResult({ result: r }: { result: Result }): JSX.Element {
   const [title, todo] = (r.failed && w.fails[r.failed]) || [w.results[r.quality], w.resultsMore[r.quality]];
-  const kind = r.failed === 'not-allowed' ? 'info' : r.failed ? 'alarm' : r.quality === 'good' ? 'good' : r.quality === 'fair' ? 'warn' : 'alarm';
+  const kind = r.failed === 'not-allowed' ? 'info' : r.failed === 'busy' ? 'warn' : r.failed ? 'alarm' : r.quality === 'good' ? 'good' : r.quality === 'fair' ? 'warn' : 'alarm';
   const loss = Math.max(r.sent ?? 0, r.received ?? 0);
   return (
     <Banner kind={kind} title={title}>

@@ -51,6 +51,7 @@ export function Rooms(): JSX.Element {
               {view.state === 'asking' ? w.asking : `${rooms.length}`}
             </p>
             {!rooms.length && view.state === 'asking' && !view.refused && <p class="soft">{w.asking}</p>}
+            {!rooms.length && view.state === 'lost' && <p class="soft">{w.notKnown}</p>}
             {!rooms.length && view.state === 'open' && (
               <div class="empty">
                 <strong>{w.none}</strong>
@@ -149,7 +150,7 @@ function RoomItem({ room }: { room: Room }): JSX.Element {
       <div class="room-head">
         <div>
           <h3>{room.name}</h3>
-          <p class="soft">{[w.people(people.length), w.publishers(all.length), w.viewers(room.viewers)].join(' · ')}</p>
+          <p class="soft">{[people.length && w.people(people.length), all.length && w.publishers(all.length), room.viewers && w.viewers(room.viewers)].filter(Boolean).join(' · ')}</p>
           {names.length > 0 && <p>{names.join(', ')}</p>}
         </div>
         <LinkButton href={href(room.name)} kind="primary" icon="next">
@@ -185,6 +186,11 @@ function PublisherItem({ room, publisher: p }: { room: string; publisher: Publis
       </h4>
       <p class="client">{p.client}</p>
       <table>
+        <colgroup>
+          {w.columns.map((title) => (
+            <col key={title} />
+          ))}
+        </colgroup>
         <thead class="unseen">
           <tr>
             {w.columns.map((title) => (

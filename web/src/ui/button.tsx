@@ -10,6 +10,7 @@ export interface ButtonProps {
   size?: 'normal' | 'large';
   type?: 'button' | 'submit';
   disabled?: boolean;
+  busy?: boolean; // it does it: not to be pressed again, but the focus may stay
   pressed?: boolean; // of a button that is on or off
   expanded?: boolean; // of one that opens something beside it
   keys?: string; // its hotkey, as aria-keyshortcuts
@@ -21,7 +22,7 @@ export interface ButtonProps {
   inner?: Ref<HTMLButtonElement>;
 }
 
-export function Button({ children, icon, onClick, kind = 'plain', size = 'normal', type = 'button', disabled, pressed, expanded, keys, title, id, class: more, label, describedBy, inner }: ButtonProps): JSX.Element {
+export function Button({ children, icon, onClick, kind = 'plain', size = 'normal', type = 'button', disabled, busy, pressed, expanded, keys, title, id, class: more, label, describedBy, inner }: ButtonProps): JSX.Element {
   const names = ['button', kind, size === 'large' && 'large', pressed && 'on', !children && 'bare', more];
   return (
     <button
@@ -29,7 +30,8 @@ export function Button({ children, icon, onClick, kind = 'plain', size = 'normal
       type={type}
       class={names.filter(Boolean).join(' ')}
       disabled={disabled}
-      onClick={onClick}
+      onClick={busy ? undefined : onClick}
+      aria-disabled={busy}
       aria-pressed={pressed}
       aria-expanded={expanded}
       aria-keyshortcuts={keys}

@@ -33,6 +33,11 @@ export interface CopyFieldProps {
   code?: boolean; // several lines of it
 }
 
+// rows is how many lines text has where it is wrapped.
+function rows(text: string): number {
+  return Math.min(10, text.split('\n').reduce((n, line) => n + Math.max(1, Math.ceil(line.length / 72)), 0));
+}
+
 // A CopyField shows what can be copied, and copies it.
 export function CopyField({ label, text, code }: CopyFieldProps): JSX.Element {
   const id = useId();
@@ -47,7 +52,7 @@ export function CopyField({ label, text, code }: CopyFieldProps): JSX.Element {
       <label for={id}>{label}</label>
       <div class="copy-row">
         {code ? (
-          <textarea id={id} readOnly rows={Math.min(8, text.split('\n').length)} wrap="off" value={text} spellcheck={false} />
+          <textarea id={id} readOnly rows={rows(text)} value={text} spellcheck={false} />
         ) : (
           <input id={id} type="text" readOnly value={text} onFocus={(e) => e.currentTarget.select()} spellcheck={false} />
         )}
@@ -123,7 +128,7 @@ export function Links({ url, label, commands, secret }: LinksProps): JSX.Element
       {command && (
         <>
           {command.hint && <p class="hint">{command.hint}</p>}
-          <CopyField key={command.name} label={words.copy.for(command.name)} text={command.text} code={command.text.includes('\n')} />
+          <CopyField key={command.name} label={words.copy.for(command.name)} text={command.text} code={command.text.length > 72} />
         </>
       )}
       {secret && <p class="hint">{words.copy.secret}</p>}

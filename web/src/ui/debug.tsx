@@ -117,11 +117,10 @@ function lines({ name, direction, now }: Row): JSX.Element[] {
   if (now?.video) streams.push(['video', now.video]);
   if (now?.audio) streams.push(['audio', now.audio]);
   if (!streams.length) streams.push(['', undefined]);
-  return streams.map(([kind, s], i) => (
+  return streams.map(([kind, s]) => (
     <tr key={`${name} ${direction} ${kind}`}>
       <th scope="row">
-        {i === 0 ? `${direction === 'in' ? '↓' : '↑'} ${name}` : ''}
-        {i > 0 && <span class="unseen">{name}</span>} {kind}
+        {direction === 'in' ? '↓' : '↑'} {name} {kind}
       </th>
       <td>{s?.codec ?? '–'}</td>
       <td>{s?.width ? `${s.width}×${s.height} ${s.fps !== undefined ? `@ ${Math.round(s.fps)}` : ''}` : '–'}</td>

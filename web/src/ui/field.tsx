@@ -12,7 +12,7 @@ interface Common {
 function Described({ id, hint, error }: { id: string; hint?: ComponentChildren; error?: string | undefined }): JSX.Element {
   return (
     <>
-      {hint && (
+      {hint && !error && (
         <p class="hint" id={`${id}-hint`}>
           {hint}
         </p>
@@ -24,7 +24,7 @@ function Described({ id, hint, error }: { id: string; hint?: ComponentChildren; 
   );
 }
 
-const describes = (id: string, { hint, error }: Common) => [hint && `${id}-hint`, error && `${id}-fault`].filter(Boolean).join(' ') || undefined;
+const describes = (id: string, { hint, error }: Common) => error ? `${id}-fault` : hint ? `${id}-hint` : undefined;
 
 export interface TextFieldProps extends Common {
   value: string;

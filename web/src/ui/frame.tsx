@@ -55,7 +55,7 @@ export function Frame(props: FrameProps): JSX.Element {
           </h1>
           <p class="me">
             <span class="me-name">{name || words.frame.noName}</span>
-            {role && <span class={`role ${role}`}>{roleName(role)}</span>}
+            {role && name !== roleName(role) && <span class={`role ${role}`}>{roleName(role)}</span>}
           </p>
         </div>
         <nav class="top-tools" aria-label={words.frame.tools}>

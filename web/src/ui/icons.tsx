@@ -9,7 +9,7 @@ const paths = {
   screen: 'M3 5h18v11H3zM8 20h8M12 16v4M9.5 10.5 12 8l2.5 2.5M12 8v5.5',
   speaker: 'M4 9v6h4l5 4V5L8 9zM16 8.5a5 5 0 0 1 0 7M18.5 6a8.5 8.5 0 0 1 0 12',
   'speaker-off': 'M4 9v6h4l5 4V5L8 9zM16.5 9.5l5 5M21.5 9.5l-5 5',
-  privacy: 'M3 12s3.5-6.5 9-6.5c1.6 0 3 .5 4.2 1.2M21 12s-3.5 6.5-9 6.5c-1.6 0-3-.5-4.2-1.2M3.5 3.5l17 17M9.8 9.8a3.1 3.1 0 0 0 4.4 4.4',
+  privacy: 'M4 4l16 16M9.9 5.8A9.8 9.8 0 0 1 12 5.5c5.5 0 9 6.5 9 6.5a15.6 15.6 0 0 1-2.6 3.4M6.3 7.6C4.2 9.2 3 12 3 12s3.5 6.5 9 6.5a9 9 0 0 0 4-.9M9.9 9.9a3 3 0 0 0 4.2 4.2',
   eye: 'M3 12s3.5-6.5 9-6.5 9 6.5 9 6.5-3.5 6.5-9 6.5S3 12 3 12zM12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6z',
   call: 'M6.5 3.5h3l1.5 4.5-2 1.5a11 11 0 0 0 5.5 5.5l1.5-2 4.5 1.5v3a2 2 0 0 1-2.2 2A16 16 0 0 1 4.5 5.7a2 2 0 0 1 2-2.2z',
   hand: 'M8 12V5.5a1.5 1.5 0 0 1 3 0V11M11 11V4a1.5 1.5 0 0 1 3 0v7M14 11V5.5a1.5 1.5 0 0 1 3 0V14M8 12.5l-1.7-2a1.5 1.5 0 0 0-2.4 1.9l3.6 5.6A6 6 0 0 0 12.5 21 4.5 4.5 0 0 0 17 16.5V8.5a1.5 1.5 0 0 1 3 0V15',
@@ -43,7 +43,7 @@ export type IconName = keyof typeof paths;
 
 export function Icon({ name }: { name: IconName }): JSX.Element {
   return (
-    <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
+    <svg class={`icon icon-${name}`} viewBox="0 0 24 24" aria-hidden="true">
       <path d={paths[name]} />
     </svg>
   );

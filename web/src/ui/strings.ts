@@ -31,8 +31,8 @@ export const words = {
   },
 
   loss: {
-    publisher: 'Camera loses',
-    own: 'You lose',
+    publisher: 'Loss at the camera',
+    own: 'Loss here',
     tip: { publisher: 'Lost between the camera and the gateway: the other side’s network', own: 'Lost between the gateway and this computer: your network' },
   },
 
@@ -166,6 +166,7 @@ export const words = {
     called: (name: string) => `The room will be called ${name}.`,
     recent: 'Your last rooms',
     now: 'Open now',
+    notKnown: 'Not known at the moment.',
     none: 'No room is open',
     noneMore: 'A room opens when somebody enters it or a camera starts. It will show up here by itself.',
     enter: (name: string) => `Enter ${name}`,

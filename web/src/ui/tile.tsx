@@ -60,9 +60,11 @@ export function Tile(props: TileProps): JSX.Element {
       <div class="tile-bar">
         <div class="tile-name">
           <h3 id={id}>{label}</h3>
-          {sub && <span class="soft">{sub}</span>}
+          <p>
+            <StateBadge state={state} text={words.badges[state] ?? text} />
+            {sub && <span class="soft">{sub}</span>}
+          </p>
         </div>
-        <StateBadge state={state} text={words.badges[state] ?? text} />
         <div class="tile-buttons">
           {onOpen && <IconButton icon={enlarged ? 'back' : 'enlarge'} label={enlarged ? words.tile.back : `${words.tile.enlarge}: ${label}`} kind="quiet" onClick={onOpen} {...(hotkey ? { keys: hotkey } : {})} />}
           {actions && actions.length > 0 && <Menu label={words.tile.menu(label)} actions={actions} />}
