@@ -327,10 +327,10 @@ function Floor({ place, meeting }: { place: Place; meeting: Meeting }): JSX.Elem
   const others = seats.filter((s) => !s.mine);
   const pinnable = others.concat(busy(now.screen) ? [shared] : []);
 
-  const stage = useStage(others, pin, space ? space.width < NARROW * space.rem : false);
-  const rest = [mine, ...pinnable].filter((s) => !stage.includes(s.key));
+  const { stage, first } = useStage(others, pin, space ? space.width < NARROW * space.rem : false);
+  const rest = [...first, ...[mine, ...pinnable].map((s) => s.key)].filter((key, i, all) => !stage.includes(key) && all.indexOf(key) === i);
   const at = space ? arrange(space, stage.length, rest.length) : undefined;
-  const rect = (s: Seat) => (stage.includes(s.key) ? at?.stage[stage.indexOf(s.key)] : at?.rest[rest.indexOf(s)]);
+  const rect = ({ key }: Seat) => (stage.includes(key) ? at?.stage[stage.indexOf(key)] : at?.rest[rest.indexOf(key)]);
 
   const toggle = (key: string) => pinned.set(pin === key ? '' : key);
   useEffect(() => {
@@ -411,21 +411,22 @@ function mute(publisher: string, label: string, muted: boolean): void {
   gateway.mute(here.room, publisher, muted).then(() => toast(muted ? words.mutedNow(label) : words.unmutedNow(label), 'good'), failed);
 }
 
-// useStage returns the keys of those who are large: what is pinned and all screens, else
-// all screens and who speaks.
-function useStage(others: readonly Seat[], pin: string, narrow: boolean): string[] {
+// useStage returns the keys of those who are large: what is pinned and all screens, else who
+// speaks. Beside a screen, who speaks is first among the others.
+function useStage(others: readonly Seat[], pin: string, narrow: boolean): { stage: readonly string[]; first: readonly string[] } {
   const stage = useMemo(() => new Stage(), []);
   const [, again] = useReducer((n: number) => n + 1, 0);
   const screens = others.filter((s) => s.kind === 'screen').map((s) => s.key);
   const people = others.filter((s) => s.kind === 'person');
-  const size = screens.length ? (narrow ? 0 : 1) : narrow ? 1 : 2;
+  const large = pin ? [pin, ...screens.filter((key) => key !== pin)] : screens;
+  const size = large.length || narrow ? 1 : 2;
   const taken = stage.take(people, size, performance.now());
   useEffect(() => {
     if (taken.again === undefined) return undefined;
     const timer = setTimeout(() => again(0), taken.again + 10);
     return () => clearTimeout(timer);
   });
-  return pin ? [pin, ...screens.filter((key) => key !== pin)] : [...screens, ...taken.places];
+  return large.length ? { stage: large, first: taken.places } : { stage: taken.places, first: [] };
 }
 
 // useSpace measures what the window has left for seats.
@@ -436,12 +437,17 @@ function useSpace(ref: { current: HTMLDivElement | null }): Space | undefined {
     const frame = element?.closest<HTMLElement>('.frame');
     const main = element?.closest('main');
     if (!element || !frame || !main) return undefined;
+    let [outer, least] = [0, 0];
     const look = () => {
+      // A scroll bar that comes would make room for itself to go again, and so on.
+      if (outer !== innerWidth) least = Infinity;
+      outer = innerWidth;
+      least = Math.min(least, element.clientWidth);
       const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
       const dock = frame.querySelector<HTMLElement>('.dock')?.offsetHeight ?? 0;
       const top = element.getBoundingClientRect().top + scrollY;
       const height = Math.floor(innerHeight - top - dock - parseFloat(getComputedStyle(main).paddingBottom));
-      const now: Space = { width: element.clientWidth, height: Math.max(height, 0), rem };
+      const now: Space = { width: least, height: Math.max(height, 0), rem };
       setSpace((was) => (was && was.width === now.width && was.height === now.height && was.rem === rem ? was : now));
     };
     look();

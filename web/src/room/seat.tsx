@@ -36,7 +36,8 @@ export function SeatTile(props: SeatProps): JSX.Element {
   const { seat, rect, large, pinned, number, hand, silent, actions, onPin, participant, audioOnly, own, ownState } = props;
   const id = useId();
   const player = useRef<SightlinePlayer>(null);
-  const shows = !seat.mine && !!seat.track && !audioOnly && !seat.privacy;
+  // Without an id nobody would know who watches, and one with it would follow at once.
+  const shows = !seat.mine && !!seat.track && !audioOnly && !seat.privacy && !!participant;
   const picture = usePicture(player, shows ? `${seat.label} ${seat.kind === 'person' ? '' : seat.kind}`.trim() : '');
   const loss = useStore(readings, (all) => all.get(picture.name)?.video?.loss);
   const state: State = seat.privacy ? 'paused' : own ? (ownState?.state ?? 'live') : shows ? picture.state : 'off';
@@ -51,7 +52,7 @@ export function SeatTile(props: SeatProps): JSX.Element {
         {shows && (
           <Player
             ref={player}
-            src={gateway.whep(here.room, seat.track!.publisher, 'video', { ...(participant ? { participant } : {}) })}
+            src={gateway.whep(here.room, seat.track!.publisher, 'video', { participant })}
             token={gateway.token}
             kind="video"
             muted

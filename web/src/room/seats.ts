@@ -58,6 +58,7 @@ export function seats(room: Room | undefined, people: readonly Participant[], me
   return out;
 }
 
+// video is a picture that can be played: none before the first frame, nor after the end.
 function video(p: Publisher | undefined): Track | undefined {
-  return p?.tracks.find((t) => t.kind === 'video' && t.state !== 'gone');
+  return p?.tracks.find((t) => t.kind === 'video' && (t.state === 'live' || t.state === 'stalled'));
 }

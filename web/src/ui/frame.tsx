@@ -75,9 +75,9 @@ export function Frame(props: FrameProps): JSX.Element {
         {children}
       </main>
       {dock && (
-        <div class="dock" role="toolbar" aria-label={words.frame.dock}>
+        <section class="dock" aria-label={words.frame.dock}>
           {dock}
-        </div>
+        </section>
       )}
       <Dialog
         title={words.frame.people(people.length)}
