@@ -219,6 +219,7 @@
     return { states, connections: connections.length, level: right === undefined ? 0 : 1 - right / 100, text: text() };
   }
 
+
   // What somebody without a mouse finds.
   const name = (e) => `${e.localName} ${e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent}`.trim();
 

@@ -12,7 +12,7 @@ export interface Hotkey {
   key: string; // as KeyboardEvent.key, in lower case: 'm', '?', 'arrowleft'
   does: string; // for the help sheet: "Turn the microphone on or off"
   run(e: KeyboardEvent): void;
-  shown?: string; // where the key's name is not what people call it
+  shown?: string; // where the key's name is not what people call it; empty: another tells of it, too
   group?: string;
   hidden?: boolean; // another line of the sheet speaks for it
 }
@@ -67,7 +67,7 @@ export function Help(): JSX.Element {
   const on = useStore(choices, (c) => c.hotkeys);
   useHotkeys([{ key: '?', does: words.hotkeys.help, run: () => helpOpen.set(true), group: words.hotkeys.general }]);
   const groups = new Map<string, Hotkey[]>();
-  for (const k of keys) if (!k.hidden) groups.set(k.group ?? words.hotkeys.page, [...(groups.get(k.group ?? words.hotkeys.page) ?? []), k]);
+  for (const k of keys) if (!k.hidden && k.shown !== '') groups.set(k.group ?? words.hotkeys.page, [...(groups.get(k.group ?? words.hotkeys.page) ?? []), k]);
   return (
     <Dialog title={words.hotkeys.title} open={open} onClose={() => helpOpen.set(false)}>
       <Switch label={words.hotkeys.use} checked={on} onChange={(hotkeys) => choose({ hotkeys })} />
