@@ -220,7 +220,7 @@ func (m *mixer) choose(frame uint64, cast *cast, audience []*Listener) {
 		}
 		l.mix = m.mixes[key]
 		if l.mix == nil {
-			l.mix = newMix(m.room.bridge.config)
+			l.mix = newMix(m.room.bridge.config, len(m.mixes) >= crowd*m.processors)
 			m.mixes[key] = l.mix
 		}
 		l.mix.take(m, frame, sum, key.without)
