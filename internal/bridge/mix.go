@@ -92,9 +92,9 @@ type mix struct {
 
 	genuine bool // there is sound in it as it was sent
 	faulty  bool // there is sound missing in it
-	silent  int  // frames in a row
-	hush    []byte
-	err     error
+
+	silent int    // frames in a row
+	hush   []byte // a packet of silence
 }
 
 // newMix returns a mix for a room that is crowded, or not.
