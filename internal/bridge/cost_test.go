@@ -78,7 +78,7 @@ func (s *stage) deliver(n int) {
 }
 
 // tick is what mixer.mix does, on this goroutine.
-func (s *stage) tick(b *testing.B) {
+func (s *stage) tick() {
 	m := &s.room.mixer
 	s.frame++
 	s.now = s.now.Add(audio.FrameDuration)
@@ -87,9 +87,7 @@ func (s *stage) tick(b *testing.B) {
 	}
 	m.choose(s.frame, s.cast, s.audience)
 	for _, x := range m.used {
-		if x.make(m.complexity, s.now); len(x.packet.Payload) <= len(x.hush) {
-			b.Fatal("the encoder failed")
-		}
+		x.make(m.complexity, s.now)
 	}
 	m.send(s.frame, s.audience)
 }
@@ -149,12 +147,12 @@ func benchmarkTicks(b *testing.B, s *stage, n int) {
 	}
 	for range 4 * frames { // what was loud is forgotten, and jitter buffers are full
 		say()
-		s.tick(b)
+		s.tick()
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		say()
-		s.tick(b)
+		s.tick()
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "µs/leg")
 }
