@@ -336,7 +336,7 @@ for (const [i, s] of shots.entries()) {
         .map(([e, r]) => `${e.tagName} ${e.className} ${e.textContent.slice(0, 30)} ${r.width.toFixed(0)}x${r.height.toFixed(0)}`),
     );
     for (const t of small) complain(`too small for a glove: ${t}`);
-    if (!s.name.startsWith('doc-')) {
+    if (!s.name.startsWith('doc-') && !s.forced) { // axe does not know the system's colours
       await page.evaluate(axe);
       const violations = await page.evaluate(async () => (await window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })).violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target).join(', ')}: ${v.nodes[0].any.concat(v.nodes[0].all, v.nodes[0].none).map((c) => c.message)}`));
       for (const v of violations) complain(`axe: ${v}`);

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -156,11 +157,13 @@ func (s *server) gaps(ids ...string) (stop func() map[string]time.Duration) {
 			}
 		}
 	}()
-	return func() map[string]time.Duration {
+	stop = sync.OnceValue(func() map[string]time.Duration {
 		close(end)
 		<-done
 		return longest
-	}
+	})
+	s.t.Cleanup(func() { stop() })
+	return stop
 }
 
 // One camera's end, loss and return are nothing to the others: their packets go on in the same sessions.
@@ -168,13 +171,13 @@ func TestHospitalCamerasDontTouchEachOther(t *testing.T) {
 	s := serve(t, "SIGHTLINE_HTTP_LISTEN=:8080")
 	h := launchHospital(t, s)
 	h.await(5*time.Second, `document.querySelector(".empty") !== null`)
-	h.accessible("hospital empty")
+	h.accessible("hospital empty", "light")
 	h.add("fake_device_0", "Console")
 	h.press("a")
 	h.await(5*time.Second, `document.querySelector("dialog[open] video")?.videoWidth > 0`)
 	h.touch("dialog[open] button[type=submit]", "") // without a name
 	h.await(5*time.Second, `document.querySelector("dialog[open] .fault").textContent !== ""`)
-	h.accessible("hospital adding")
+	h.accessible("hospital adding", "light")
 	h.press("Escape")
 	h.add("fake_device_2", "Gantry")
 	h.add("fake_device_3", "Patient")
@@ -194,7 +197,7 @@ func TestHospitalCamerasDontTouchEachOther(t *testing.T) {
 	// Removed, and added again under the name that it has kept.
 	h.call(nil, 5*time.Second, "look", tile("Gantry")+`.querySelector(".menu button").click()`)
 	h.await(5*time.Second, `document.querySelector("[role=menu]") !== null`)
-	h.accessible("hospital menu")
+	h.accessible("hospital menu", "light")
 	h.touch("[role=menuitem]", "Remove")
 	h.touch("dialog[open] .dialog-foot button", "Remove")
 	s.awaitEnd("gantry", 5*time.Second)
@@ -230,13 +233,13 @@ func TestHospitalCamerasDontTouchEachOther(t *testing.T) {
 	}
 	h.awaitTile("Gantry", "live", time.Second)
 
-	// Off and on by a key; and the screen.
-	h.press("2")
+	// Off and on by a key, it is the third now; and the screen.
+	h.press("3")
 	s.awaitEnd("gantry", 5*time.Second)
 	h.press("s")
 	s.awaitTrack("hospital-screen/video", 10*time.Second, labelled("Screen"))
-	h.accessible("hospital screen shared")
-	h.press("s", "2")
+	h.accessible("hospital screen shared", "light")
+	h.press("s", "3")
 	s.awaitEnd("hospital-screen", 5*time.Second)
 	s.awaitTrack("gantry/video", 10*time.Second, nil)
 
@@ -250,7 +253,7 @@ func TestHospitalCamerasDontTouchEachOther(t *testing.T) {
 	// The gateway is killed: everything comes back by itself.
 	s.p.stop(syscall.SIGKILL, time.Second)
 	h.await(10*time.Second, `document.querySelector("#board-cameras").classList.contains("alarm")`)
-	h.accessible("hospital gateway lost")
+	h.accessible("hospital gateway lost", "light")
 	again := serve(t, "SIGHTLINE_HTTP_LISTEN=:8080")
 	began := time.Now()
 	s.p = again.p
@@ -405,6 +408,77 @@ func TestHospitalPrivacyLetsNothingOut(t *testing.T) {
 	})
 }
 
+// A guest is a participant by the API, as a page would be.
+type guest struct {
+	t     *testing.T
+	ID    string
+	url   string
+	leave func()
+}
+
+func (p *guest) ask(method, url, body string) (*http.Response, error) {
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return http.DefaultClient.Do(req)
+}
+
+func (p *guest) say(change string) {
+	p.t.Helper()
+	res, err := p.ask(http.MethodPatch, p.url, change)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		p.t.Errorf("%s is answered %s", change, res.Status)
+	}
+}
+
+// enterAs makes somebody who is in the room until he leaves, or the test ends.
+func (s *server) enterAs(self string) *guest {
+	s.t.Helper()
+	p := &guest{t: s.t}
+	res, err := p.ask(http.MethodPost, s.base+"/api/rooms/"+room+"/participants", self)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(p); err != nil {
+		s.t.Fatal(err)
+	}
+	url, err := res.Location()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p.url = url.String()
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(3 * time.Second):
+			}
+			if res, err := p.ask(http.MethodPatch, p.url, "{}"); err == nil {
+				res.Body.Close()
+			}
+		}
+	}()
+	p.leave = sync.OnceFunc(func() {
+		close(stop)
+		<-done
+		if res, err := p.ask(http.MethodDelete, p.url, ""); err == nil {
+			res.Body.Close()
+		}
+	})
+	s.t.Cleanup(p.leave)
+	return p
+}
+
 // A call rings at the technician's until he answers; the radiographer sees who it was. Who watches and listens has a name.
 func TestHospitalCallsAndSeesTheTechnician(t *testing.T) {
 	s := serve(t, "SIGHTLINE_HTTP_LISTEN=:8080")
@@ -416,37 +490,14 @@ func TestHospitalCallsAndSeesTheTechnician(t *testing.T) {
 	s.awaitHospital("not calling", func(p participant) bool { return p.Call == "" })
 	h.await(5*time.Second, `!document.querySelector(".banners")?.textContent.includes("Calling")`)
 
-	// A technician: by the API, as a page would.
-	say := func(method, url, body string) *http.Response {
-		t.Helper()
-		req, err := http.NewRequest(method, url, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res
-	}
-	res := say(http.MethodPost, s.base+"/api/rooms/"+room+"/participants", `{"name": "Dr. Berg", "role": "technician", "microphone": "on"}`)
-	var berg participant
-	if err := json.NewDecoder(res.Body).Decode(&berg); err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	url, err := res.Location()
-	if err != nil {
-		t.Fatal(err)
-	}
+	berg := s.enterAs(`{"name": "Dr. Berg", "role": "technician", "microphone": "on"}`)
 	h.await(5*time.Second, `document.querySelector("#board-people").textContent.includes("Dr. Berg is here")`)
 	h.press("c")
 	p := s.awaitHospital("calling", func(p participant) bool { return p.Call == "technician" })
 	h.accessible("hospital calling")
-	say(http.MethodPatch, url.String(), `{"answer": "`+p.ID+`"}`).Body.Close()
+	berg.say(`{"answer": "` + p.ID + `"}`)
 	h.await(3*time.Second, `document.querySelector(".banners").textContent.includes("Dr. Berg has answered")`)
-	h.accessible("hospital answered")
+	h.accessible("hospital answered", "light")
 
 	// He watches and listens; another viewer has no name.
 	h.add("fake_device_0", "Console")
@@ -460,14 +511,14 @@ func TestHospitalCallsAndSeesTheTechnician(t *testing.T) {
 	h.await(5*time.Second, `document.querySelector(".present").textContent.includes("Watches Console · Listens")`)
 
 	// He speaks: the hospital hears it, sees it, and does not hear itself.
-	say(http.MethodPatch, url.String(), `{"publishers": ["technician"]}`).Body.Close()
+	berg.say(`{"publishers": ["technician"]}`)
 	h.press("m")
 	s.awaitHospital("muted", func(p participant) bool { return p.Microphone == "off" })
 	h.await(5*time.Second, `document.querySelector("#room-sound").state === "live" && document.querySelector("#room-sound").level === 0`)
 	v.publish("desk", s.whip("technician"), "")
 	h.await(10*time.Second, `document.querySelector("#room-sound").level > 0`)
 	h.await(10*time.Second, `document.querySelector("#board-people").textContent.includes("Dr. Berg speaks")`)
-	say(http.MethodDelete, url.String(), "").Body.Close()
+	berg.leave()
 	h.await(3*time.Second, `!document.querySelector(".present").textContent.includes("Dr. Berg")`)
 
 	// Whoever speaks with the microphone off is told.
@@ -479,7 +530,7 @@ func TestHospitalCallsAndSeesTheTechnician(t *testing.T) {
 		e.stream = sink.stream;
 	})()`)
 	h.await(5*time.Second, `document.querySelector(".hospital").textContent.includes("You speak, but your microphone is off")`)
-	h.accessible("hospital speaking while muted")
+	h.accessible("hospital speaking while muted", "light")
 	h.press("m")
 	s.awaitHospital("heard", func(p participant) bool { return p.Microphone == "on" })
 }
@@ -525,7 +576,7 @@ func TestHospitalWithoutDevicesAndByKeysAlone(t *testing.T) {
 	h.await(5*time.Second, at("[role=menuitem]"))
 	h.press("ArrowDown", "Enter") // Quality
 	h.await(5*time.Second, `document.querySelector("dialog[open] select") !== null`)
-	h.accessible("hospital quality")
+	h.accessible("hospital quality", "light")
 	tab(at("dialog select"))
 	h.press("ArrowDown", "Escape")
 	s.awaitTrack("roentgen-1/video", 10*time.Second, func(tr track) error {
@@ -538,7 +589,7 @@ func TestHospitalWithoutDevicesAndByKeysAlone(t *testing.T) {
 	h.await(5*time.Second, `document.querySelector("dialog[open]").textContent.includes("Turn Röntgen 1 on or off")`)
 	h.press("Escape", "d")
 	h.await(5*time.Second, `document.querySelector(".debug").textContent.includes("roentgen-1")`)
-	h.accessible("hospital numbers")
+	h.accessible("hospital numbers", "light")
 	h.press("d")
 
 	// Each page and each width, for those who look at them.

@@ -67,6 +67,12 @@ func (s *server) enter(room, self string) {
 // await waits until a JavaScript expression is true in the page.
 func (b *browser) await(limit time.Duration, expression string) {
 	b.t.Helper()
+	defer func() {
+		var text string
+		if b.t.Failed() && b.try(&text, 5*time.Second, "text") == nil {
+			b.t.Logf("the page says:\n%s", text)
+		}
+	}()
 	eventually(b.t, limit, func() error {
 		var ok bool
 		if err := b.try(&ok, 5*time.Second, "look", expression); err != nil {
@@ -94,10 +100,13 @@ func (b *browser) open(url string) {
 }
 
 // accessible fails the test for each rule of axe's that the page violates as it is now, in
-// light and in dark colours.
-func (b *browser) accessible(state string) {
+// light and in dark colours, or only in those that are named.
+func (b *browser) accessible(state string, schemes ...string) {
 	b.t.Helper()
-	for _, scheme := range []string{"light", "dark"} {
+	if len(schemes) == 0 {
+		schemes = []string{"light", "dark"}
+	}
+	for _, scheme := range schemes {
 		b.call(nil, 5*time.Second, "colours", scheme)
 		var violations []struct {
 			ID, Help string

@@ -47,6 +47,9 @@ test('a call goes on over a restart of the gateway, but not for ever', () => {
   assert.equal(call.store.value.state, 'calling');
   call.take(person('again'), [berg], tell, 64_000);
   assert.equal(call.store.value.state, 'unanswered');
+  const other = begin();
+  other.call.take(person('me', 'technician'), [berg], other.tell, 64_000); // a gateway with more patience
+  assert.deepEqual([other.call.store.value.state, other.told.at(-1)], ['unanswered', { call: '' }]);
 });
 
 test('a call can be called off', () => {

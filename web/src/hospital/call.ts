@@ -41,12 +41,12 @@ export class Call {
   take(me: Participant | undefined, people: readonly Participant[], tell: Tell, now = Date.now()): void {
     if (!this.calling || !me) return;
     const { since } = this.store.value;
-    if (me.call) {
+    const late = now - since > PATIENCE + NEARLY;
+    if (me.call && !late) {
       this.#known = me.id;
       return;
     }
     // Not told yet, or not to a gateway that has started again since.
-    const late = now - since > PATIENCE + NEARLY;
     if (this.#known !== me.id && !late) return;
     const answered = now - since < PATIENCE - NEARLY;
     const technicians = people.filter((p) => p.role === 'technician' && p.id !== me.id);

@@ -45,13 +45,14 @@ test('names are spelt as the gateway takes them', () => {
   ] as const) assert.equal(publisherName(name), want, name);
 });
 
-const source = (name: string, state = 'live') => ({ name, tracks: [{ state }] }) as unknown as Publisher;
+const source = (name: string, state = 'live', session = 's') => ({ name, tracks: [{ state, session }] }) as unknown as Publisher;
 const person = (id: string, ...publishers: string[]) => ({ id, publishers }) as unknown as Participant;
 
 test('a voice has the first name that nobody else has', () => {
   assert.equal(voiceName('hospital', [], [], undefined, undefined), 'hospital');
   assert.equal(voiceName('hospital', [source('hospital')], [], undefined, undefined), 'hospital-2');
   assert.equal(voiceName('hospital', [source('hospital', 'gone')], [], undefined, undefined), 'hospital');
+  assert.equal(voiceName('hospital', [source('hospital', 'stalled', '')], [], undefined, undefined), 'hospital');
   assert.equal(voiceName('hospital', [], [person('p', 'hospital', 'console')], undefined, undefined), 'hospital-2');
   assert.equal(voiceName('hospital', [source('hospital'), source('hospital-2')], [person('p', 'hospital-3')], undefined, undefined), 'hospital-4');
   // A page that is loaded again has its voice still, unless another page says so.

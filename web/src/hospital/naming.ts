@@ -16,10 +16,10 @@ export function publisherName(name: string): string {
 }
 
 // taken tells the publishers' names that somebody else has in a room: others' sources that
-// are there, and what others say is theirs.
+// are sent by somebody, and what others say is theirs.
 export function taken(publishers: readonly Publisher[], people: readonly Participant[], me: string | undefined, mine: ReadonlySet<string>): Set<string> {
   const out = new Set<string>();
-  for (const p of publishers) if (!mine.has(p.name) && p.tracks.some((t) => t.state !== 'gone')) out.add(p.name);
+  for (const p of publishers) if (!mine.has(p.name) && p.tracks.some((t) => t.state !== 'gone' && t.session)) out.add(p.name);
   for (const p of people) if (p.id !== me) for (const name of p.publishers) out.add(name);
   return out;
 }

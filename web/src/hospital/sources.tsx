@@ -28,10 +28,11 @@ interface SourceProps {
   device?: string;
   limits?: { quality: string; maxBitrate: number; frameRate: number };
   paused: boolean;
+  idle?: boolean; // nothing to measure
 }
 
 // A Source keeps one device published as long as it is in the page.
-function Source({ desk, id, kind, publisher, label, device, limits, paused }: SourceProps): JSX.Element {
+function Source({ desk, id, kind, publisher, label, device, limits, paused, idle }: SourceProps): JSX.Element {
   const ref = useRef<SightlinePublisher>(null);
   useLayoutEffect(() => {
     const element = ref.current;
@@ -47,14 +48,17 @@ function Source({ desk, id, kind, publisher, label, device, limits, paused }: So
     element.addEventListener('statechange', changed);
     element.addEventListener('devicelost', lost);
     const detach = desk.attach(id, element);
-    const forget = measure({ name: publisher, direction: 'out', stats: () => element.stats() });
     return () => {
       element.removeEventListener('statechange', changed);
       element.removeEventListener('devicelost', lost);
-      forget();
       detach();
     };
   }, [desk, id, publisher]);
+  useEffect(() => {
+    const element = ref.current;
+    if (!element || idle) return undefined;
+    return measure({ name: publisher, direction: 'out', stats: () => element.stats() });
+  }, [publisher, idle]);
   const src = gateway.whip(here.room, publisher, { role: ROLE, ...(label ? { label } : {}) });
   return h('sightline-publisher', {
     ref, src, source: kind, paused,
@@ -69,8 +73,8 @@ export function CameraSource({ desk, camera, limits, paused }: { desk: Desk; cam
   return <Source desk={desk} id={camera.device} kind="camera" publisher={camera.publisher} label={camera.name} device={camera.device} limits={bounds(camera, limits, saver)} paused={paused} />;
 }
 
-export function ScreenSource({ desk, voice, paused }: { desk: Desk; voice: string; paused: boolean }): JSX.Element {
-  return <Source desk={desk} id={SCREEN} kind="screen" publisher={`${voice}-screen`} label={voice === ROLE ? words.screen.name : `${words.screen.name} (${voice})`} paused={paused} />;
+export function ScreenSource({ desk, voice, paused, active }: { desk: Desk; voice: string; paused: boolean; active: boolean }): JSX.Element {
+  return <Source idle={!active} desk={desk} id={SCREEN} kind="screen" publisher={`${voice}-screen`} label={voice === ROLE ? words.screen.name : `${words.screen.name} (${voice})`} paused={paused} />;
 }
 
 export function VoiceSource({ desk, voice, paused }: { desk: Desk; voice: string; paused: boolean }): JSX.Element {

@@ -1,8 +1,11 @@
 // Everything that the hospital's page says.
 import { count, list } from '../ui/format.ts';
 
+// few names two at most: more are read below.
+const few = (names: readonly string[]) => list(names.length > 2 ? [names[0]!, count(names.length - 1, 'other')] : names);
+
 export const words = {
-  unseen: 'Cameras',
+  cameras: 'Cameras',
   none: 'No camera is shown yet',
   noneMore: 'Plug the cameras in, then add them one by one. Nobody sees anything before you do.',
   add: 'Add a camera',
@@ -22,8 +25,8 @@ export const words = {
     pausedMore: 'Nobody sees this room.',
     nobody: 'Nobody else is here',
     nobodyMore: 'You can call the technician.',
-    here: (names: readonly string[]) => `${list(names)} ${names.length === 1 ? 'is' : 'are'} here`,
-    watch: (names: readonly string[]) => `${list(names)} ${names.length === 1 ? 'watches' : 'watch'}`,
+    here: (names: readonly string[]) => `${few(names)} ${names.length === 1 ? 'is' : 'are'} here`,
+    watch: (names: readonly string[]) => `${few(names)} ${names.length === 1 ? 'watches' : 'watch'}`,
     others: (n: number) => count(n, 'viewer without a name', 'viewers without a name'),
   },
 
@@ -53,7 +56,7 @@ export const words = {
     blocked: 'The browser keeps the sound back',
     blockedMore: 'It plays as soon as you touch or click anything.',
     blockedDo: 'Turn on the sound',
-    speaks: (names: readonly string[]) => `${list(names)} ${names.length === 1 ? 'speaks' : 'speak'}`,
+    speaks: (names: readonly string[]) => `${few(names)} ${names.length === 1 ? 'speaks' : 'speak'}`,
     quiet: 'Quiet',
   },
 

@@ -318,7 +318,7 @@ function Page({ shared, place }: PartProps): JSX.Element {
       <div class="hospital-columns">
         <section class="cameras" aria-labelledby="cameras">
           <h2 id="cameras" class="unseen">
-            {words.unseen}
+            {words.cameras}
           </h2>
           <div class="tiles">
             {cameras.map((camera, i) => (
@@ -386,7 +386,7 @@ function ScreenTile({ desk, voice, privacy, active }: { desk: Desk; voice: strin
           </Button>
         }
       >
-        <ScreenSource desk={desk} voice={voice} paused={privacy} />
+        <ScreenSource desk={desk} voice={voice} paused={privacy} active={active} />
       </Tile>
     </div>
   );

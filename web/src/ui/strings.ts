@@ -234,6 +234,7 @@ export const words = {
 
   station: {
     privacy: 'The hospital has paused all cameras and microphones.',
+    pictures: 'Pictures',
     noPictures: 'No camera is live',
     noPicturesMore: 'A picture shows up here by itself as soon as the hospital turns a camera on.',
   },
