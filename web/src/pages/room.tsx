@@ -112,7 +112,7 @@ function Entering({ place, own, limits, kept }: { place: Place; own: OwnDevices;
 
 function Banners({ place, meeting }: { place: Place; meeting: Meeting }): JSX.Element {
   const { own, name } = meeting;
-  const full = useStore(own.store, (s) => s.full);
+  const full = useStore(own.store, (s) => (broken(s.voice) ? 0 : s.full));
   const hidden = place.people.filter((p) => p.privacy && p.id !== place.me?.id);
   return (
     <>
