@@ -97,8 +97,15 @@ func (g *guest) sees(name string, limit time.Duration) {
 // onStage waits until exactly these are large, in this order.
 func (g *guest) onStage(names ...string) {
 	g.c.t.Helper()
-	g.awaits(5*time.Second, fmt.Sprintf(`[...document.querySelectorAll(".seat.large:not([hidden])")].sort((a, b) => a.offsetTop - b.offsetTop || a.offsetLeft - b.offsetLeft)
-		.map((s) => s.querySelector("h3").firstChild.data).join("+") === %q`, strings.Join(names, "+")))
+	eventually(g.c.t, 5*time.Second, func() error {
+		var large []string
+		err := g.c.ask(&large, 5*time.Second, g.who, "look", `[...document.querySelectorAll(".seat.large:not([hidden])")]
+			.sort((a, b) => a.offsetTop - b.offsetTop || a.offsetLeft - b.offsetLeft).map((s) => s.querySelector("h3").firstChild.data)`)
+		if err == nil && !slices.Equal(large, names) {
+			err = fmt.Errorf("%s sees %q on the stage, want %q", g.who, large, names)
+		}
+		return err
+	})
 }
 
 // hear checks what the guests' pages play by its tones: all the others' and not one's own.
@@ -130,11 +137,21 @@ func hear(t *testing.T, guests map[*guest][]float64) {
 	}
 }
 
+// picture saves screenshots, if somebody wants them: light, dark, on a phone, and at 200 %.
 func (g *guest) picture(name string) {
 	g.c.t.Helper()
-	if dir := os.Getenv("SIGHTLINE_E2E_PICTURES"); dir != "" {
-		g.call(nil, 10*time.Second, "screenshot", filepath.Join(dir, "meeting-"+name+".png"))
+	dir := os.Getenv("SIGHTLINE_E2E_PICTURES")
+	if dir == "" {
+		return
 	}
+	for look, view := range map[string]options{
+		"light": {}, "dark": {"colours": "dark"}, "narrow": {"width": 360, "height": 740}, "200": {"width": 640, "height": 400, "scale": 2},
+	} {
+		g.call(nil, 5*time.Second, "view", view)
+		time.Sleep(300 * time.Millisecond) // until all is where it belongs
+		g.call(nil, 10*time.Second, "screenshot", filepath.Join(dir, "meeting-"+name+"-"+look+".png"))
+	}
+	g.call(nil, 5*time.Second, "view", options{})
 }
 
 // accessible fails the test for each rule of axe's that the page violates as it is now, in light and in dark colours.
