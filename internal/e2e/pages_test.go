@@ -67,6 +67,12 @@ func (s *server) enter(room, self string) {
 // await waits until a JavaScript expression is true in the page.
 func (b *browser) await(limit time.Duration, expression string) {
 	b.t.Helper()
+	defer func() {
+		var text string
+		if b.t.Failed() && b.try(&text, 5*time.Second, "text") == nil {
+			b.t.Logf("the page says:\n%s", text)
+		}
+	}()
 	eventually(b.t, limit, func() error {
 		var ok bool
 		if err := b.try(&ok, 5*time.Second, "look", expression); err != nil {
@@ -194,6 +200,9 @@ func TestLobbyAndStationsAreAccessibleInEachState(t *testing.T) {
 	for _, station := range []string{"hospital", "technician", "room"} {
 		b.open(local + "/demo/" + station)
 		b.await(10*time.Second, `document.querySelector(".top .button .words")?.textContent === "3"`)
+		if station == "technician" {
+			b.await(10*time.Second, `document.querySelectorAll(".tile[data-state=live]").length === 2`)
+		}
 		b.accessible(station)
 		b.press("p")
 		b.await(5*time.Second, `document.querySelectorAll("dialog[open] .people li").length === 3`)
@@ -206,9 +215,15 @@ func TestLobbyAndStationsAreAccessibleInEachState(t *testing.T) {
 
 // No click: a name, the devices, a test of the connection, help, and into the room.
 func TestLobbyIsUsedByKeysAlone(t *testing.T) {
+	for _, name := range []string{"chromium", "firefox"} {
+		t.Run(name, func(t *testing.T) { useLobbyByKeys(t, name) })
+	}
+}
+
+func useLobbyByKeys(t *testing.T, name string) {
 	s := serveDemo(t)
 	s.enter("demo", `{"name": "Anna Berg", "role": "hospital"}`)
-	b := launchAt(t, serverSide, "chromium")
+	b := launchAt(t, serverSide, name)
 	b.call(nil, 5*time.Second, "permissions", "prompt")
 	b.open(local + "/demo")
 	b.await(10*time.Second, `document.querySelector(".people li") !== null`)

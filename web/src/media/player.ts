@@ -280,9 +280,10 @@ export class Player extends EventTarget {
   #set(state: PlayerState, words = state as Words, detail = ''): void {
     const soundOnly = !this.#kinds.includes('video');
     if (state === 'frozen') {
-      [this.words, this.detail] = this.hasPicture ? ['Picture frozen', 'Nothing new has come from the camera.'] : ['Sound interrupted', 'Nothing new has come.'];
+      const picture = ['Picture frozen', 'Nothing new has come from the camera.'] as const;
+      [this.words, this.detail] = this.hasPicture ? picture : ['Sound interrupted', 'Nothing new has come.'];
     } else {
-      [this.words, this.detail] = (soundOnly && SOUND_WORDS[words]) || WORDS[words];
+      [this.words, this.detail] = (soundOnly ? SOUND_WORDS[words] : undefined) ?? WORDS[words];
       if (detail) this.detail = sentence(detail);
     }
     this.state = state;

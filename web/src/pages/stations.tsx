@@ -1,6 +1,6 @@
 // The script of all pages that people use: one file, so that a browser that has seen the
 // lobby has the stations, too.
-import { render, type ComponentType } from 'preact';
+import { render, type JSX } from 'preact';
 
 import { paint } from '../ui/choices.ts';
 import { note, watchErrors } from '../ui/diagnostics.ts';
@@ -12,7 +12,7 @@ import { Meeting } from './room.tsx';
 import { Rooms } from './root.tsx';
 import { Technician } from './technician.tsx';
 
-const pages: Record<string, ComponentType> = { root: Rooms, lobby: Lobby, hospital: Hospital, technician: Technician, room: Meeting };
+const pages: Record<string, () => JSX.Element> = { root: Rooms, lobby: Lobby, hospital: Hospital, technician: Technician, room: Meeting };
 
 paint();
 watchErrors();

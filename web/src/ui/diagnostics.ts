@@ -2,6 +2,7 @@
 // no device, has no token, no address of a session, and leaves this machine only by hand.
 import type { Stats } from '../media/stats.ts';
 import { choices } from './choices.ts';
+import { clean } from './clean.ts';
 import { here } from './page.ts';
 
 const EVENTS = 500;
@@ -70,26 +71,12 @@ export async function collect(): Promise<Record<string, unknown>> {
     events: notes,
     readings: Object.fromEntries(history),
   };
-  return clean(file) as Record<string, unknown>;
+  return clean(file, here.token) as Record<string, unknown>;
 }
 
 function codecs(kind: string): string[] {
   const all = globalThis.RTCRtpReceiver?.getCapabilities?.(kind)?.codecs ?? [];
   return [...new Set(all.map((c) => c.mimeType.replace(/^.*\//, '')))];
-}
-
-// clean takes out what opens something: tokens, and URLs of sessions and participants.
-export function clean(value: unknown, token = here.token): unknown {
-  if (typeof value === 'string') {
-    const text = token ? value.split(token).join('…').split(encodeURIComponent(token)).join('…') : value;
-    return text
-      .replace(/(\/(?:sessions|participants)\/)[^/?#\s"]+/g, '$1…')
-      .replace(/([?#&](?:token|access_token)=)[^&\s"]+/gi, '$1…')
-      .replace(/(Bearer\s+)\S+/gi, '$1…');
-  }
-  if (Array.isArray(value)) return value.map((v) => clean(v, token));
-  if (value && typeof value === 'object') return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, clean(v, token)]));
-  return value;
 }
 
 // download saves the file.
