@@ -112,7 +112,7 @@ function Entering({ place, own, limits, kept }: { place: Place; own: OwnDevices;
 
 function Banners({ place, meeting }: { place: Place; meeting: Meeting }): JSX.Element {
   const { own, name } = meeting;
-  const full = useStore(own.store, (s) => s.full);
+  const full = useStore(own.store, (s) => (broken(s.voice) ? 0 : s.full));
   const hidden = place.people.filter((p) => p.privacy && p.id !== place.me?.id);
   return (
     <>
@@ -412,15 +412,14 @@ function mute(publisher: string, label: string, muted: boolean): void {
 }
 
 // useStage returns the keys of those who are large: what is pinned and all screens, else who
-// speaks. Beside a screen, who speaks is first among the others.
+// speaks. Beside these, who speaks is first among the others.
 function useStage(others: readonly Seat[], pin: string, narrow: boolean): { stage: readonly string[]; first: readonly string[] } {
   const stage = useMemo(() => new Stage(), []);
   const [, again] = useReducer((n: number) => n + 1, 0);
   const screens = others.filter((s) => s.kind === 'screen').map((s) => s.key);
   const people = others.filter((s) => s.kind === 'person');
   const large = pin ? [pin, ...screens.filter((key) => key !== pin)] : screens;
-  const size = large.length || narrow ? 1 : 2;
-  const taken = stage.take(people, size, performance.now());
+  const taken = stage.take(people, narrow ? 1 : 2, performance.now());
   useEffect(() => {
     if (taken.again === undefined) return undefined;
     const timer = setTimeout(() => again(0), taken.again + 10);

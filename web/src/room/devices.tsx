@@ -175,9 +175,15 @@ export function Screen({ own, name, label, limits }: { own: OwnDevices; name: st
 // Troubles say why a device can't be had, and what to do.
 export function Troubles({ own }: { own: OwnDevices }): JSX.Element {
   const { open, camera: wanted, voice, face, screen } = useStore(own.store);
+  const again = { voice: () => own.voice?.start(), face: () => own.face?.start() };
+  const give = { voice: () => own.store.patch({ open: false, microphone: false, voice: idle }), face: () => own.setCamera(false) };
+  // What is wrong with both alike is said once.
+  const both = open && wanted && /^The microphone is /.test(voice.words) && voice.words.replace('microphone', 'camera') === face.words;
+  const together: Told = { ...voice, words: voice.words.replace('microphone is', 'microphone and the camera are'), detail: voice.detail.replace(/the microphone/gi, 'both') };
   const all = [
-    { told: voice, on: open, without: words.trouble.microphone, again: () => own.voice?.start(), give: () => own.store.patch({ open: false, microphone: false, voice: idle }) },
-    { told: face, on: wanted, without: words.trouble.camera, again: () => own.face?.start(), give: () => own.setCamera(false) },
+    { told: together, on: both, without: words.trouble.both, again: () => (again.voice(), again.face()), give: () => (give.voice(), give.face()) },
+    { told: voice, on: open && !both, without: words.trouble.microphone, again: again.voice, give: give.voice },
+    { told: face, on: wanted && !both, without: words.trouble.camera, again: again.face, give: give.face },
     { told: screen, on: screen.state === 'refused', without: '', again: undefined, give: () => own.store.patch({ screen: idle }) },
   ];
   return (

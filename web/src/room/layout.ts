@@ -34,8 +34,9 @@ export function arrange(space: Space, stage: number, rest: number): Arrangement 
     return { stage: all, rest: [], height };
   }
   const options = [1, 2, 3].flatMap((n) => [beside(space, stage, rest, n), below(space, stage, rest, n)]).filter((o) => o && o.stage[0]!.width > o.rest[0]!.width) as Arrangement[];
-  // What is equal goes to the first: beside, in one column.
-  return options.reduce<Arrangement | undefined>((a, b) => (a && a.stage[0]!.width >= b.stage[0]!.width ? a : b), undefined) ?? stacked(space, stage, rest);
+  // Faces want to be seen, too. What is equal goes to the first: beside, in one column.
+  const worth = (o: Arrangement) => stage * o.stage[0]!.width + o.rest[0]!.width / 2;
+  return options.reduce<Arrangement | undefined>((a, b) => (a && worth(a) >= worth(b) ? a : b), undefined) ?? stacked(space, stage, rest);
 }
 
 type Box = Rect & { rem: number };

@@ -41,6 +41,7 @@ export function SeatTile(props: SeatProps): JSX.Element {
   const picture = usePicture(player, shows ? `${seat.label} ${seat.kind === 'person' ? '' : seat.kind}`.trim() : '');
   const loss = useStore(readings, (all) => all.get(picture.name)?.video?.loss);
   const state: State = seat.privacy ? 'paused' : own ? (ownState?.state ?? 'live') : shows ? picture.state : 'off';
+  const sub = seat.of ? words.of(seat.of) : seat.kind === 'person' && seat.person?.role ? roleName(seat.person.role) : '';
   const plate = state === 'off';
   const live = plate || state === 'live' || (seat.mine && !own);
   const old = shows && picture.shown && !live;
@@ -75,12 +76,12 @@ export function SeatTile(props: SeatProps): JSX.Element {
         {onPin && <button type="button" class="pin-it" aria-label={pinned ? words.unpin(seat.label) : words.pin(seat.label)} aria-pressed={pinned} aria-keyshortcuts={number ? String(number) : undefined} onClick={onPin} />}
       </div>
       <div class="seat-bar">
-        <div class="tile-name">
+        <div class={sub ? 'tile-name two' : 'tile-name'}>
           <h3 id={id}>
             {seat.label}
             {seat.mine && seat.kind === 'person' && <span class="soft"> ({kit.people.you})</span>}
           </h3>
-          {(seat.of || (seat.person?.role && seat.kind === 'person')) && <span class="soft">{seat.of ? words.of(seat.of) : roleName(seat.person!.role)}</span>}
+          {sub && <span class="soft">{sub}</span>}
         </div>
         <div class="seat-signs">
           <LossMark loss={seat.track?.loss} leg="publisher" />

@@ -8,7 +8,7 @@ import { seats } from './seats.ts';
 const person = (id: string, publishers: string[], more: Partial<Participant> = {}) =>
   ({ id, name: id.toUpperCase(), since: id, publishers, speaking: false, privacy: false, ...more }) as Participant;
 const publisher = (name: string, ...kinds: string[]) =>
-  ({ name, label: '', muted: false, speaking: false, tracks: kinds.map((kind) => ({ id: `${name}/${kind}`, kind, state: 'live' })) }) as unknown as Publisher;
+  ({ name, label: '', muted: false, speaking: false, tracks: kinds.map((kind) => ({ id: `${name}/${kind}`, kind, state: 'live', session: 's' })) }) as unknown as Publisher;
 const room = (...publishers: Publisher[]) => ({ publishers }) as unknown as Room;
 const told = (...of: Parameters<typeof seats>) => seats(...of).map((s) => `${s.kind} ${s.key} ${s.track?.id ?? '-'}${s.mine ? ' mine' : ''}`);
 
@@ -37,6 +37,10 @@ test('stations and encoders are seen as what they are', () => {
     'camera gantry gantry/video',
     'person obs obs/video',
   ]);
+});
+
+test('what is left of somebody is one seat', () => {
+  assert.deepEqual(told(room(publisher('meeting', 'audio'), publisher('meeting-camera', 'video')), [], undefined), ['person meeting meeting-camera/video']);
 });
 
 test('what two claim is the first one’s', () => {

@@ -19,7 +19,8 @@ export interface Seat {
 }
 
 // seats returns them in an order that does not jump: people as they entered, each with what
-// he shows, then publishers that are nobody's, such as encoders.
+// he shows, then publishers that are nobody's, such as encoders
+// and what is left of somebody whose page has died.
 export function seats(room: Room | undefined, people: readonly Participant[], me: string | undefined): Seat[] {
   const all = new Map(publishers(room).map((p) => [p.name, p]));
   const out: Seat[] = [];
@@ -48,9 +49,10 @@ export function seats(room: Room | undefined, people: readonly Participant[], me
       });
     }
   }
-  for (const p of all.values()) {
-    const track = video(p);
-    const heard = p.tracks.some((t) => t.kind === 'audio' && t.state !== 'gone');
+  for (const p of [...all.values()]) {
+    if (all.get(p.name) !== p) continue; // taken
+    const track = video(p) ?? video(take(camera(p.name)));
+    const heard = p.tracks.some((t) => t.kind === 'audio' && t.session && t.state !== 'gone');
     if (!track && !heard) continue;
     const kind = heard ? 'person' : p.name.endsWith('-screen') ? 'screen' : 'camera';
     out.push({ key: p.name, kind, mine: false, label: p.label || p.name, of: '', voice: heard ? p : undefined, track, speaking: p.speaking, muted: p.muted, privacy: false });
@@ -58,7 +60,8 @@ export function seats(room: Room | undefined, people: readonly Participant[], me
   return out;
 }
 
-// video is a picture that can be played: none before the first frame, nor after the end.
+// video is a picture that can be played: none before the first frame, nor once its session
+// has ended, though the gateway keeps its place for a while.
 function video(p: Publisher | undefined): Track | undefined {
-  return p?.tracks.find((t) => t.kind === 'video' && (t.state === 'live' || t.state === 'stalled'));
+  return p?.tracks.find((t) => t.kind === 'video' && t.session && (t.state === 'live' || t.state === 'stalled'));
 }
