@@ -22,8 +22,8 @@ type crowd struct {
 	page string // the meeting room's URL
 }
 
-// A guest is one of them.
-type guest struct {
+// A attendee is one of them.
+type attendee struct {
 	c    *crowd
 	who  string
 	tone float64 // of his voice, in Hz
@@ -44,9 +44,9 @@ func gather(t *testing.T) *crowd {
 // options are how somebody enters; see drivers/people.mjs.
 type options map[string]any
 
-func (c *crowd) enter(who string, tone float64, o options) *guest {
+func (c *crowd) enter(who string, tone float64, o options) *attendee {
 	c.t.Helper()
-	g := &guest{c, who, tone}
+	g := &attendee{c, who, tone}
 	if o == nil {
 		o = options{}
 	}
@@ -55,21 +55,21 @@ func (c *crowd) enter(who string, tone float64, o options) *guest {
 	return g
 }
 
-func (g *guest) call(result any, limit time.Duration, name string, args ...any) {
+func (g *attendee) call(result any, limit time.Duration, name string, args ...any) {
 	g.c.t.Helper()
 	if err := g.c.ask(result, limit, g.who, name, args...); err != nil {
 		g.c.t.Fatalf("%s: %v", g.who, err)
 	}
 }
 
-func (g *guest) press(key string) { g.c.t.Helper(); g.call(nil, 5*time.Second, "press", key) }
-func (g *guest) say(loud bool) {
+func (g *attendee) press(key string) { g.c.t.Helper(); g.call(nil, 5*time.Second, "press", key) }
+func (g *attendee) say(loud bool) {
 	g.c.t.Helper()
 	g.call(nil, 5*time.Second, "look", fmt.Sprintf("say(%t)", loud))
 }
 
-// awaits waits until a JavaScript expression is true in the guest's page.
-func (g *guest) awaits(limit time.Duration, expression string) {
+// awaits waits until a JavaScript expression is true in the attendee's page.
+func (g *attendee) awaits(limit time.Duration, expression string) {
 	g.c.t.Helper()
 	eventually(g.c.t, limit, func() error {
 		var ok bool
@@ -83,19 +83,19 @@ func (g *guest) awaits(limit time.Duration, expression string) {
 	})
 }
 
-// seat is the JavaScript expression of whose seat the guest sees.
+// seat is the JavaScript expression of whose seat the attendee sees.
 func seat(name string) string {
 	return fmt.Sprintf(`[...document.querySelectorAll(".seat:not([hidden])")].find((s) => s.querySelector("h3").firstChild.data === %q)`, name)
 }
 
 // sees waits until a moving picture is in a seat.
-func (g *guest) sees(name string, limit time.Duration) {
+func (g *attendee) sees(name string, limit time.Duration) {
 	g.c.t.Helper()
 	g.awaits(limit, seat(name)+`?.matches('[data-state="live"]') && `+seat(name)+`.querySelector("sightline-player").shadowRoot.querySelector("video").videoWidth > 0`)
 }
 
 // onStage waits until exactly these are large, in this order.
-func (g *guest) onStage(names ...string) {
+func (g *attendee) onStage(names ...string) {
 	g.c.t.Helper()
 	eventually(g.c.t, 5*time.Second, func() error {
 		var large []string
@@ -109,9 +109,9 @@ func (g *guest) onStage(names ...string) {
 }
 
 // hear checks what the guests' pages play by its tones: all the others' and not one's own.
-func hear(t *testing.T, guests map[*guest][]float64) {
+func hear(t *testing.T, guests map[*attendee][]float64) {
 	t.Helper()
-	sound := map[*guest][][]float32{}
+	sound := map[*attendee][][]float32{}
 	var rate float64
 	for i := range windows + 1 {
 		for g := range guests {
@@ -138,7 +138,7 @@ func hear(t *testing.T, guests map[*guest][]float64) {
 }
 
 // picture saves screenshots, if somebody wants them: light, dark, on a phone, and at 200 %.
-func (g *guest) picture(name string) {
+func (g *attendee) picture(name string) {
 	g.c.t.Helper()
 	dir := os.Getenv("SIGHTLINE_E2E_PICTURES")
 	if dir == "" {
@@ -155,7 +155,7 @@ func (g *guest) picture(name string) {
 }
 
 // accessible fails the test for each rule of axe's that the page violates as it is now, in light and in dark colours.
-func (g *guest) accessible(state string) {
+func (g *attendee) accessible(state string) {
 	g.c.t.Helper()
 	for _, colours := range []string{"dark", "light"} {
 		g.call(nil, 5*time.Second, "view", options{"colours": colours})
@@ -211,7 +211,7 @@ func TestPeopleMeet(t *testing.T) {
 	anna := c.enter("anna", 400, nil)
 	ben := c.enter("ben", 1100, nil)
 	cleo := c.enter("cleo", 730, options{"choices": map[string]any{"withCamera": false}})
-	guests := []*guest{anna, ben, cleo}
+	guests := []*attendee{anna, ben, cleo}
 	for _, g := range guests {
 		g.awaits(10*time.Second, `document.querySelectorAll(".seat:not([hidden])").length === 3`)
 	}
@@ -228,7 +228,7 @@ func TestPeopleMeet(t *testing.T) {
 	for _, g := range guests {
 		g.awaits(5*time.Second, `document.querySelectorAll(".seat.speaking").length === 3`)
 	}
-	hear(t, map[*guest][]float64{anna: {1100, 730}, ben: {400, 730}, cleo: {400, 1100}})
+	hear(t, map[*attendee][]float64{anna: {1100, 730}, ben: {400, 730}, cleo: {400, 1100}})
 
 	// Muted by another, who is told that he is, and may lift it since there are no tokens here.
 	anna.press("p")
@@ -303,8 +303,8 @@ func TestMeetingSurvivesARestart(t *testing.T) {
 	s.p = start(t, "sightline-again", s.p.cmd.Args, withEnv(s.p.cmd.Env...))
 	s.awaitReady()
 	back := time.Now()
-	for _, g := range []*guest{anna, ben} {
-		other := map[*guest]string{anna: "ben", ben: "anna"}[g]
+	for _, g := range []*attendee{anna, ben} {
+		other := map[*attendee]string{anna: "ben", ben: "anna"}[g]
 		g.sees(other, 10*time.Second)
 		g.awaits(10*time.Second, `document.querySelector("sightline-player[kind=audio]").state === "live"`)
 		g.awaits(10*time.Second, `document.querySelectorAll(".banner.warn").length === 0 && document.querySelectorAll(".seat:not([hidden])").length === 2`)
@@ -318,7 +318,7 @@ func TestMeetingSurvivesARestart(t *testing.T) {
 	if people, publishers := s.present(); len(people) != 2 || strings.Join(publishers, " ") != "meeting meeting-2 meeting-2-camera meeting-camera" {
 		t.Errorf("then the room has %v with %v", people, publishers)
 	}
-	hear(t, map[*guest][]float64{anna: {1100}, ben: {400}})
+	hear(t, map[*attendee][]float64{anna: {1100}, ben: {400}})
 	anna.awaits(time.Second, `document.querySelector(".hands ol").textContent === "1. ben"`)
 }
 
@@ -336,7 +336,7 @@ func TestMeetingIsAccessibleInEachState(t *testing.T) {
 	gwen.awaits(15*time.Second, `document.querySelector(".banner.warn")?.textContent.includes("The microphone and the camera are not allowed")`)
 	ben.say(true)
 	gwen.awaits(10*time.Second, seat("ben")+`.matches(".speaking")`)
-	hear(t, map[*guest][]float64{gwen: {1100}})
+	hear(t, map[*attendee][]float64{gwen: {1100}})
 	gwen.accessible("devices-denied")
 	ben.say(false)
 	gwen.call(nil, 5*time.Second, "look", `window.fails = ""`)
