@@ -61,6 +61,13 @@ func (h *station) add(device, name string) {
 	h.await(5*time.Second, `document.querySelector("dialog[open]") === null`)
 }
 
+// escape leaves a dialog.
+func (h *station) escape() {
+	h.t.Helper()
+	h.press("Escape")
+	h.await(5*time.Second, `document.querySelector("dialog[open]") === null`)
+}
+
 // tile is an expression for a camera's tile.
 func tile(name string) string {
 	return fmt.Sprintf(`[...document.querySelectorAll(".tile")].find((t) => t.querySelector("h3").textContent === %q)`, name)
@@ -178,7 +185,7 @@ func TestHospitalCamerasDontTouchEachOther(t *testing.T) {
 	h.touch("dialog[open] button[type=submit]", "") // without a name
 	h.await(5*time.Second, `document.querySelector("dialog[open] .fault").textContent !== ""`)
 	h.accessible("hospital adding", "light")
-	h.press("Escape")
+	h.escape()
 	h.add("fake_device_2", "Gantry")
 	h.add("fake_device_3", "Patient")
 	for _, name := range []string{"Console", "Gantry", "Patient"} {
@@ -225,7 +232,7 @@ func TestHospitalCamerasDontTouchEachOther(t *testing.T) {
 		}
 		return nil
 	})
-	h.accessible("hospital camera lost")
+	h.accessible("hospital camera lost", "light")
 	h.call(nil, 5*time.Second, "look", `window.replug()`)
 	back := s.awaitTrack("gantry/video", 5*time.Second, nil)
 	if back.Session != gantry.Session {
@@ -342,7 +349,7 @@ func TestHospitalPrivacyLetsNothingOut(t *testing.T) {
 	v.awaitBrightness("console", true, 3*time.Second)
 	h.await(3*time.Second, tile("Console")+`.textContent.includes("Paused for privacy")`)
 	h.press("p", "m") // neither ends it
-	h.accessible("hospital privacy")
+	h.accessible("hospital privacy", "light")
 
 	// Silence, all the time.
 	quiet := energy()
@@ -356,7 +363,7 @@ func TestHospitalPrivacyLetsNothingOut(t *testing.T) {
 	h.press("a")
 	h.touch("dialog[open] .choice-row label", "fake_device_3")
 	h.await(5*time.Second, `document.querySelector("dialog[open] button[type=submit]").textContent.includes("paused for privacy")`)
-	h.press("Escape")
+	h.escape()
 	v.awaitBrightness("console", true, 5*time.Second)
 	v.awaitBrightness("gantry", true, 5*time.Second)
 	if now := energy(); now-quiet > 1e-6 {
@@ -494,7 +501,7 @@ func TestHospitalCallsAndSeesTheTechnician(t *testing.T) {
 	h.await(5*time.Second, `document.querySelector("#board-people").textContent.includes("Dr. Berg is here")`)
 	h.press("c")
 	p := s.awaitHospital("calling", func(p participant) bool { return p.Call == "technician" })
-	h.accessible("hospital calling")
+	h.accessible("hospital calling", "light")
 	berg.say(`{"answer": "` + p.ID + `"}`)
 	h.await(3*time.Second, `document.querySelector(".banners").textContent.includes("Dr. Berg has answered")`)
 	h.accessible("hospital answered", "light")
@@ -546,8 +553,8 @@ func TestHospitalWithoutDevicesAndByKeysAlone(t *testing.T) {
 	s.awaitHospital("listening without a microphone", func(p participant) bool { return p.Microphone == "none" && p.Listening })
 	h.press("a")
 	h.await(5*time.Second, `document.querySelector("dialog[open] .banner.warn")?.textContent.includes("The camera is not allowed")`)
-	h.accessible("hospital denied")
-	h.press("Escape")
+	h.accessible("hospital denied", "light")
+	h.escape()
 
 	// Allowed after all.
 	h.call(nil, 5*time.Second, "look", `delete navigator.mediaDevices.getUserMedia`)
@@ -578,7 +585,8 @@ func TestHospitalWithoutDevicesAndByKeysAlone(t *testing.T) {
 	h.await(5*time.Second, `document.querySelector("dialog[open] select") !== null`)
 	h.accessible("hospital quality", "light")
 	tab(at("dialog select"))
-	h.press("ArrowDown", "Escape")
+	h.press("ArrowDown")
+	h.escape()
 	s.awaitTrack("roentgen-1/video", 10*time.Second, func(tr track) error {
 		if tr.Width != 854 {
 			return fmt.Errorf("the camera is %d wide, want 854", tr.Width)
@@ -587,7 +595,8 @@ func TestHospitalWithoutDevicesAndByKeysAlone(t *testing.T) {
 	})
 	h.press("?")
 	h.await(5*time.Second, `document.querySelector("dialog[open]").textContent.includes("Turn Röntgen 1 on or off")`)
-	h.press("Escape", "d")
+	h.escape()
+	h.press("d")
 	h.await(5*time.Second, `document.querySelector(".debug").textContent.includes("roentgen-1")`)
 	h.accessible("hospital numbers", "light")
 	h.press("d")

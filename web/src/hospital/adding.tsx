@@ -129,7 +129,7 @@ function AddForm({ desk, onClose, isTaken, quality }: AddProps): JSX.Element {
   return (
     <form class="adding" onSubmit={add} noValidate>
       <div class="adding-columns">
-        <Preview device={id} quality={quality} />
+        <Preview device={id} quality={quality} onForbidden={setTrouble} />
         <div class="stack">
           <Choice label={w.which} value={id} onChange={setChosen} options={free.map((d) => ({ value: d.deviceId, label: deviceName(d, all.videoinput.indexOf(d)) }))} />
           <NameField
@@ -152,7 +152,7 @@ function AddForm({ desk, onClose, isTaken, quality }: AddProps): JSX.Element {
 }
 
 // A Preview is of this page only.
-function Preview({ device, quality }: { device: string; quality: string }): JSX.Element {
+function Preview({ device, quality, onForbidden }: { device: string; quality: string; onForbidden(why: Trouble): void }): JSX.Element {
   const ref = useRef<HTMLVideoElement>(null);
   const [trouble, setTrouble] = useState<Trouble | undefined>();
   useEffect(() => {
@@ -167,7 +167,12 @@ function Preview({ device, quality }: { device: string; quality: string }): JSX.
         ref.current.srcObject = new MediaStream([t]);
         void ref.current.play().catch(() => {});
       },
-      (err) => !over && setTrouble(explain(err, 'camera')),
+      (err) => {
+        if (over) return;
+        const why = explain(err, 'camera');
+        setTrouble(why);
+        if (why.reason === 'denied' || why.reason === 'insecure') onForbidden(why); // as all others will be
+      },
     );
     return () => {
       over = true;
