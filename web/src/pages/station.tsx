@@ -77,6 +77,7 @@ export function Station({ role, children, dock, banners, peopleActions, onLeave 
       role={mine?.role || role}
       people={people}
       me={me?.id}
+      {...(view.state === 'lost' ? { quality: 'lost' as const } : {})}
       onLeave={() => {
         onLeave?.();
         self.leave();
