@@ -154,10 +154,15 @@ func (g *attendee) picture(name string) {
 	g.call(nil, 5*time.Second, "view", options{})
 }
 
+<<<<<<< HEAD
 // accessible fails the test for each rule of axe's that the page violates as it is now, in light and in dark colours.
 func (g *attendee) accessible(state string) {
+=======
+// accessible fails the test for each rule of axe's that the page violates as it is now, in light colours and in others.
+func (g *guest) accessible(state string, others ...string) {
+>>>>>>> page-room
 	g.c.t.Helper()
-	for _, colours := range []string{"dark", "light"} {
+	for _, colours := range append(others, "light") {
 		g.call(nil, 5*time.Second, "view", options{"colours": colours})
 		var violations []struct {
 			ID, Help string
@@ -329,7 +334,7 @@ func TestMeetingIsAccessibleInEachState(t *testing.T) {
 	c := gather(t)
 	anna := c.enter("anna", 400, nil)
 	anna.awaits(15*time.Second, seat("anna")+`?.matches('[data-state="live"]')`)
-	anna.accessible("alone")
+	anna.accessible("alone", "dark")
 	ben := c.enter("ben", 1100, nil)
 	anna.sees("ben", 15*time.Second)
 	gwen := c.enter("gwen", 730, options{"fails": "NotAllowedError"})
@@ -356,7 +361,7 @@ func TestMeetingIsAccessibleInEachState(t *testing.T) {
 	anna.awaits(5*time.Second, `document.querySelector(".banner.privacy") && document.querySelector(".hands") && document.querySelector(".banner.alarm")`)
 	anna.sees("ben’s screen", 10*time.Second)
 	anna.press("1")
-	anna.accessible("busy")
+	anna.accessible("busy", "dark")
 	eventually(t, 12*time.Second, func() error {
 		if people, _ := s.present(); slices.Contains(people, "gwen") {
 			return fmt.Errorf("the room has %v", people)
@@ -373,7 +378,7 @@ func TestMeetingIsAccessibleInEachState(t *testing.T) {
 	anna.press("0")
 	anna.press("p")
 	anna.awaits(5*time.Second, `document.querySelector("dialog[open] .people")`)
-	anna.accessible("people")
+	anna.accessible("people", "dark")
 	anna.press("Escape")
 	anna.call(nil, 5*time.Second, "mouse", `.seat[data-key="meeting-2"] .menu button`)
 	anna.awaits(5*time.Second, `document.querySelector("[role=menu]")`)

@@ -223,6 +223,7 @@ export class Publisher extends EventTarget {
 
   async #find(signal: AbortSignal): Promise<boolean> {
     const { source } = this.#options;
+    let instead = false; // another than the one that was chosen
     while (!this.#tracks.some((t) => t.readyState === 'live')) {
       if (signal.aborted) return false;
       if (!this.#given) {
@@ -234,7 +235,7 @@ export class Publisher extends EventTarget {
           }
           this.trouble = undefined;
           this.#options.device ??= track.getSettings().deviceId; // another camera is another picture
-          if (source !== 'screen') remember(source === 'camera' ? 'videoinput' : 'audioinput', { deviceId: this.#options.device ?? '', label: track.label });
+          if (source !== 'screen' && !instead) remember(source === 'camera' ? 'videoinput' : 'audioinput', { deviceId: this.#options.device ?? '', label: track.label });
           await this.#use([track]);
           continue;
         } catch (err) {
@@ -247,6 +248,7 @@ export class Publisher extends EventTarget {
           }
           if (this.trouble.reason === 'missing' && source === 'microphone' && this.#options.device) {
             this.#options.device = undefined; // any is better than none
+            instead = true;
             continue;
           }
           this.#set('device-lost', this.trouble.words, this.trouble.advice);

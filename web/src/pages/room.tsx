@@ -149,7 +149,7 @@ function Calls({ place }: { place: Place }): JSX.Element | null {
           big
           title={words.call(p.name, roleName(p.call))}
           actions={
-            <Button kind="primary" size="large" icon="call" onClick={() => void answer(p.id).catch(failed)}>
+            <Button size="large" icon="call" onClick={() => void answer(p.id).catch(failed)}>
               {words.answer}
             </Button>
           }

@@ -103,6 +103,7 @@ export function Station({ role, presence: given, children, dock, banners, people
       role={mine?.role || role}
       people={people}
       me={me?.id}
+      {...(view.state === 'lost' ? { quality: 'lost' as const } : {})}
       onLeave={() => {
         onLeave?.();
         self.leave();
