@@ -154,13 +154,8 @@ func (g *attendee) picture(name string) {
 	g.call(nil, 5*time.Second, "view", options{})
 }
 
-<<<<<<< HEAD
-// accessible fails the test for each rule of axe's that the page violates as it is now, in light and in dark colours.
-func (g *attendee) accessible(state string) {
-=======
 // accessible fails the test for each rule of axe's that the page violates as it is now, in light colours and in others.
-func (g *guest) accessible(state string, others ...string) {
->>>>>>> page-room
+func (g *attendee) accessible(state string, others ...string) {
 	g.c.t.Helper()
 	for _, colours := range append(others, "light") {
 		g.call(nil, 5*time.Second, "view", options{"colours": colours})
@@ -354,8 +349,8 @@ func TestMeetingIsAccessibleInEachState(t *testing.T) {
 
 	died := time.Now()
 	gwen.call(nil, 5*time.Second, "kill")
-	s.enterAs("Dora", `"role": "technician", "microphone": "off", "hand": true, "publishers": ["technician"]`)
-	release := s.enterAs("Emil", `"role": "hospital", "privacy": true, "publishers": ["hospital"]`)
+	s.enterMeeting("Dora", `"role": "technician", "microphone": "off", "hand": true, "publishers": ["technician"]`)
+	release := s.enterMeeting("Emil", `"role": "hospital", "privacy": true, "publishers": ["hospital"]`)
 	ben.press("s")
 	s.mute("meeting", true)
 	anna.awaits(5*time.Second, `document.querySelector(".banner.privacy") && document.querySelector(".hands") && document.querySelector(".banner.alarm")`)
@@ -411,8 +406,8 @@ func TestMeetingIsAccessibleInEachState(t *testing.T) {
 	}
 }
 
-// enterAs makes a participant who stays until the test ends. The function returned changes him.
-func (s *server) enterAs(name, members string) (change func(body string)) {
+// enterMeeting makes a participant who stays until the test ends. The function returned changes him.
+func (s *server) enterMeeting(name, members string) (change func(body string)) {
 	s.t.Helper()
 	ask := func(method, url, body string) (*http.Response, error) {
 		req, err := http.NewRequest(method, url, strings.NewReader(body))
