@@ -40,11 +40,11 @@ func launch(t *testing.T, name string) *browser { return launchAt(t, clientSide,
 // launchAt is launch on either host. The flags are more ones of Chromium's.
 func launchAt(t *testing.T, at side, name string, flags ...string) *browser {
 	t.Helper()
-	return drive(t, at, "drivers/browser.mjs", name)
+	return drive(t, at, "drivers/browser.mjs", name, flags...)
 }
 
 // drive starts a browser by one of the drivers.
-func drive(t *testing.T, at side, driver, name string) *browser {
+func drive(t *testing.T, at side, driver, name string, flags ...string) *browser {
 	t.Helper()
 	// Sockets lie in the profile, and their paths must be short.
 	profile, err := os.MkdirTemp("", name)
