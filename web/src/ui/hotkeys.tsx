@@ -36,7 +36,7 @@ export function useHotkeys(keys: readonly Hotkey[]): void {
 // listen has the page obey keys. A page does it once.
 export function listen(): void {
   addEventListener('keydown', (e) => {
-    if (e.ctrlKey || e.metaKey || e.altKey || e.repeat || e.defaultPrevented || !choices.value.hotkeys || taken(e.target)) return;
+    if (e.ctrlKey || e.metaKey || e.altKey || e.repeat || e.defaultPrevented || !choices.value.hotkeys || taken(e.target, e.key)) return;
     // A digit with Shift is another sign on each keyboard.
     const digit = e.shiftKey && /^(?:Digit|Numpad)(\d)$/.exec(e.code)?.[1];
     const all = [...registry.value].reverse();
@@ -47,10 +47,12 @@ export function listen(): void {
   });
 }
 
-// taken reports whether keys are for somebody else: text that is being written, a dialog.
-function taken(target: EventTarget | null): boolean {
+// taken reports whether a key is for somebody else: text that is being written, a dialog, and
+// Enter and Space for what has the focus and can be pressed.
+function taken(target: EventTarget | null, key: string): boolean {
   if (document.querySelector('dialog[open]')) return true;
   if (!(target instanceof HTMLElement)) return false;
+  if ((key === 'Enter' || key === ' ') && target.matches('button, a[href], summary, input, [role=button], [role=menuitem]')) return true;
   return target.isContentEditable || target.matches('textarea, select, input:not([type=checkbox], [type=radio], [type=button])');
 }
 
