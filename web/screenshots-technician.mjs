@@ -161,6 +161,7 @@ async function open({ view = wide, scheme = 'light', choices = {}, media = true,
   await page.setViewport(view);
   await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }, { name: 'prefers-reduced-motion', value: 'reduce' }]);
   await page.evaluateOnNewDocument((mode) => {
+    if (!location.protocol.startsWith('http')) return;
     localStorage.setItem('sightline', JSON.stringify({ name: 'Dr. Berg', ...mode.choices }));
     if (!mode.media) navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('Requested device not found', 'NotFoundError'));
     if (!mode.speech) {
@@ -225,7 +226,7 @@ const each = (name, prepare, options = {}) => {
       const page = await open({ ...o, ...options });
       const undo = await prepare(page);
       await shot(page, shotName);
-      await undo?.();
+      if (typeof undo === 'function') await undo();
       await close(page);
     });
   }

@@ -25,6 +25,7 @@ export interface Picture {
   name: string; // of its publisher
   track: Track; // what was known last
   gone: number; // when it left the room, of performance.now(); 0 while it is there
+  silent: number; // when something came from it last, where the gateway says that nothing does; else 0
   player: SightlinePlayer;
   zoom: Store<Zoom>;
   changed: Store<number>; // counts what the player tells
@@ -135,7 +136,9 @@ export class Desk {
       const track = tracks.get(p.name);
       if (!track && (mine.has(p.name) || (p.gone && now - p.gone > KEEP))) continue;
       if (!track && !p.gone) note('camera gone', p.name);
-      next.push({ ...p, track: track ?? p.track, gone: track ? 0 : p.gone || now });
+      // It can be played from now on: whoever has been told that it can't yet waits no more.
+      if (track?.state === 'live' && p.track.state !== 'live' && (p.player.state === 'waiting' || p.player.state === 'ended')) p.player.hurry();
+      next.push({ ...p, track: track ?? p.track, gone: track ? 0 : p.gone || now, silent: track?.state === 'stalled' ? p.silent || now - (track.packetAgeMs ?? 0) : 0 });
     }
     const there = next.map((p) => p.name);
     const fresh = [...tracks.values()].filter((t) => !there.includes(t.publisher));
@@ -165,7 +168,7 @@ export class Desk {
     const forget = measure({ name, direction: 'in', stats: () => player.stats() });
     if (!choices.value.audioOnly) this.#stage.append(player);
     return {
-      name, track, gone: 0, player, zoom, changed,
+      name, track, gone: 0, silent: track.state === 'stalled' ? performance.now() - (track.packetAgeMs ?? 0) : 0, player, zoom, changed,
       forget: () => {
         forget();
         player.remove();

@@ -31,6 +31,7 @@ const COMFORT = 17; // a tile's width where the wall is scrolled
 
 const MORE = 7.5; // what an enlarged tile has below its picture besides, where it is as narrow as a phone
 
+const TALL = 4 / 3; // the highest picture
 const SHAPE = 16 / 9; // of most pictures; others have black beside them
 
 // arrange places n tiles in a wall, those of big (indices) as large as can be and all others
@@ -84,7 +85,8 @@ function grid(n: number, wall: Size, rem: number, fill = false): Plan {
     height = (wall.width - gap * (cols - 1)) / cols / SHAPE + BAR * rem;
   }
   const width = (wall.width - gap * (cols - 1)) / cols;
-  const { form } = shape({ width, height }, rem);
+  height = Math.min(height, width / TALL + BAR * rem);
+  const form = fill ? 'full' : shape({ width, height }, rem).form;
   const places = Array.from({ length: n }, (_, i): Place => ({ x: (i % cols) * (width + gap), y: Math.floor(i / cols) * (height + gap), width, height, form }));
   return { places, height: rows * height + gap * (rows - 1) };
 }
@@ -96,11 +98,12 @@ function strip(n: number, wall: Size, rem: number): (Plan & { width: number }) |
     const rows = Math.ceil(n / cols);
     const height = (wall.height - gap * (rows - 1)) / rows;
     const form = (height - BAR * rem) * SHAPE >= STRIP * 1.3 * rem ? 'full' : 'slim';
-    const picture = Math.min((height - (form === 'full' ? BAR : LINE) * rem) * SHAPE, 18 * rem, wall.width * 0.22);
+    const side = form === 'slim' ? SIDE * rem : 0;
+    const most = (wall.width * 0.42 - (cols - 1) * gap) / cols - side;
+    const picture = Math.min((height - (form === 'full' ? BAR : LINE) * rem) * SHAPE, 18 * rem, wall.width * 0.22, most);
     if (picture < STRIP * rem) continue;
-    const width = picture + (form === 'slim' ? SIDE * rem : 0);
+    const width = picture + side;
     const all = cols * width + (cols - 1) * gap;
-    if (all > wall.width * 0.42) continue;
     const high = Math.min(height, picture / SHAPE + (form === 'full' ? BAR : LINE) * rem);
     return {
       width: all,

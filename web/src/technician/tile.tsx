@@ -42,8 +42,9 @@ export function privacyOf(people: readonly Participant[], publisher: string): Pa
   return people.find((p) => p.privacy && p.publishers.includes(publisher));
 }
 
-export function verdictOf({ player, track, gone, name }: Picture, people: readonly Participant[], gatewayAnswers: boolean): Verdict {
-  return judge({ player, track: gone ? undefined : track, goneFor: gone ? performance.now() - gone : 0, gateway: gatewayAnswers, privacy: gone ? undefined : privacyOf(people, name) });
+export function verdictOf({ player, track, gone, silent, name }: Picture, people: readonly Participant[], gatewayAnswers: boolean): Verdict {
+  const since = (then: number) => (then ? performance.now() - then : 0);
+  return judge({ player, track: gone ? undefined : track, goneFor: since(gone), silentFor: since(silent), gateway: gatewayAnswers, privacy: gone ? undefined : privacyOf(people, name) });
 }
 
 export function PictureTile({ desk, picture, index, place, big, several, gateway: answers, people, full, onOpen, onFull, onLinks }: PictureTileProps): JSX.Element {
@@ -64,7 +65,7 @@ export function PictureTile({ desk, picture, index, place, big, several, gateway
   const a = w.actions;
   const actions: Action[] = [
     { label: a.enlarge, icon: 'enlarge', run: () => onOpen(name, false), disabled: big && !several, ...(key ? { keys: key } : {}) },
-    { label: big ? a.notBeside : a.beside, icon: 'pin', run: () => onOpen(name, true), ...(key ? { keys: `Shift ${key}` } : {}) },
+    { label: big ? a.notBeside : a.beside, icon: 'pin', run: () => onOpen(name, true), ...(key ? { keys: `⇧ ${key}` } : {}) },
     { label: a.still, icon: 'still', run: () => void still(picture, verdict), disabled: !verdict.hasPicture },
     { label: full ? a.notFull : a.full, icon: 'full', run: onFull, disabled: !document.fullscreenEnabled },
     { label: a.whep, icon: 'link', run: () => void share(whep) },

@@ -8,7 +8,7 @@ import { w } from './words.ts';
 const track = (state: string, session = 's') => ({ state, session }) as unknown as Track;
 const live: Facts['player'] = { state: 'live', words: 'Live', detail: '', age: 0, hasPicture: true };
 const frozen = (age: number): Facts['player'] => ({ state: 'frozen', words: 'Picture frozen', detail: 'Nothing new has come from the camera.', age, hasPicture: true });
-const facts = (f: Partial<Facts>): Facts => ({ player: live, track: track('live'), goneFor: 0, gateway: true, privacy: undefined, ...f });
+const facts = (f: Partial<Facts>): Facts => ({ player: live, track: track('live'), goneFor: 0, silentFor: 0, gateway: true, privacy: undefined, ...f });
 
 test('a picture that moves is live', () => {
   assert.equal(judge(facts({})).state, 'live');
@@ -21,10 +21,15 @@ test('a frozen picture keeps being seen as old, with its age', () => {
 
 test('whose leg has stopped is told apart', () => {
   const detail = (f: Partial<Facts>) => judge(facts({ player: frozen(4_000), ...f })).detail;
-  assert.equal(detail({ track: track('stalled') }), w.legs.camera);
-  assert.equal(detail({ track: track('stalled', '') }), w.legs.left);
+  assert.equal(detail({ track: track('stalled'), silentFor: 4_000 }), w.legs.camera);
+  assert.equal(detail({ track: track('stalled', ''), silentFor: 4_000 }), w.legs.left);
   assert.equal(detail({ track: track('live') }), w.legs.own);
   assert.equal(detail({ gateway: false }), w.legs.gateway);
+});
+
+test('what moves though the camera sends nothing is old', () => {
+  const v = judge(facts({ track: track('stalled'), silentFor: 9_000 }));
+  assert.deepEqual([v.state, v.age, v.hasPicture, v.detail], ['frozen', 9_000, true, w.legs.camera]);
 });
 
 test('privacy is never called frozen, and shows nothing', () => {

@@ -1,7 +1,7 @@
 // The frame around a picture, in which it can be zoomed and moved: by wheel, by dragging,
 // by two fingers. Keys and buttons do the same (wall.tsx).
 import type { JSX } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 
 import { useStore } from '../ui/store.ts';
 import type { Picture } from './desk.ts';
@@ -25,7 +25,7 @@ export function Viewport({ picture, label, hotkey, zooms, onOpen }: ViewportProp
   open.current = onOpen;
   const z = useStore(zoom);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     frame.current?.append(player); // it may have been playing for a while
   }, [player]);
   useEffect(() => {

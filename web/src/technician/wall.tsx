@@ -179,7 +179,7 @@ function keys({ pictures, names, open, back, answers, people }: Keys): Hotkey[] 
     const next = pictures[(at + by + pictures.length) % pictures.length];
     if (next && one) open(next.name, false);
   };
-  const zoomed = !!one && one.zoom.value.scale > 1;
+  const zoomed = () => !!one && one.zoom.value.scale > 1;
   const move = (dx: number, dy: number) => one?.zoom.set(pan(one.zoom.value, dx, dy));
   const zoom = (f: number) => one?.zoom.set(by(one.zoom.value, f));
   const digits = Array.from({ length: 9 }, (_, i) => i + 1);
@@ -190,10 +190,10 @@ function keys({ pictures, names, open, back, answers, people }: Keys): Hotkey[] 
   return [
     ...digits.map((n): Hotkey => ({ key: String(n), shown: '1–9', does: w.keys.enlarge, group, hidden: n > 1, run: nth(n, false) })),
     ...digits.map((n): Hotkey => ({ key: `shift+${n}`, shown: '⇧ 1–9', does: w.keys.beside, group, hidden: n > 1, run: nth(n, true) })),
-    { key: 'enter', shown: 'Enter', does: w.keys.enter, group, run: () => (one ? back() : nth(1, false)()) },
+    { key: '', shown: 'Enter', does: w.keys.enter, group, run: () => {} }, // the picture itself takes it
     { key: 'escape', does: w.keys.back, group, run: back },
-    { key: 'arrowright', does: w.keys.next, group, run: () => (zoomed ? move(-0.2, 0) : go(1)) },
-    { key: 'arrowleft', does: w.keys.previous, group, run: () => (zoomed ? move(0.2, 0) : go(-1)) },
+    { key: 'arrowright', does: w.keys.next, group, run: () => (zoomed() ? move(-0.2, 0) : go(1)) },
+    { key: 'arrowleft', does: w.keys.previous, group, run: () => (zoomed() ? move(0.2, 0) : go(-1)) },
     { key: '+', does: w.keys.zoomIn, group, run: () => zoom(STEP) },
     { key: '=', does: w.keys.zoomIn, group, hidden: true, run: () => zoom(STEP) },
     { key: '-', does: w.keys.zoomOut, group, run: () => zoom(1 / STEP) },

@@ -12,6 +12,7 @@ export const w = {
   cameras: 'Cameras in this room',
   wall: 'Pictures',
   picture: (name: string) => `Picture of ${name}`,
+  frozenPicture: 'Picture frozen',
   frozen: (names: string[]) => `Not live: ${list(names)}`,
 
   privacy: (who: string) => `Privacy: paused by ${who}`,

@@ -104,8 +104,9 @@ export function Menu({ label, actions, icon = 'more', children }: MenuProps): JS
 
 const GAP = 5; // px
 
-// place puts the list below its button, or above where there is more room, and always in the
-// window, above all else: what is around the button may cut off what leaves it.
+// place puts the list below its button, or above, or beside it where it is too long for
+// either, always in the window, and above all else: what is around the button may cut off
+// what leaves it.
 function place(list: HTMLElement, button: HTMLElement): void {
   if (!list.showPopover) {
     list.removeAttribute('popover'); // an older browser: it lies in the page, and may be cut
@@ -113,11 +114,16 @@ function place(list: HTMLElement, button: HTMLElement): void {
   }
   list.showPopover();
   const b = button.getBoundingClientRect();
-  const below = innerHeight - b.bottom - 2 * GAP;
-  const above = b.top - 2 * GAP;
+  const [below, above, all] = [innerHeight - b.bottom - 2 * GAP, b.top - 2 * GAP, innerHeight - 2 * GAP];
+  const wide = list.getBoundingClientRect().width;
+  const fits = list.scrollHeight <= Math.max(below, above);
+  const left = b.left - wide - GAP;
+  const beside = !fits && (left >= GAP || b.right + wide + 2 * GAP <= innerWidth);
   const up = list.scrollHeight > below && above > below;
-  list.style.maxHeight = `${Math.max(up ? above : below, Math.min(innerHeight - 2 * GAP, 160))}px`;
+  list.style.maxHeight = `${beside ? all : Math.max(up ? above : below, Math.min(all, 160))}px`;
   const { width, height } = list.getBoundingClientRect();
-  list.style.left = `${Math.max(GAP, Math.min(b.right - width, innerWidth - width - GAP))}px`;
-  list.style.top = `${Math.max(GAP, Math.min(up ? b.top - height - GAP : b.bottom + GAP, innerHeight - height - GAP))}px`;
+  const x = !beside ? b.right - width : left >= GAP ? left : b.right + GAP;
+  const y = beside ? b.top : up ? b.top - height - GAP : b.bottom + GAP;
+  list.style.left = `${Math.max(GAP, Math.min(x, innerWidth - width - GAP))}px`;
+  list.style.top = `${Math.max(GAP, Math.min(y, innerHeight - height - GAP))}px`;
 }
