@@ -422,7 +422,9 @@ func TestTechnicianTalksAndIsCalled(t *testing.T) {
 	if i := slices.IndexFunc(tracks.Tracks, func(tr struct {
 		ID       string
 		Watchers []string
-	}) bool { return tr.ID == "console/video" }); i < 0 || len(tracks.Tracks[i].Watchers) != 1 {
+	}) bool {
+		return tr.ID == "console/video"
+	}); i < 0 || len(tracks.Tracks[i].Watchers) != 1 {
 		t.Errorf("watchers: %+v", tracks)
 	}
 
