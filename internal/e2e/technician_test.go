@@ -73,8 +73,8 @@ func (b stationPage) do(result any, limit time.Duration, name string, args ...an
 	b.call(result, limit, "look", fmt.Sprintf("technician.%s(...%s)", name, list))
 }
 
-// launchHospital opens a page that publishes cameras and a voice, and hears the room.
-func launchHospital(t *testing.T) stationPage {
+// launchEncoder opens a page that publishes cameras and a voice, and hears the room.
+func launchEncoder(t *testing.T) stationPage {
 	t.Helper()
 	b := launchStation(t, "chromium")
 	b.open(local + "/")
@@ -105,36 +105,36 @@ func (b stationPage) openTechnician(frequency float64, choices string) {
 
 const drBerg = `{name: 'Dr. Berg'}`
 
-// A tile is a picture as the technician's page shows it.
-type tile struct {
+// A shownTile is a picture as the technician's page shows it.
+type shownTile struct {
 	Name, Label, State, Words, Age, Detail, Badge, Fit, Filter, Transform, Key string
 	Frames, Width                                                              int
 	Big                                                                        bool
 }
 
-func (b stationPage) tiles() (all []tile) {
+func (b stationPage) tiles() (all []shownTile) {
 	b.t.Helper()
 	b.do(&all, 5*time.Second, "tiles")
 	return all
 }
 
-func (b stationPage) tile(name string) tile {
+func (b stationPage) shownTile(name string) shownTile {
 	b.t.Helper()
 	for _, tl := range b.tiles() {
 		if tl.Name == name {
 			return tl
 		}
 	}
-	return tile{}
+	return shownTile{}
 }
 
 // awaitTile returns how long it took until a tile is as wanted, and the tile.
-func (b stationPage) awaitTile(limit time.Duration, name, state string) (tile, time.Duration) {
+func (b stationPage) awaitTile(limit time.Duration, name, state string) (shownTile, time.Duration) {
 	b.t.Helper()
 	began := time.Now()
-	var tl tile
+	var tl shownTile
 	eventually(b.t, limit, func() error {
-		if tl = b.tile(name); tl.State != state {
+		if tl = b.shownTile(name); tl.State != state {
 			return fmt.Errorf("the tile of %s is %+v, want %s", name, tl, state)
 		}
 		return nil
@@ -234,7 +234,7 @@ const own = "body > div > sightline-player[kind=audio]"
 func TestTechnicianSeesWhatIsFrozen(t *testing.T) {
 	s := serveStations(t)
 	encoder := ffmpeg(t, fromAfar("injector"), camera{Size: "640x360", Keyframe: 30})
-	hospital := launchHospital(t)
+	hospital := launchEncoder(t)
 	hospital.publishes("console", published{Label: "Console", Video: true})
 	hospital.publishes("gantry", published{Label: "Gantry", Video: true})
 	hospital.publishes("table", published{Video: true})
@@ -263,7 +263,7 @@ func TestTechnicianSeesWhatIsFrozen(t *testing.T) {
 	}
 	b.moving(5*time.Second, "console", "gantry", "table")
 	eventually(t, 5*time.Second, func() error {
-		tl = b.tile("injector")
+		tl = b.shownTile("injector")
 		seconds, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(tl.Age, "The picture is "), " s old"))
 		if seconds < 3 || !strings.HasPrefix(tl.Detail, "The camera sends nothing") {
 			return fmt.Errorf("the age is %q and the detail %q, want 3 s or more, and whose leg it is", tl.Age, tl.Detail)
@@ -280,7 +280,7 @@ func TestTechnicianSeesWhatIsFrozen(t *testing.T) {
 	if !strings.Contains(tl.Words, "Anna Berg") || tl.Age != "" {
 		t.Errorf("privacy says %q, %q", tl.Words, tl.Age)
 	}
-	if tl := b.tile("gantry"); tl.State != "live" {
+	if tl := b.shownTile("gantry"); tl.State != "live" {
 		t.Errorf("who is not paused is %s", tl.State)
 	}
 	leave()
@@ -306,17 +306,17 @@ func TestTechnicianSeesWhatIsFrozen(t *testing.T) {
 	// Looking closer: keys, wheel, still.
 	third := order[2].Name
 	b.press("3")
-	if tl := b.tile(third); !tl.Big {
+	if tl := b.shownTile(third); !tl.Big {
 		t.Errorf("key 3 does not enlarge %s: %+v", third, tl)
 	}
 	b.press("=", "=")
-	if tl := b.tile(third); !strings.Contains(tl.Transform, "scale(2.25") {
+	if tl := b.shownTile(third); !strings.Contains(tl.Transform, "scale(2.25") {
 		t.Errorf("zoomed twice it is transformed by %q", tl.Transform)
 	}
 	b.call(nil, 5*time.Second, "wheel", ".big .viewport", -300)
 	b.await(3*time.Second, `technician.tiles()[2].transform.includes("scale(6.1")`)
 	b.press("0")
-	if tl := b.tile(third); tl.Transform != "none" {
+	if tl := b.shownTile(third); tl.Transform != "none" {
 		t.Errorf("after 0 it is transformed by %q", tl.Transform)
 	}
 	b.press("s")
@@ -348,7 +348,7 @@ func TestTechnicianSeesWhatIsFrozen(t *testing.T) {
 	// A restart of the gateway.
 	s.p.stop(syscall.SIGKILL, time.Second)
 	eventually(t, 5*time.Second, func() error {
-		if tl := b.tile(third); tl.State == "live" || !strings.HasPrefix(tl.Detail, "The gateway does not answer") {
+		if tl := b.shownTile(third); tl.State == "live" || !strings.HasPrefix(tl.Detail, "The gateway does not answer") {
 			return fmt.Errorf("without a gateway the tile is %+v", tl)
 		}
 		return nil
@@ -375,7 +375,7 @@ func TestTechnicianSeesWhatIsFrozen(t *testing.T) {
 
 func TestTechnicianTalksAndIsCalled(t *testing.T) {
 	s := serveStations(t)
-	hospital := launchHospital(t)
+	hospital := launchEncoder(t)
 	hospital.publishes("hospital", published{Label: "Anna Berg", Frequency: 440})
 	hospital.publishes("console", published{Label: "Console", Video: true})
 	hospital.do(nil, 5*time.Second, "hear", local, room, "hospital")
@@ -469,7 +469,7 @@ func (s *server) awaitParticipant(want string) {
 func TestTechniciansFirstPicture(t *testing.T) {
 	s := serveStations(t)
 	ffmpeg(t, fromAfar("injector"), camera{Size: "640x360", Keyframe: 30})
-	hospital := launchHospital(t)
+	hospital := launchEncoder(t)
 	names := []string{"console", "gantry", "table"}
 	for _, name := range names {
 		hospital.publishes(name, published{Video: true})
@@ -503,7 +503,7 @@ func TestTechniciansFirstPicture(t *testing.T) {
 func TestTechnicianInFirefox(t *testing.T) {
 	s := serveStations(t)
 	encoder := ffmpeg(t, fromAfar("injector"), camera{Size: "640x360", Keyframe: 30})
-	hospital := launchHospital(t)
+	hospital := launchEncoder(t)
 	hospital.publishes("console", published{Label: "Console", Video: true})
 	hospital.publishes("hospital", published{Label: "Anna Berg", Frequency: 440})
 	hospital.do(nil, 5*time.Second, "hear", local, room, "hospital")
@@ -531,7 +531,7 @@ func TestTechnicianIsAccessibleInEachState(t *testing.T) {
 	b.openTechnician(660, drBerg)
 	b.await(10*time.Second, `document.querySelector(".wall-empty") !== null`)
 	b.accessible("technician empty")
-	hospital := launchHospital(t)
+	hospital := launchEncoder(t)
 	for _, name := range []string{"console", "gantry", "table"} {
 		hospital.publishes(name, published{Video: true})
 	}
@@ -554,7 +554,7 @@ func TestTechnicianIsAccessibleInEachState(t *testing.T) {
 	b.await(2*time.Second, `document.activeElement.matches(".place .menu button")`)
 
 	leave := s.enterFor(`{"name": "Anna Berg", "role": "hospital", "privacy": true, "call": "technician", "publishers": ["hospital", "console"]}`)
-	b.await(3*time.Second, `document.querySelector(".call") && document.querySelector(".tile[data-state=paused]")`)
+	b.await(3*time.Second, `document.querySelector(".call") !== null && document.querySelector(".tile[data-state=paused]") !== null`)
 	b.accessible("technician call and privacy")
 	leave()
 	hospital.do(nil, 5*time.Second, "leave", "gantry")

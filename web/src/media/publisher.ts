@@ -181,6 +181,7 @@ export class Publisher extends EventTarget {
         this.#readings = new Readings(publication.session.pc);
         this.sessions++;
         await this.#send(); // the device may have changed meanwhile
+        this.#tell(); // it may be connected already
         if (this.#paused) void this.#resize();
         const reason = await publication.ended;
         if (signal.aborted) return;
