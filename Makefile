@@ -10,7 +10,7 @@ SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/sightline-screenshots
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
 
-.PHONY: build check dist test test-go test-web test-libopus test-clients screenshots soak bench bench-bridge fuzz clean
+.PHONY: build check dist test test-go test-web test-libopus test-clients soak bench bench-bridge fuzz clean screenshots
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
@@ -69,7 +69,7 @@ bench: ## benchmarks, with allocations
 
 bench-bridge: ## the audio bridge: delay, speech, 50 speakers (docs/BRIDGE.md); wants a machine of its own, and espeak-ng
 	go test -run '^$$' -bench Leg -cpu 1 ./internal/bridge
-	go test -tags figures -count=1 -v -run 'Speech|Spoken' ./internal/bridge
+	go test -tags figures -count=1 -v -timeout 20m -run 'Speech|Spoken|Drift' ./internal/bridge
 	go test -tags figures -count=1 -v -timeout 20m ./internal/e2e/figures
 
 fuzz: ## each fuzz target for FUZZTIME

@@ -23,6 +23,11 @@ const (
 	// be about what was before it.
 	staleFor = 500 * time.Millisecond
 
+	// silentFor is how long a camera has sent nothing when no viewer restarts any more. Browsers
+	// ask for a keyframe when nothing comes: the group would be shown once more, and old
+	// pictures that move pass for live ones.
+	silentFor = time.Second
+
 	// maxRestarts bounds how many viewers of a track restart at the same time. The others
 	// have their turn after them, or the next keyframe.
 	maxRestarts = 16
@@ -87,7 +92,7 @@ func (n *need) restart(now time.Time) (speed, tries int) {
 func (t *track) wakeStuck(now time.Time) {
 	t.mu.Lock()
 	free, live := maxRestarts-t.restarting, t.live
-	ok := t.kind == media.Video && t.asks.ignored(now) && t.cachedLocked()
+	ok := t.kind == media.Video && t.asks.ignored(now) && t.cachedLocked() && now.Sub(t.readings.lastPacket) < silentFor
 	t.mu.Unlock()
 	if !ok {
 		return

@@ -78,6 +78,28 @@ func TestAViewerWhoNeedsAKeyframeStartsAgainWhereTheCameraGivesNone(t *testing.T
 	})
 }
 
+// Browsers ask for a keyframe when no picture comes, also where the camera sends nothing: then
+// there is nothing that they lack, and what they have seen must not move again.
+func TestNoViewerStartsAgainWhileTheCameraSendsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, s, v := group(t)
+		defer h.close()
+		time.Sleep(2 * time.Second)
+		for range 3 {
+			v.RequestKeyframe()
+			time.Sleep(time.Second)
+		}
+		if got := v.Got(); len(got) != 0 {
+			t.Errorf("got %d packets of a camera that sends nothing", len(got))
+		}
+		// The camera goes on: who still needs a keyframe is helped.
+		play(s.video, 90, false, 4)
+		if begun := starts(v.Got()); len(begun) != 1 {
+			t.Errorf("started again %d times when the camera went on, want once", len(begun))
+		}
+	})
+}
+
 func TestACameraThatAnswersIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, s, v := group(t)

@@ -16,6 +16,10 @@ const (
 	// decoder's state.
 	apartFor = 3 * 50
 
+	// crowd is from how many mixes on, for each processor, further ones do without forward
+	// error correction, which halves what they cost.
+	crowd = 8
+
 	// keepFor is how many frames an unused mix is kept.
 	keepFor = 5 * 50
 
@@ -88,14 +92,15 @@ type mix struct {
 
 	genuine bool // there is sound in it as it was sent
 	faulty  bool // there is sound missing in it
-	silent  int  // frames in a row
-	hush    []byte
-	err     error
+
+	silent int    // frames in a row
+	hush   []byte // a packet of silence
 }
 
-func newMix(c Config) (*mix, error) {
+// newMix returns a mix for a room that is crowded, or not.
+func newMix(c Config, crowded bool) (*mix, error) {
 	encoder, err := audio.NewEncoder(audio.EncoderConfig{
-		Channels: c.channels(), Bitrate: c.Bitrate, Complexity: c.Complexity, Loss: c.Loss,
+		Channels: c.channels(), Bitrate: c.Bitrate, Complexity: c.Complexity, Loss: c.Loss, LowDelay: crowded,
 	})
 	if err != nil {
 		return nil, err

@@ -231,7 +231,7 @@ func (m *mixer) find(key mixKey) *mix {
 	if x := m.mixes[key]; x != nil {
 		return x
 	}
-	x, err := newMix(m.room.bridge.config)
+	x, err := newMix(m.room.bridge.config, len(m.mixes) >= crowd*m.processors)
 	if err != nil {
 		m.room.bridge.log.Error("the bridge can't encode", "room", m.room.name, "err", err)
 		return nil

@@ -40,13 +40,19 @@ func launch(t *testing.T, name string) *browser { return launchAt(t, clientSide,
 // launchAt is launch on either host. The flags are more ones of Chromium's.
 func launchAt(t *testing.T, at side, name string, flags ...string) *browser {
 	t.Helper()
+	return drive(t, at, "drivers/browser.mjs", name, flags...)
+}
+
+// drive starts a browser by one of the drivers.
+func drive(t *testing.T, at side, driver, name string, flags ...string) *browser {
+	t.Helper()
 	// Sockets lie in the profile, and their paths must be short.
 	profile, err := os.MkdirTemp("", name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(profile) })
-	script, err := filepath.Abs("drivers/browser.mjs")
+	script, err := filepath.Abs(driver)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +120,11 @@ func (b *browser) call(result any, limit time.Duration, name string, args ...any
 
 // try is call for what may fail.
 func (b *browser) try(result any, limit time.Duration, name string, args ...any) error {
+	return b.ask(result, limit, "", name, args...)
+}
+
+// ask is try in the page of one of several people.
+func (b *browser) ask(result any, limit time.Duration, who, name string, args ...any) error {
 	if args == nil {
 		args = []any{}
 	}
@@ -123,7 +134,7 @@ func (b *browser) try(result any, limit time.Duration, name string, args ...any)
 	id := b.last
 	b.waiting[id] = c
 	b.mu.Unlock()
-	line, err := json.Marshal(map[string]any{"id": id, "call": name, "args": args})
+	line, err := json.Marshal(map[string]any{"id": id, "who": who, "call": name, "args": args})
 	if err != nil {
 		return err
 	}

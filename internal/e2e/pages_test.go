@@ -280,7 +280,7 @@ func TestLobbyIsUsedByKeysAlone(t *testing.T) {
 	tab("input[name=name]")
 	b.call(nil, 5*time.Second, "write", "Dr. Berg?") // a key that is a letter here
 	b.await(5*time.Second, `document.querySelector("dialog[open]") === null && document.querySelector("input[name=name]").value === "Dr. Berg?"`)
-	tab(".join-role.technician")
+	tab(`.join-role[href$="/technician"]`)
 	b.press("Enter")
 	b.await(10*time.Second, `location.pathname === "/demo/technician" && document.querySelector(".me-name")?.textContent === "Dr. Berg?"`)
 	var list struct {

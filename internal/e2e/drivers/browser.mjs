@@ -36,6 +36,9 @@ const flags = {
     extraPrefsFirefox: {
       'media.navigator.streams.fake': true,
       'media.navigator.permission.disabled': true,
+      // The clients' host sees pages at an address that is neither https nor its own.
+      'media.devices.insecure.enabled': true,
+      'media.getusermedia.insecure.enabled': true,
       'media.autoplay.default': 0,
       'media.peerconnection.ice.loopback': true,
       'media.gmp-manager.updateEnabled': false,
@@ -73,6 +76,20 @@ const hands = {
   // look returns what an expression is in the page.
   look: (expression) => page.evaluate(expression),
   permissions: (state) => page.evaluateOnNewDocument((s) => Object.defineProperty(navigator, 'permissions', { value: { query: async () => ({ state: s }) } }), state),
+  // prepare runs a script in each page before its own; a name with .js is a file beside this one.
+  prepare: (script) => page.evaluateOnNewDocument(script.endsWith('.js') ? fs.readFileSync(new URL(script, import.meta.url), 'utf8') : script),
+  wheel: async (selector, deltaY) => {
+    await page.hover(selector);
+    await page.mouse.wheel({ deltaY });
+  },
+  // memory is what the page has once all that can be is collected.
+  memory: async () => {
+    const devtools = await page.createCDPSession();
+    await devtools.send('HeapProfiler.collectGarbage');
+    await devtools.detach();
+    const { JSHeapUsedSize: heap, Nodes: nodes, JSEventListeners: listeners } = await page.metrics();
+    return { heap, nodes, listeners };
+  },
   deny: () => page.evaluateOnNewDocument(() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('Permission denied', 'NotAllowedError')); }),
   axe: async () => {
     await page.evaluate(fs.readFileSync(new URL('../../../web/node_modules/axe-core/axe.min.js', import.meta.url), 'utf8'));

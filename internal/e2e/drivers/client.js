@@ -206,6 +206,20 @@
   const click = (selector) => document.querySelector(selector).click();
   const text = () => document.body.innerText;
 
+  // What the watch page has been since it was opened: its states in turn, and the connections that it has made.
+  const states = [];
+  addEventListener('DOMContentLoaded', () => {
+    const note = () => document.body.dataset.state !== states.at(-1) && states.push(document.body.dataset.state);
+    new MutationObserver(note).observe(document.body, { attributes: true, attributeFilter: ['data-state'] });
+    note();
+  });
+  // level is the length of the page's meter, 0 to 1.
+  function page() {
+    const right = document.getElementById('level')?.style.clipPath.match(/inset\(\S+ ([\d.]+)%/)?.[1];
+    return { states, connections: connections.length, level: right === undefined ? 0 : 1 - right / 100, text: text() };
+  }
+
+
   // What somebody without a mouse finds.
   const name = (e) => `${e.localName} ${e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent}`.trim();
 
@@ -234,20 +248,6 @@
       };
       document.querySelector(selector).click();
     });
-  }
-
-
-  // What the watch page has been since it was opened: its states in turn, and the connections that it has made.
-  const states = [];
-  addEventListener('DOMContentLoaded', () => {
-    const note = () => document.body.dataset.state !== states.at(-1) && states.push(document.body.dataset.state);
-    new MutationObserver(note).observe(document.body, { attributes: true, attributeFilter: ['data-state'] });
-    note();
-  });
-  // level is the length of the page's meter, 0 to 1.
-  function page() {
-    const right = document.getElementById('level')?.style.clipPath.match(/inset\(\S+ ([\d.]+)%/)?.[1];
-    return { states, connections: connections.length, level: right === undefined ? 0 : 1 - right / 100, text: text() };
   }
 
   window.e2e = { publish, talk, play, hear, frames, firstFrame, stats, stop, load, element, change, click, text, page, usable, focus, saved };

@@ -161,3 +161,16 @@ test('a page that the browser has kept is in the room again', async () => {
   await settle();
   assert.equal(gateway.of('POST').length, 2);
 });
+
+test('the call of another is answered, and his hand lowered, by the own URL', async () => {
+  const p = await enter();
+  await p.answer('p7');
+  await p.lower('p8');
+  assert.deepEqual(gateway.of('PATCH').map((a) => [a.url, JSON.parse(a.body)]), [
+    ['https://gateway.example/api/participants/secret-1', { answer: 'p7' }],
+    ['https://gateway.example/api/participants/secret-1', { lower: 'p8' }],
+  ]);
+  patch = () => problem(409, 'not in the room');
+  await assert.rejects(p.lower('p9'), { status: 409 });
+  p.leave();
+});

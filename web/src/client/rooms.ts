@@ -154,16 +154,6 @@ export class Gateway {
     return this.#send('DELETE', `api/rooms/${part(room)}/publishers/${part(publisher)}`);
   }
 
-  // lowerHand lowers another's hand.
-  lowerHand(room: string, participant: string): Promise<Participant> {
-    return this.#send('PATCH', `api/rooms/${part(room)}/participants/${part(participant)}`, { hand: false });
-  }
-
-  // answer ends another's call.
-  answer(room: string, participant: string): Promise<Participant> {
-    return this.#send('PATCH', `api/rooms/${part(room)}/participants/${part(participant)}`, { call: '' });
-  }
-
   async #get<T>(path: string, signal?: AbortSignal): Promise<T> {
     return (await json<T>(this.url(path), this.token, { signal })).value;
   }

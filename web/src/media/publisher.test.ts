@@ -163,6 +163,7 @@ test('a microphone that is unplugged gives way to another', async () => {
   await settle();
   assert.equal(publisher.state, 'live');
   assert.deepEqual(lost.map((l) => l.instead), [undefined, 'audio cam-2']);
+  assert.equal(preferred('audioinput', [{ deviceId: 'cam-1', label: '' }, { deviceId: 'cam-2', label: '' }])?.deviceId, 'cam-1', 'it is still the preferred one');
   publisher.stop();
 });
 

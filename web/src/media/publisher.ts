@@ -181,7 +181,7 @@ export class Publisher extends EventTarget {
         this.#readings = new Readings(publication.session.pc);
         this.sessions++;
         await this.#send(); // the device may have changed meanwhile
-        this.#tell(); // it may have connected before it was known here
+        this.#tell(); // it may be connected already
         if (this.#paused) void this.#resize();
         const reason = await publication.ended;
         if (signal.aborted) return;
@@ -224,6 +224,7 @@ export class Publisher extends EventTarget {
 
   async #find(signal: AbortSignal): Promise<boolean> {
     const { source } = this.#options;
+    let instead = false; // another than the one that was chosen
     while (!this.#tracks.some((t) => t.readyState === 'live')) {
       if (signal.aborted) return false;
       if (!this.#given) {
@@ -235,7 +236,7 @@ export class Publisher extends EventTarget {
           }
           this.trouble = undefined;
           this.#options.device ??= track.getSettings().deviceId; // another camera is another picture
-          if (source !== 'screen') remember(source === 'camera' ? 'videoinput' : 'audioinput', { deviceId: this.#options.device ?? '', label: track.label });
+          if (source !== 'screen' && !instead) remember(source === 'camera' ? 'videoinput' : 'audioinput', { deviceId: this.#options.device ?? '', label: track.label });
           await this.#use([track]);
           continue;
         } catch (err) {
@@ -248,6 +249,7 @@ export class Publisher extends EventTarget {
           }
           if (this.trouble.reason === 'missing' && source === 'microphone' && this.#options.device) {
             this.#options.device = undefined; // any is better than none
+            instead = true;
             continue;
           }
           this.#set('device-lost', this.trouble.words, this.trouble.advice);

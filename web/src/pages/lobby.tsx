@@ -120,7 +120,7 @@ function Join(): JSX.Element {
       <h3>{w.as}</h3>
       <div class="join-roles">
         {roles.map(({ role, icon }) => (
-          <a key={role} class={`button join-role ${role}`} href={href(here.room, role)} onClick={enter} aria-describedby={`${role}-more`}>
+          <a key={role} class="button join-role" href={href(here.room, role)} onClick={enter} aria-describedby={`${role}-more`}>
             <Icon name={icon} />
             <span class="words">
               <strong>{w.roles[role].name}</strong>

@@ -21,6 +21,8 @@ export interface Place {
   people: Participant[]; // in the order of entering
   me: Participant | undefined; // undefined while not in the room
   change(what: Partial<Self>): void; // tells the others at once
+  answer(id: string): Promise<void>; // another's call
+  lower(id: string): Promise<void>; // another's hand
 }
 
 // A Presence is being in the room, and knowing what is in it. A page that can't wait until
@@ -34,7 +36,7 @@ export class Presence {
   constructor(role: StationProps['role']) {
     const url = gateway.url(`api/rooms/${encodeURIComponent(here.room)}/participants`);
     const name = ownName(choices.value.name, role);
-    const start: Self = { name, role: role === 'room' ? 'meeting' : role, microphone: 'none', camera: 'none', hand: false, privacy: false, call: '', publishers: [] };
+    const start: Self = { name, role: role === 'room' ? '' : role, microphone: 'none', camera: 'none', hand: false, privacy: false, call: '', publishers: [] };
     this.self = new Participation(url, start, {
       token: gateway.token,
       onChange: (me) => this.me.set(me),
@@ -93,14 +95,15 @@ export function Station({ role, presence: given, children, dock, banners, people
   const people = participants(room);
   const mine = people.find((p) => p.id === me?.id) ?? me;
   useComings(people, me?.id);
-  const place: Place = { room, view, people, me: mine, change: (what) => self.change(what) };
+  const place: Place = { room, view, people, me: mine, change: (what) => self.change(what), answer: (id) => self.answer(id), lower: (id) => self.lower(id) };
   return (
     <Frame
       room={here.room}
       name={mine?.name ?? name}
-      role={mine?.role ?? role}
+      role={mine?.role || role}
       people={people}
       me={me?.id}
+      {...(view.state === 'lost' ? { quality: 'lost' as const } : {})}
       onLeave={() => {
         onLeave?.();
         self.leave();

@@ -12,8 +12,9 @@ export interface Hotkey {
   key: string; // as KeyboardEvent.key, in lower case: 'm', '?', 'arrowleft'
   does: string; // for the help sheet: "Turn the microphone on or off"
   run(e: KeyboardEvent): void;
-  shown?: string; // where the key's name is not what people call it
+  shown?: string; // where the key's name is not what people call it; empty: another tells of it, too
   group?: string;
+  hidden?: boolean; // another line of the sheet speaks for it
 }
 
 const registry = new Store<Hotkey[]>([]);
@@ -35,18 +36,23 @@ export function useHotkeys(keys: readonly Hotkey[]): void {
 // listen has the page obey keys. A page does it once.
 export function listen(): void {
   addEventListener('keydown', (e) => {
-    if (e.ctrlKey || e.metaKey || e.altKey || e.repeat || e.defaultPrevented || !choices.value.hotkeys || taken(e.target)) return;
-    const hotkey = [...registry.value].reverse().find((k) => k.key === e.key.toLowerCase());
+    if (e.ctrlKey || e.metaKey || e.altKey || e.repeat || e.defaultPrevented || !choices.value.hotkeys || taken(e.target, e.key)) return;
+    // A digit with Shift is another sign on each keyboard.
+    const digit = e.shiftKey && /^(?:Digit|Numpad)(\d)$/.exec(e.code)?.[1];
+    const all = [...registry.value].reverse();
+    const hotkey = all.find((k) => k.key === e.key.toLowerCase()) ?? all.find((k) => digit && k.key === `shift+${digit}`);
     if (!hotkey) return;
     e.preventDefault();
     hotkey.run(e);
   });
 }
 
-// taken reports whether keys are for somebody else: text that is being written, a dialog.
-function taken(target: EventTarget | null): boolean {
+// taken reports whether a key is for somebody else: text that is being written, a dialog, and
+// Enter and Space for what has the focus and can be pressed.
+function taken(target: EventTarget | null, key: string): boolean {
   if (document.querySelector('dialog[open]')) return true;
   if (!(target instanceof HTMLElement)) return false;
+  if ((key === 'Enter' || key === ' ') && target.matches('button, a[href], summary, input, [role=button], [role=menuitem]')) return true;
   return target.isContentEditable || target.matches('textarea, select, input:not([type=checkbox], [type=radio], [type=button])');
 }
 
@@ -63,7 +69,7 @@ export function Help(): JSX.Element {
   const on = useStore(choices, (c) => c.hotkeys);
   useHotkeys([{ key: '?', does: words.hotkeys.help, run: () => helpOpen.set(true), group: words.hotkeys.general }]);
   const groups = new Map<string, Hotkey[]>();
-  for (const k of keys) groups.set(k.group ?? words.hotkeys.page, [...(groups.get(k.group ?? words.hotkeys.page) ?? []), k]);
+  for (const k of keys) if (!k.hidden && k.shown !== '') groups.set(k.group ?? words.hotkeys.page, [...(groups.get(k.group ?? words.hotkeys.page) ?? []), k]);
   return (
     <Dialog title={words.hotkeys.title} open={open} onClose={() => helpOpen.set(false)}>
       <Switch label={words.hotkeys.use} checked={on} onChange={(hotkeys) => choose({ hotkeys })} />

@@ -30,18 +30,22 @@ export function Menu({ label, actions, icon = 'more', children }: MenuProps): JS
   const items = () => [...(box.current?.querySelectorAll<HTMLElement>('.menu-list > *:not([disabled])') ?? [])];
   useEffect(() => {
     if (!open) return undefined;
+    const list = box.current?.querySelector<HTMLElement>('.menu-list');
+    if (list && button.current) place(list, button.current);
     items()[0]?.focus();
-    // Where it would leave the window it opens upwards, or to the other side.
-    const list = box.current?.querySelector('.menu-list');
-    const { bottom, left } = list?.getBoundingClientRect() ?? { bottom: 0, left: 0 };
-    list?.classList.toggle('up', bottom > innerHeight);
-    list?.classList.toggle('right', left < 0);
     const away = (e: Event) => {
       if (!box.current?.contains(e.target as Node)) setOpen(false);
     };
+    const moved = (e: Event) => {
+      if (e.target !== list) setOpen(false); // its button is somewhere else now
+    };
     addEventListener('pointerdown', away);
     addEventListener('focusin', away);
+    addEventListener('resize', moved);
+    addEventListener('scroll', moved, true);
     return () => {
+      removeEventListener('resize', moved);
+      removeEventListener('scroll', moved, true);
       removeEventListener('pointerdown', away);
       removeEventListener('focusin', away);
     };
@@ -66,7 +70,7 @@ export function Menu({ label, actions, icon = 'more', children }: MenuProps): JS
         {children}
       </Button>
       {open && (
-        <div class="menu-list" id={id} role="menu" aria-label={label} onKeyDown={keydown}>
+        <div class="menu-list" id={id} role="menu" aria-label={label} popover="manual" onKeyDown={keydown}>
           {actions.map((a) =>
             a.href ? (
               <a key={a.label} role="menuitem" tabIndex={-1} href={a.href} target="_blank" rel="noreferrer" onClick={() => close()}>
@@ -96,4 +100,30 @@ export function Menu({ label, actions, icon = 'more', children }: MenuProps): JS
       )}
     </div>
   );
+}
+
+const GAP = 5; // px
+
+// place puts the list below its button, or above, or beside it where it is too long for
+// either, always in the window, and above all else: what is around the button may cut off
+// what leaves it.
+function place(list: HTMLElement, button: HTMLElement): void {
+  if (!list.showPopover) {
+    list.removeAttribute('popover'); // an older browser: it lies in the page, and may be cut
+    return;
+  }
+  list.showPopover();
+  const b = button.getBoundingClientRect();
+  const [below, above, all] = [innerHeight - b.bottom - 2 * GAP, b.top - 2 * GAP, innerHeight - 2 * GAP];
+  const wide = list.getBoundingClientRect().width;
+  const fits = list.scrollHeight <= Math.max(below, above);
+  const left = b.left - wide - GAP;
+  const beside = !fits && (left >= GAP || b.right + wide + 2 * GAP <= innerWidth);
+  const up = list.scrollHeight > below && above > below;
+  list.style.maxHeight = `${beside ? all : Math.max(up ? above : below, Math.min(all, 160))}px`;
+  const { width, height } = list.getBoundingClientRect();
+  const x = !beside ? b.right - width : left >= GAP ? left : b.right + GAP;
+  const y = beside ? b.top : up ? b.top - height - GAP : b.bottom + GAP;
+  list.style.left = `${Math.max(GAP, Math.min(x, innerWidth - width - GAP))}px`;
+  list.style.top = `${Math.max(GAP, Math.min(y, innerHeight - height - GAP))}px`;
 }

@@ -15,7 +15,7 @@ export const words = {
   } as Record<State, string>,
   // The same in a word or two, where there is little room.
   badges: {
-    frozen: 'Frozen', waiting: 'Waiting', ended: 'Stopped', busy: 'Busy', refused: 'Not allowed', unplayable: 'Can’t play', paused: 'Privacy',
+    connecting: 'Connecting', reconnecting: 'Reconnecting', frozen: 'Frozen', waiting: 'Waiting', ended: 'Stopped', gone: 'Stopped', busy: 'Busy', refused: 'Not allowed', unplayable: 'Can’t play', paused: 'Privacy',
     'device-lost': 'Unplugged', stalled: 'Nothing comes', failed: 'Failed',
   } as Partial<Record<State, string>>,
   tracks: { connecting: 'Connecting', live: 'Live', stalled: 'Nothing comes', gone: 'Stopped' } as Record<string, string>,

@@ -35,12 +35,13 @@ export interface TileProps {
   speaking?: boolean;
   badges?: ComponentChildren;
   controls?: ComponentChildren; // buttons that are always there, below
+  tools?: ComponentChildren; // the same, beside that which enlarges
 }
 
 // A Tile is one picture with all that must be known about it. Words stand below the
 // picture; only what says that the picture is old covers it.
 export function Tile(props: TileProps): JSX.Element {
-  const { label, sub, children, state, detail, age = 0, hasPicture = false, publisher, own, level, actions, onOpen, enlarged, hotkey, speaking, badges, controls } = props;
+  const { label, sub, children, state, detail, age = 0, hasPicture = false, publisher, own, level, actions, onOpen, enlarged, hotkey, speaking, badges, controls, tools } = props;
   const id = useId();
   const text = props.words ?? words.states[state] ?? state;
   const live = state === 'live';
@@ -66,6 +67,7 @@ export function Tile(props: TileProps): JSX.Element {
           </p>
         </div>
         <div class="tile-buttons">
+          {tools}
           {onOpen && <IconButton icon={enlarged ? 'back' : 'enlarge'} label={enlarged ? words.tile.back : `${words.tile.enlarge}: ${label}`} kind="quiet" onClick={onOpen} {...(hotkey ? { keys: hotkey } : {})} />}
           {actions && actions.length > 0 && <Menu label={words.tile.menu(label)} actions={actions} />}
         </div>

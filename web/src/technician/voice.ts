@@ -1,0 +1,40 @@
+// Under which name one publishes (docs/STATIONS.md, Names).
+import type { Participant, Room } from '../client/rooms.ts';
+
+const BASE = 'technician';
+
+// pick returns a name that nobody else has. before is one's own of before: a session of
+// it that is still in the room is one's own, and is taken over.
+export function pick(room: Room | undefined, me: Participant | undefined, before: string): string {
+  const theirs = new Set((room?.participants ?? []).filter((p) => p.id !== me?.id).flatMap((p) => p.publishers));
+  if (before && !theirs.has(before)) return before;
+  for (const p of room?.publishers ?? []) if (p.name !== before) theirs.add(p.name);
+  let name = BASE;
+  for (let n = 2; theirs.has(name); n++) name = `${BASE}-${n}`;
+  return name;
+}
+
+// taken reports whether somebody who was here earlier has the name: two who came at the
+// same moment may have picked the same.
+export function taken(room: Room | undefined, me: Participant | undefined, name: string): boolean {
+  return (room?.participants ?? []).some((p) => me && p.id !== me.id && p.publishers[0] === name && (p.since < me.since || (p.since === me.since && p.id < me.id)));
+}
+
+// The name is kept as long as the tab, so that who loads the page again is the same.
+const KEY = 'sightline.voice.';
+
+export function kept(room: string): string {
+  try {
+    return sessionStorage.getItem(KEY + room) ?? '';
+  } catch {
+    return '';
+  }
+}
+
+export function keep(room: string, name: string): void {
+  try {
+    sessionStorage.setItem(KEY + room, name);
+  } catch {
+    // Then it is picked anew.
+  }
+}
