@@ -11,7 +11,7 @@ SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/sightline-screenshots
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
 
-.PHONY: build check dist test test-go test-web test-libopus test-clients screenshots soak soak-technician bench fuzz clean
+.PHONY: build check dist test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge fuzz clean
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
@@ -20,9 +20,9 @@ check: ## what needs no running: format, vet, staticcheck, go.mod, TypeScript, g
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	  test -z "$$unformatted" || { echo "gofmt: run gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
-	go vet -tags e2e,soak ./...
+	go vet -tags e2e,soak,figures ./...
 	$(STATICCHECK) ./...
-	$(STATICCHECK) -tags e2e,soak ./...
+	$(STATICCHECK) -tags e2e,soak,figures ./...
 	go mod tidy -diff
 	web/modules.sh
 	$(TSC) --project web
@@ -70,10 +70,15 @@ soak: ## 1,000 sessions opened and ended; prints what they leave behind
 bench: ## benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem ./...
 
+bench-bridge: ## the audio bridge: delay, speech, 50 speakers (docs/BRIDGE.md); wants a machine of its own, and espeak-ng
+	go test -run '^$$' -bench Leg -cpu 1 ./internal/bridge
+	go test -tags figures -count=1 -v -run 'Speech|Spoken' ./internal/bridge
+	go test -tags figures -count=1 -v -timeout 20m ./internal/e2e/figures
+
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for package in $$(go list ./...); do \
 	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package; \
 	  done; \
 	done
 

@@ -182,6 +182,9 @@ func (p *Pages) watch(c *gin.Context) {
 	v.Name = v.Publisher
 	if v.Publisher == bridge.Mix {
 		v.Name = "Everybody"
+		if listener := c.Query("for"); rooms.ValidName(listener) == nil {
+			v.Name += " but " + listener
+		}
 	}
 	if rooms.ValidRoom(v.Room) != nil || !playable(v.Publisher, v.Kind) {
 		p.page(c, http.StatusNotFound, "missing.html", v)

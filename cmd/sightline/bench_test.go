@@ -87,6 +87,28 @@ func TestBenchMeasuresTheGateway(t *testing.T) {
 	}
 }
 
+// Voices publish sound and hear their own mix of the room.
+func TestBenchMeasuresTheMix(t *testing.T) {
+	g := start(t)
+	got := run(t, nil, "", g.benchArgs("-viewers", "2", "-audio=false", "-bitrate", "500k", "-voices", "3", "-talking", "2",
+		"-voice-whip", g.base+"/whip/bench/voice{n}", "-voice-whep", g.base+"/whep/bench/~mix?for=voice{n}", "-json")...)
+	if got.code != 0 {
+		t.Fatalf("exit code %d: %s", got.code, got.stderr)
+	}
+	r := decodeReport(t, got.stdout)
+	if m := r.Mix; m == nil || m.Voices != 3 || m.Talking != 2 || m.Listeners != 3 || m.Lost != 0 || m.Gap.P50 < 10 || m.Gap.P50 > 30 {
+		t.Fatalf("mix %+v", r.Mix)
+	}
+	// A packet every 20 ms to each, for a second or so.
+	if m := r.Mix; m.Received < 3*25 || m.Received > 3*100 || m.Bytes < 3*m.Received {
+		t.Errorf("mix %+v, want about 150 packets", r.Mix)
+	}
+	if r.Joins.Asked != 1+2+3+3 || r.Joins.Failed != 0 || r.Packets.Lost != 0 || r.Generator.TagsWrong != 0 {
+		t.Errorf("joins %+v, packets %+v, generator %+v", r.Joins, r.Packets, r.Generator)
+	}
+	g.expectNoSessions()
+}
+
 func decodeReport(t *testing.T, text string) (r bench.Report) {
 	t.Helper()
 	d := json.NewDecoder(strings.NewReader(text))
@@ -222,7 +244,7 @@ func TestPerformanceExplainsEveryFigure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := json.Marshal(bench.Report{Server: &bench.Server{}, Joins: bench.Joins{Failures: []bench.Failure{{}}}})
+	b, err := json.Marshal(bench.Report{Server: &bench.Server{}, Mix: &bench.Mix{}, Joins: bench.Joins{Failures: []bench.Failure{{}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

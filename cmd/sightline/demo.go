@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sightline/internal/auth"
+	"sightline/internal/bridge"
 	"sightline/internal/config"
 	"sightline/internal/demo"
 )
@@ -91,6 +92,7 @@ func banner(w io.Writer, base, token string) {
 		fmt.Fprintf(&b, "  %-8s %s/watch/%s/%s%s\n", label, base, demo.Room, camera, fragment)
 		label = ""
 	}
+	fmt.Fprintf(&b, "  %-8s %s/watch/%s/%s%s\n", "listen", base, demo.Room, bridge.Mix, fragment)
 	fmt.Fprintf(&b, "  %-8s %s/%s\n", "all", base, fragment)
 	fmt.Fprintf(&b, "  %-8s %s/api/rooms/%s/tracks\n", "API", base, demo.Room)
 	fmt.Fprintf(&b, "  %-8s %s/metrics\n", "metrics", base)

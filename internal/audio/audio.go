@@ -21,8 +21,8 @@ const (
 )
 
 // A Decoder decodes one stream of Opus (RFC 6716). It has a state: packets go in their
-// order. One goroutine uses it. It never panics, whatever the bytes, and Decode allocates
-// nothing; with gopus, what conceals a loss allocates up to 25 kB.
+// order. One goroutine uses it. It never panics, whatever the bytes. It allocates nothing
+// but, with gopus, up to 25 kB to conceal a loss or a pause (a packet of one byte).
 type Decoder interface {
 	// Decode fills pcm with what the packet holds and returns how many samples of one
 	// channel that are. An error leaves the decoder as usable as before.

@@ -9,7 +9,6 @@ func (l *Leg) decode(head slot, gap int64) {
 	}
 	if gap < 0 && -gap <= int64(l.run) {
 		l.done.Stretched += uint64(-gap)
-		l.hold = holdFrames
 	} else if gap < -SampleRate {
 		l.done.Resets++
 	}

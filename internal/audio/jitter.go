@@ -147,6 +147,9 @@ const (
 	remembered = 400          // delays: 8 s of speech
 	cell       = FrameSamples // timestamps this near share one
 
+	settling = 50                     // delays until which a stream is at its beginning
+	startup  = 60 * SampleRate / 1000 // by how much the delay falls then without being jitter
+
 	// What comes this close together, in samples, was held up by one cause, and counts once.
 	burst = 2 * SampleRate / 1000
 )
@@ -157,6 +160,7 @@ type delays struct {
 	ring   [remembered]int64
 	n      int   // how many of ring are valid
 	next   int   // where the next one goes
+	first  int64 // the oldest, while n is small
 	cellTS int64 // timestamp of the last one
 	last   int64
 	lastAt int64
@@ -181,6 +185,14 @@ func (d *delays) add(ts, at int64) {
 	together := at-d.lastAt < burst
 	d.last, d.lastAt = delay, at
 	d.added++
+	if d.n == 0 {
+		d.first = delay
+	} else if d.n < settling && delay < d.first-startup {
+		// The sender began with what it had in store, and that says nothing of the network.
+		jitter := d.jitter
+		d.forget()
+		d.first, d.jitter = delay, jitter
+	}
 	newest := &d.ring[(d.next+remembered-1)%remembered]
 	if since := ts - d.cellTS; d.n > 0 && since >= 0 && (since < cell || together && delay < *newest) {
 		*newest = max(*newest, delay)

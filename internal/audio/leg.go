@@ -50,15 +50,17 @@ const (
 	safety      = 4 * SampleRate / 1000   // beyond the delay that 97 % of the packets keep
 	maxDelay    = 400 * SampleRate / 1000 // beyond the fastest packets
 	maxExcess   = 500 * SampleRate / 1000 // of the delay over the target, before a break
-	smallSplice = 30 * SampleRate / 1000  // of the delay over the target
-	largeSplice = 100 * SampleRate / 1000 // likewise
+	smallExcess = 30 * SampleRate / 1000  // of the delay over the target
+	largeExcess = 100 * SampleRate / 1000 // likewise
+	hugeExcess  = 200 * SampleRate / 1000 // what is more is made good in a hurry
+	tinyExcess  = 5 * SampleRate / 1000   // what is less is made good at leisure
 
 	// How much two periods have to resemble each other, as a correlation coefficient, so
 	// that one of them may be left out: for a small correction, which else is made by
-	// resampling; for one that should not take so long; and for a large one.
+	// resampling, and for one that should not take so long. There, anything will do after
+	// two seconds in which nothing did.
 	identical = 0.995
 	similar   = 0.85
-	related   = 0.5
 
 	nothing = 1e-7 // power of what nobody hears: -70 dBFS
 
@@ -67,9 +69,10 @@ const (
 	lowPower   = 120 * SampleRate / 1000 // when it has faded to an eighth, which bridges a long burst of losses
 	maxConceal = 300 * SampleRate / 1000 // when it has faded out
 
-	holdFrames   = 50  // no shorter delay so soon after a packet came too late: 1 s
+	holdFrames   = 50  // no shorter delay so soon after there was nothing to play: 1 s
 	fecFrames    = 500 // memory of losses that error correction could mend: 10 s
 	spliceFrames = 3   // from one splice to the next in speech
+	slideFrames  = 3   // from one sample less to the next, at leisure: 0.03 % is neither heard nor measured
 	idleFrames   = 50  // silence after which the next packets may have any numbers: 1 s
 	forgetFrames = 500 // silence after which the network is another: 10 s
 )
@@ -130,9 +133,9 @@ type Leg struct {
 	fecMissed int // in frames: how long ago the last one was
 	fecWait   int // frames for which to go on
 
-	late   uint64 // of stats, when last looked at
-	hold   int    // frames
-	splice int    // frames since the last one
+	hold   int // frames
+	splice int // frames since the last one
+	slide  int // likewise
 	loud   float32
 	pitch  pitch
 	done   Stats // what is added to stats after the frame
@@ -216,9 +219,6 @@ func (l *Leg) tick(now time.Time) {
 	if l.queue.delays.added >= 10 || l.queue.delays.added > 0 && (!l.playing || l.queue.delays.n < 10) {
 		l.spread = l.queue.delays.sum(&l.scratch)
 	}
-	if l.stats.Late > l.late {
-		l.late, l.hold = l.stats.Late, holdFrames
-	}
 	l.mu.Unlock()
 	l.clock += FrameSamples
 	if off := at - l.clock; !l.ticking || off > SampleRate/10 || off < -SampleRate/10 {
@@ -285,7 +285,7 @@ func (l *Leg) begin() bool {
 				return false
 			}
 			// Of the noise that is sent now and then in a pause, a frame would be a tick.
-		case wait+int64(FrameSamples-min(samples, FrameSamples)) > 0 && wait < maxDelay+maxExcess:
+		case wait+int64(FrameSamples-min(samples, FrameSamples)) > 0:
 			return false
 		default:
 			l.start(head)
@@ -330,7 +330,11 @@ func (l *Leg) hopeless() bool {
 // waitLocked returns for how long, in samples, what has the timestamp ts should still wait. It
 // is negative if its time is over, be it only for how many packets of this length there are.
 func (l *Leg) waitLocked(ts int64, length int) int64 {
-	return min(l.target()-(l.clock-ts), int64(maxDelay-l.queue.count*length))
+	wait := l.target() - (l.clock - ts)
+	if wait > maxDelay+maxExcess {
+		wait = -FrameSamples // the timestamp is of another clock, and its time may never come
+	}
+	return min(wait, int64(maxDelay-l.queue.count*length))
 }
 
 // have returns how many samples of one channel are there to be played.
@@ -373,7 +377,7 @@ func (l *Leg) fill(n int, must bool) bool {
 			l.decode(head, gap)
 		case !must:
 			return false
-		case missing == 0 || gap > missing*MaxPacketSamples || l.run >= maxConceal:
+		case missing == 0 || l.run >= maxConceal:
 			return false
 		default:
 			l.bridge(head, gap)

@@ -12,10 +12,11 @@ import (
 	"time"
 )
 
-// A toneDecoder decodes packets of a tone of 400 Hz at half of full scale, and conceals by
-// going on with it: what is not a tone then is the leg's doing. It allocates nothing.
+// A toneDecoder decodes packets of a tone of 400 Hz at half of full scale, or of noise, and
+// conceals by going on with it: what is not a tone then is the leg's doing. It allocates nothing.
 type toneDecoder struct {
 	channels int
+	noise    bool
 	next     uint32 // index of the sample that follows
 }
 
@@ -28,9 +29,25 @@ var toneTable = func() (table [tonePeriod]float32) {
 	return table
 }()
 
+// noiseTable repeats itself after 170 ms, which is more than a splice looks for.
+var noiseTable = func() (table [8191]float32) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for i := range table {
+		table[i] = float32(r.Float64() - 0.5)
+	}
+	return table
+}()
+
+// How loud what a packet holds is.
+const (
+	loud = iota
+	faint
+	silent
+)
+
 // tonePacket makes the payload of the n samples from index. With fec it says that it has error
-// correction; quiet is a packet of silence.
-func tonePacket(index uint32, n int, fec, quiet bool) []byte {
+// correction.
+func tonePacket(index uint32, n int, fec bool, loudness byte) []byte {
 	p := make([]byte, 9)
 	switch n {
 	case 120, 240, 480:
@@ -45,9 +62,7 @@ func tonePacket(index uint32, n int, fec, quiet bool) []byte {
 	}
 	binary.BigEndian.PutUint16(p[2:], uint16(n))
 	binary.BigEndian.PutUint32(p[4:], index)
-	if quiet {
-		p[8] = 1
-	}
+	p[8] = loudness
 	return p
 }
 
@@ -57,12 +72,16 @@ func (d *toneDecoder) Decode(packet []byte, pcm []float32) (int, error) {
 	}
 	n := min(int(binary.BigEndian.Uint16(packet[2:])), MaxPacketSamples)
 	d.next = binary.BigEndian.Uint32(packet[4:])
-	if packet[8] == 1 {
-		clear(pcm[:n*d.channels])
-		d.next += uint32(n)
-		return n, nil
+	d.Conceal(pcm, n)
+	for i := range pcm[:n*d.channels] {
+		switch packet[8] {
+		case silent:
+			pcm[i] = 0
+		case faint:
+			pcm[i] *= 0.01
+		}
 	}
-	return n, d.Conceal(pcm, n)
+	return n, nil
 }
 
 func (d *toneDecoder) DecodeFEC(packet []byte, pcm []float32, n int) error {
@@ -74,12 +93,16 @@ func (d *toneDecoder) DecodeFEC(packet []byte, pcm []float32, n int) error {
 }
 
 func (d *toneDecoder) Conceal(pcm []float32, n int) error {
-	phase := d.next % tonePeriod
+	table := toneTable[:]
+	if d.noise {
+		table = noiseTable[:]
+	}
+	phase := int(d.next) % len(table)
 	for i := range n {
 		for c := range d.channels {
-			pcm[i*d.channels+c] = toneTable[phase]
+			pcm[i*d.channels+c] = table[phase]
 		}
-		if phase++; phase == tonePeriod {
+		if phase++; phase == len(table) {
 			phase = 0
 		}
 	}
@@ -131,7 +154,7 @@ func speak(length time.Duration, n int, seq uint16, ts uint32, drift float64, fe
 			continue
 		}
 		packets = append(packets, Packet{
-			Sequence: seq + uint16(i), Timestamp: ts + uint32(i*n), Payload: tonePacket(uint32(i*n), n, fec, false),
+			Sequence: seq + uint16(i), Timestamp: ts + uint32(i*n), Payload: tonePacket(uint32(i*n), n, fec, loud),
 			Arrival: began.Add(time.Duration(float64(i+1)*interval) + delay), Marker: i == 0,
 		})
 	}
@@ -149,23 +172,28 @@ type hearing struct {
 	clickAt  time.Duration
 	silence  time.Duration // longest gap between sounds
 	least    float64       // level of the quietest 20 ms but at the beginning and the end
-	pcm      []float32     // of the first channel, if kept
+	change   uint64        // the most samples by which one frame was stretched or compressed
+	changes  []bool        // whether a frame was, once the leg had settled
 }
 
 // listen plays packets to a leg, a frame every 20 ms from phase on, until some time after the
 // last one.
 func listen(packets []Packet, phase time.Duration, channels int) *hearing {
+	return listenWith(packets, phase, channels, &toneDecoder{channels: channels})
+}
+
+func listenWith(packets []Packet, phase time.Duration, channels int, d Decoder) *hearing {
 	packets = slices.Clone(packets)
 	slices.SortStableFunc(packets, func(a, b Packet) int { return a.Arrival.Compare(b.Arrival) })
 	order := slices.Clone(packets)
 	slices.SortStableFunc(order, func(a, b Packet) int { return int(int32(a.Timestamp - b.Timestamp)) })
 
-	l := NewLeg(channels, &toneDecoder{channels: channels})
+	l := NewLeg(channels, d)
 	h := &hearing{leg: l, least: math.Inf(1)}
 	frame := make([]float32, FrameSamples*channels)
 	end := packets[len(packets)-1].Arrival.Add(time.Second)
 	var x1, x2 float64
-	silent, sounded := 0, false
+	silent, sounded, changed := 0, false, uint64(0)
 	k2 := 2 * math.Cos(2*math.Pi/tonePeriod)
 	for now := began.Add(phase); now.Before(end); now = now.Add(FrameDuration) {
 		for len(packets) > 0 && !packets[0].Arrival.After(now) {
@@ -174,6 +202,11 @@ func listen(packets []Packet, phase time.Duration, channels int) *hearing {
 		}
 		state := l.Next(frame, now)
 		h.states = append(h.states, state)
+		s := l.Stats()
+		if now.Sub(began) > warm {
+			h.changes = append(h.changes, s.Stretched+s.Compressed != changed)
+		}
+		h.change, changed = max(h.change, s.Stretched+s.Compressed-changed), s.Stretched+s.Compressed
 		h.frames++
 		if state != Silent {
 			head := uint32(l.end - int64(l.have()))
@@ -257,13 +290,21 @@ func (h *hearing) concealed() float64 {
 	return float64(s.Concealed) / float64(s.Frames*FrameSamples)
 }
 
+// fewer makes steps wider under the race detector, which is for the goroutines and slow.
+func fewer(step time.Duration) time.Duration {
+	if raceEnabled {
+		return 3 * step
+	}
+	return step
+}
+
 func TestCalmNetworkCostsOneTick(t *testing.T) {
 	r := random(t)
 	for _, n := range []int{120, 240, 480, 960, 1920, 2880, 5760} {
-		for phase := time.Duration(0); phase < FrameDuration; phase += 1700 * time.Microsecond {
+		for phase := time.Duration(0); phase < FrameDuration; phase += fewer(2900 * time.Microsecond) {
 			for channels := 1; channels <= 2; channels++ {
 				t.Run(fmt.Sprintf("%d samples, %v, %d channels", n, phase, channels), func(t *testing.T) {
-					h := listen(speak(10*time.Second, n, 0, 0, 0, false, calm(r)), phase, channels)
+					h := listen(speak(5*time.Second, n, 0, 0, 0, false, calm(r)), phase, channels)
 					h.smooth(t, 0)
 					// Of several packets in a frame the first has to wait for the last.
 					want := 25*time.Millisecond + time.Duration(max(0, FrameSamples-n))*time.Second/SampleRate
@@ -287,7 +328,7 @@ func TestJitterIsWaitedOut(t *testing.T) {
 	for phase := time.Duration(0); phase < FrameDuration; phase += 2300 * time.Microsecond {
 		h := listen(speak(30*time.Second, 960, 0, 0, 0, false, shaky(r)), phase, 1)
 		h.smooth(t, 0)
-		if got := h.quantile(0.95, warm); got > 80*time.Millisecond {
+		if got := h.quantile(0.95, warm); got > 62*time.Millisecond+phase {
 			t.Errorf("phase %v: delay %v", phase, got)
 		}
 		if got := h.quantile(0.5, warm); got > 52*time.Millisecond {
@@ -314,6 +355,67 @@ func TestDelayComesDownAfterJitter(t *testing.T) {
 		t.Errorf("delay %v twenty seconds after", got)
 	}
 	t.Log(h)
+}
+
+func TestJitterMayComeAndGo(t *testing.T) {
+	for seed := range uint64(3) {
+		r := rand.New(rand.NewPCG(seed, 5))
+		rough, fine := shaky(r), calm(r)
+		h := listen(speak(40*time.Second, 960, 0, 0, 0, false, func(i int) (time.Duration, bool) {
+			if i/250%2 == 1 {
+				return rough(i)
+			}
+			return fine(i)
+		}), 5*time.Millisecond, 1)
+		h.smooth(t, 0)
+		if got := h.concealed(); got > 0.0025 {
+			t.Errorf("%.2f %% concealed, of what came", got*100)
+		}
+		t.Log(h)
+	}
+}
+
+func TestDelayOfNoiseComesDownToo(t *testing.T) {
+	h := listenWith(speak(40*time.Second, 960, 0, 0, 0, false, stall), 7*time.Millisecond, 1, &toneDecoder{channels: 1, noise: true})
+	if got := h.quantile(1, 35*time.Second); got > 60*time.Millisecond {
+		t.Errorf("delay %v 25 seconds after a stall", got)
+	}
+	t.Log(h)
+}
+
+func TestDelayComesDownInPauses(t *testing.T) {
+	for _, loudness := range []byte{faint, silent} {
+		packets := speak(20*time.Second, 960, 0, 0, 0, false, stall)
+		for i := 600; i < 640; i++ {
+			packets[i].Payload[8] = loudness
+		}
+		h := listenWith(packets, 7*time.Millisecond, 1, &toneDecoder{channels: 1, noise: true})
+		if got := h.quantile(1, 13*time.Second); got > 30*time.Millisecond {
+			t.Errorf("delay %v after a pause of 800 ms", got)
+		}
+		t.Log(h)
+	}
+}
+
+func TestDelayHasALimit(t *testing.T) {
+	r := random(t)
+	packets := speak(20*time.Second, 960, 0, 0, 0, false, func(int) (time.Duration, bool) {
+		return time.Duration(r.Int64N(int64(900 * time.Millisecond))), false
+	})
+	l := NewLeg(1, &toneDecoder{channels: 1})
+	slices.SortStableFunc(packets, func(a, b Packet) int { return a.Arrival.Compare(b.Arrival) })
+	frame := make([]float32, FrameSamples)
+	for tick := range 990 {
+		now := began.Add(time.Duration(tick) * FrameDuration)
+		for len(packets) > 0 && !packets[0].Arrival.After(now) {
+			l.Put(packets[0])
+			packets = packets[1:]
+		}
+		l.Next(frame, now)
+		if s := l.Stats(); tick > 100 && s.Target > 100*time.Millisecond {
+			t.Fatalf("target %v beyond the median of 450 ms", s.Target)
+		}
+	}
 }
 
 func TestOrderIsRestored(t *testing.T) {
@@ -349,6 +451,9 @@ func TestBurstsOfLossLeaveNoGap(t *testing.T) {
 					}
 					if fec && h.concealed()*3000 > lost*0.8 {
 						t.Errorf("concealed %.0f frames of %v in spite of error correction", h.concealed()*3000, lost)
+					}
+					if fec && s.Compressed >= FrameSamples {
+						t.Errorf("does not go on to wait for error correction: %+v", s)
 					}
 					if !fec && s.FEC != 0 {
 						t.Errorf("%d packets from error correction that there was not", s.FEC)
@@ -387,6 +492,20 @@ func TestDriftIsFollowed(t *testing.T) {
 	}
 }
 
+func TestDriftOfWhatCannotBeSplicedIsResampled(t *testing.T) {
+	for _, drift := range []float64{-200e-6, 200e-6} {
+		h := listenWith(speak(4*time.Minute, 960, 0, 0, drift, false, calm(random(t))), 0, 1, &toneDecoder{channels: 1, noise: true})
+		s := h.leg.Stats()
+		if s.Stretched+s.Compressed < FrameSamples || h.change > maxSlide {
+			t.Errorf("%.0f ppm: at most %d samples a frame, want %d: %+v", drift*1e6, h.change, maxSlide, s)
+		}
+		if got := h.quantile(1, warm); got > 30*time.Millisecond || s.Concealed != 0 {
+			t.Errorf("%.0f ppm: delay %v, %+v", drift*1e6, got, s)
+		}
+		t.Log(h)
+	}
+}
+
 func TestNumbersWrap(t *testing.T) {
 	want := listen(speak(20*time.Second, 960, 1000, 1000, 0, false, calm(random(t))), 3*time.Millisecond, 1)
 	got := listen(speak(20*time.Second, 960, 65500, 1<<32-40*960+24, 0, false, calm(random(t))), 3*time.Millisecond, 1)
@@ -420,14 +539,53 @@ func TestStallIsCaughtUp(t *testing.T) {
 	t.Log(h)
 }
 
+// FFmpeg with -re sends its first half second at once, or nearly.
+func TestEncoderThatBeginsWithABurstIsNotHeardLate(t *testing.T) {
+	for _, apart := range []time.Duration{0, 100 * time.Microsecond, 3 * time.Millisecond} {
+		h := listen(speak(12*time.Second, 960, 0, 0, 0, false, func(i int) (time.Duration, bool) {
+			return max(500*time.Millisecond-time.Duration(i)*(20*time.Millisecond-apart), 0), false
+		}), 7*time.Millisecond, 1)
+		h.smooth(t, 0)
+		if got := h.quantile(1, 2500*time.Millisecond); got > 35*time.Millisecond {
+			t.Errorf("%v apart: delay %v two seconds after the burst", apart, got)
+		}
+		t.Log(apart, h)
+	}
+}
+
+// A tone whose delay is a little too long is not to be another one for that: who measures it
+// over a second finds it where it is.
+func TestSmallCorrectionsAreSlow(t *testing.T) {
+	h := listen(speak(12*time.Second, 960, 0, 0, 0, false, func(i int) (time.Duration, bool) {
+		if i < 200 {
+			return 24 * time.Millisecond, false
+		}
+		return 20 * time.Millisecond, false
+	}), 7*time.Millisecond, 1)
+	h.smooth(t, 0)
+	if s := h.leg.Stats(); s.Compressed < 50 {
+		t.Errorf("only %d samples were left out", s.Compressed)
+	}
+	runs, longest := 0, 0
+	for _, changed := range h.changes {
+		if runs++; !changed {
+			runs = 0
+		}
+		longest = max(longest, runs)
+	}
+	if longest > 10 {
+		t.Errorf("%d frames in a row were changed", longest)
+	}
+}
+
 func TestMixerMayTremble(t *testing.T) {
 	r := random(t)
 	packets := speak(20*time.Second, 960, 0, 0, 0, false, calm(r))
 	l := NewLeg(1, &toneDecoder{channels: 1})
 	frame := make([]float32, FrameSamples)
 	for tick := 0; tick < 990; tick++ {
-		at := began.Add(time.Duration(tick)*FrameDuration + 9*time.Millisecond)
-		now := at.Add(time.Duration(r.Int64N(int64(6 * time.Millisecond))))
+		at := began.Add(time.Duration(tick)*FrameDuration + 14*time.Millisecond)
+		now := at.Add(time.Duration(r.Int64N(int64(15 * time.Millisecond))))
 		for len(packets) > 0 && packets[0].Arrival.Before(now) {
 			l.Put(packets[0])
 			packets = packets[1:]
@@ -438,6 +596,28 @@ func TestMixerMayTremble(t *testing.T) {
 	}
 	if s := l.Stats(); s.Compressed+s.Stretched > FrameSamples {
 		t.Errorf("follows the trembling: %+v", s)
+	}
+}
+
+func TestMixerMayStop(t *testing.T) {
+	packets := speak(10*time.Second, 960, 0, 0, 0, false, calm(random(t)))
+	l := NewLeg(1, &toneDecoder{channels: 1})
+	frame := make([]float32, FrameSamples)
+	for tick := range 490 {
+		now := began.Add(time.Duration(tick)*FrameDuration + 9*time.Millisecond)
+		for len(packets) > 0 && packets[0].Arrival.Before(now) {
+			l.Put(packets[0])
+			packets = packets[1:]
+		}
+		if tick < 200 || tick > 350 {
+			l.Next(frame, now)
+		}
+		if got := l.Stats().Delay; tick > 400 && got > 45*time.Millisecond {
+			t.Fatalf("delay %v in frame %d", got, tick)
+		}
+	}
+	if s := l.Stats(); s.Discarded < 140 || s.Resets != 1 {
+		t.Errorf("%+v", s)
 	}
 }
 
@@ -480,6 +660,18 @@ func TestUndecodablePacketsAreConcealed(t *testing.T) {
 		t.Errorf("with two bad packets: %+v", s)
 	}
 	t.Log(h)
+}
+
+func TestUndecodablePacketAmongOthersIsConcealed(t *testing.T) {
+	packets := speak(10*time.Second, 960, 0, 0, 0, false, shaky(random(t)))
+	packets[300].Payload = []byte{8, 0, 0, 0}
+	h := listen(packets, 5*time.Millisecond, 1)
+	if h.residual > 0.001 || h.silence > 0 {
+		t.Errorf("click of %v at %v, silence of %v", h.residual, h.clickAt, h.silence)
+	}
+	if s := h.leg.Stats(); s.Bad != 1 {
+		t.Errorf("with a bad packet: %+v", s)
+	}
 }
 
 // after puts a second part of a call behind a first.
@@ -534,6 +726,61 @@ func TestPauseIsSilenceAndNoLoss(t *testing.T) {
 	}
 }
 
+func TestPauseMayChangeTheNetwork(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		pause  time.Duration
+		marker bool
+		ts     uint32
+	}{
+		{"marker", 3 * time.Second, true, 400 * 960},
+		{"long", 15 * time.Second, false, 1000 * 960},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := random(t)
+			packets := speak(5*time.Second, 960, 0, 0, 0, false, shaky(r))
+			second := speak(5*time.Second, 960, 250, tt.ts, 0, false, calm(r))
+			second[0].Marker = tt.marker
+			h := listen(after(packets, tt.pause, second), 5*time.Millisecond, 1)
+			if got := h.quantile(1, tt.pause+7*time.Second); got > 25*time.Millisecond {
+				t.Errorf("delay %v two seconds later: still that of before", got)
+			}
+		})
+	}
+}
+
+func TestClockMayJump(t *testing.T) {
+	for _, jump := range []uint32{1 << 30, 3 << 30} {
+		r := random(t)
+		net := shaky(r)
+		packets := speak(20*time.Second, 960, 0, 0, 0, false, net)
+		for i := range packets[500:] {
+			packets[500+i].Timestamp += jump
+		}
+		packets = slices.Delete(packets, 500, 501)
+		slices.SortStableFunc(packets, func(a, b Packet) int { return a.Arrival.Compare(b.Arrival) })
+		l := NewLeg(1, &toneDecoder{channels: 1})
+		frame := make([]float32, FrameSamples)
+		made := 0
+		for tick := range 1000 {
+			now := began.Add(time.Duration(tick) * FrameDuration)
+			for len(packets) > 0 && !packets[0].Arrival.After(now) {
+				l.Put(packets[0])
+				packets = packets[1:]
+			}
+			if state := l.Next(frame, now); tick > 535 && state != Playing {
+				made++
+			}
+			if got := l.Stats().Delay; tick > 600 && got > 90*time.Millisecond {
+				t.Fatalf("by %d: delay %v in frame %d", jump, got, tick)
+			}
+		}
+		if made > 5 {
+			t.Errorf("by %d: %d of 450 frames are not what was said: %+v", jump, made, l.Stats())
+		}
+	}
+}
+
 func TestComfortNoiseDoesNotTick(t *testing.T) {
 	// As libopus has it: a packet every 400 ms while nobody speaks, the others not sent.
 	talk := func(i int) (time.Duration, bool) { return 20 * time.Millisecond, i >= 100 && i < 500 && i%20 != 0 }
@@ -557,6 +804,17 @@ func TestComfortNoiseDoesNotTick(t *testing.T) {
 	}
 	if s := h.leg.Stats(); s.Concealed != 0 || s.Lost != 0 {
 		t.Errorf("a pause is taken for a loss: %+v", s)
+	}
+}
+
+func TestGarbageIsCountedInSilence(t *testing.T) {
+	packets := speak(2*time.Second, 960, 0, 0, 0, false, stall)
+	for i := range packets {
+		packets[i].Payload = []byte{11, 0, 0, 0} // no frames
+	}
+	h := listen(packets, 5*time.Millisecond, 1)
+	if s := h.leg.Stats(); s.Bad != 100 || s.Frames != 0 {
+		t.Errorf("of 100 bad packets: %+v", s)
 	}
 }
 
@@ -642,7 +900,7 @@ func hostileStream(l *Leg, data []byte) error {
 			seq, ts = a, uint32(a)<<16|uint32(b)
 		}
 		if op&3 != 0 {
-			payload := tonePacket(ts, n, op&4 != 0, op&8 != 0)
+			payload := tonePacket(ts, n, op&4 != 0, op>>3&1)
 			if op&48 == 48 {
 				payload = payload[:a%10]
 			}
@@ -663,9 +921,9 @@ func hostileStream(l *Leg, data []byte) error {
 			return errors.New("the buffer has grown")
 		}
 	}
-	// Whatever was, a stream that behaves is played.
-	packets := speak(3*time.Second, 960, seq+1, ts+uint32(960), 0, false, stall)
-	for tick := range 150 {
+	// Whatever was, a stream that behaves is played, after some seconds.
+	packets := speak(6*time.Second, 960, seq+1, ts+uint32(960), 0, false, stall)
+	for tick := range 290 {
 		for len(packets) > 0 && packets[0].Arrival.Sub(began) <= time.Duration(tick)*FrameDuration {
 			p := packets[0]
 			p.Arrival = now
@@ -674,7 +932,7 @@ func hostileStream(l *Leg, data []byte) error {
 		}
 		state := l.Next(frame, now)
 		now = now.Add(FrameDuration)
-		if state == Silent && tick > 120 {
+		if state == Silent && tick > 250 {
 			return fmt.Errorf("silent in frame %d of a good stream: %+v", tick, l.Stats())
 		}
 	}
@@ -699,7 +957,7 @@ func FuzzLeg(f *testing.F) {
 }
 
 func TestHostileStreamIsBounded(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		data := make([]byte, 6*300)
 		for i := range data {
@@ -713,7 +971,7 @@ func TestHostileStreamIsBounded(t *testing.T) {
 
 func TestFloodIsBounded(t *testing.T) {
 	l := NewLeg(1, &toneDecoder{channels: 1})
-	payload := tonePacket(0, 5760, false, false)
+	payload := tonePacket(0, 5760, false, loud)
 	for i := range 100_000 {
 		l.Put(Packet{Sequence: uint16(i), Timestamp: uint32(i * 5760), Payload: payload, Arrival: began})
 	}
@@ -804,7 +1062,7 @@ func BenchmarkLegNext(b *testing.B) {
 	b.Run("jitter", func(b *testing.B) { benchmarkLeg(b, 0, shaky(random(b))) })
 	b.Run("decoder alone", func(b *testing.B) {
 		d, frame := &toneDecoder{channels: 1}, make([]float32, FrameSamples)
-		payload := tonePacket(0, FrameSamples, false, false)
+		payload := tonePacket(0, FrameSamples, false, loud)
 		for b.Loop() {
 			d.Decode(payload, frame)
 		}

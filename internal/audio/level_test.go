@@ -126,8 +126,11 @@ func TestSteadyNoiseIsNotSpeech(t *testing.T) {
 }
 
 func TestSpeechOverNoiseIsSpeech(t *testing.T) {
-	speech := voice(aMinute)
-	for name, noise := range map[string][]float32{"no": make([]float32, len(speech)), "white": at(-40, white(aMinute)), "pink": at(-40, pink(aMinute)), "hum": at(-40, hum(aMinute))} {
+	const frames = 1000
+	speech := voice(frames)
+	for name, noise := range map[string][]float32{
+		"no": make([]float32, len(speech)), "white": at(-40, white(frames)), "pink": at(-40, pink(frames)), "hum": at(-40, hum(frames)),
+	} {
 		for _, level := range []float64{-30, -20} {
 			said := at(level, speech)
 			speaking := active(new(Activity), sum(said, noise))

@@ -63,15 +63,13 @@ type Limiter struct {
 // Apply limits one frame of interleaved channels in place.
 func (l *Limiter) Apply(pcm []float32, channels int) {
 	loudest := peak(pcm)
-	gain := 1 - l.reduction
 	if l.reduction == 0 && loudest <= threshold || len(pcm) == 0 {
 		return
 	}
-	target := float32(1)
+	gain, target := 1-l.reduction, float32(1)
 	if loudest > threshold {
 		target = threshold / loudest
 	}
-	samples := len(pcm) / channels
 	step := float32(0)
 	if target < gain {
 		step = -steepest(pcm, channels, gain, target)
@@ -80,32 +78,43 @@ func (l *Limiter) Apply(pcm []float32, channels int) {
 		if target > 0.9999 {
 			target = 1
 		}
-		step = (target - gain) / float32(samples)
+		step = (target - gain) / float32(len(pcm)/channels)
 	}
-	for i := range samples {
-		if gain += step; step < 0 {
-			gain = max(gain, target)
-		} else {
-			gain = min(gain, target)
-		}
-		for c := range channels {
-			pcm[i*channels+c] *= gain
-		}
-	}
+	ramp(pcm, channels, gain, target, step)
 	l.reduction = 1 - target
+}
+
+// ramp multiplies pcm with a gain that goes by step with each sample until it is at target.
+func ramp(pcm []float32, channels int, gain, target, step float32) {
+	for len(pcm) >= channels {
+		gain += step
+		if step == 0 || step < 0 && gain <= target || step > 0 && gain >= target {
+			break
+		}
+		for c := range pcm[:channels] {
+			pcm[c] *= gain
+		}
+		pcm = pcm[channels:]
+	}
+	for i := range pcm {
+		pcm[i] *= target
+	}
 }
 
 // steepest returns how much the gain has to fall with each sample on its way to target: so
 // fast that no sample exceeds the ceiling, and that it arrives with the frame's end.
 func steepest(pcm []float32, channels int, gain, target float32) float32 {
-	samples := len(pcm) / channels
-	step := (gain - target) / float32(samples)
-	for i := range samples {
-		for c := range channels {
-			s := float32(math.Abs(float64(pcm[i*channels+c])))
-			if s*(gain-step*float32(i+1)) > ceiling {
-				step = (gain - ceiling/s) / float32(i+1)
-			}
+	step := (gain - target) / float32(len(pcm)/channels)
+	harmless := ceiling / gain
+	for i, s := range pcm {
+		if s < 0 {
+			s = -s
+		}
+		if s <= harmless {
+			continue
+		}
+		if after := float32(i/channels + 1); s*(gain-step*after) > ceiling {
+			step = (gain - ceiling/s) / after
 		}
 	}
 	return step
@@ -113,9 +122,19 @@ func steepest(pcm []float32, channels int, gain, target float32) float32 {
 
 // peak returns the largest magnitude in pcm.
 func peak(pcm []float32) float32 {
-	var high, low float32
-	for _, s := range pcm {
-		high, low = max(high, s), min(low, s)
+	var a, b, c, d uint32
+	for ; len(pcm) >= 4; pcm = pcm[4:] {
+		s := (*[4]float32)(pcm)
+		a = max(a, math.Float32bits(s[0])&^sign)
+		b = max(b, math.Float32bits(s[1])&^sign)
+		c = max(c, math.Float32bits(s[2])&^sign)
+		d = max(d, math.Float32bits(s[3])&^sign)
 	}
-	return max(high, -low)
+	for _, s := range pcm {
+		a = max(a, math.Float32bits(s)&^sign)
+	}
+	return math.Float32frombits(max(a, b, c, d))
 }
+
+// sign is the sign bit: without it, floats are ordered as their bits are.
+const sign = 1 << 31

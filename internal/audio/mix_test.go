@@ -13,14 +13,14 @@ import (
 // limited; at that loudness SILK's own noise, with libopus too, is 40 dB below them.
 func TestMixHasTheOthersAndNotOneself(t *testing.T) {
 	tones := []float64{400, 700, 1100}
-	const frames = 200
+	const frames = 100
 	for _, tt := range []struct {
 		config          EncoderConfig
 		amplitude, left float64 // dB
 	}{
-		{mono(5), 0.1, -50}, {mono(5), 0.2, -50}, {mono(5), 0.7, -35},
+		{mono(5), 0.2, -50}, {mono(5), 0.7, -35},
 		{stereo(5), 0.2, -50}, {stereo(5), 0.7, -35},
-		{lowDelay(5), 0.1, -45}, {lowDelay(5), 0.7, -35},
+		{lowDelay(5), 0.1, -45},
 	} {
 		t.Run(fmt.Sprintf("%s,%v", name(tt.config), tt.amplitude), func(t *testing.T) {
 			eachPair(t, func(t *testing.T, enc, dec library) {
@@ -269,25 +269,30 @@ func TestMixingAllocatesNothing(t *testing.T) {
 }
 
 // BenchmarkMixFrame is a frame of 50 speakers at once: one sum, and 50 mixes without one of
-// them, all loud enough to be limited.
+// them, soft enough to pass and loud enough to be limited.
 func BenchmarkMixFrame(b *testing.B) {
 	const speakers = 50
-	var frames [speakers][]float32
-	var limiters [speakers]Limiter
-	speech := voice(37 * speakers)
-	for i := range frames {
-		frames[i] = speech[i*37*FrameSamples:][:FrameSamples]
-	}
-	total, mix := make([]float32, FrameSamples), make([]float32, FrameSamples)
-	b.ReportAllocs()
-	for b.Loop() {
-		clear(total)
-		for _, frame := range frames {
-			Add(total, frame)
-		}
-		for i, frame := range frames {
-			Subtract(mix, total, frame)
-			limiters[i].Apply(mix, 1)
-		}
+	for _, level := range []float64{-50, -20} {
+		b.Run(fmt.Sprintf("%v dBov", level), func(b *testing.B) {
+			var frames [speakers][]float32
+			var limiters [speakers]Limiter
+			speech := at(level, voice(37*speakers))
+			for i := range frames {
+				frames[i] = speech[i*37*FrameSamples:][:FrameSamples]
+			}
+			total, mix := make([]float32, FrameSamples), make([]float32, FrameSamples)
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(total)
+				for _, frame := range frames {
+					Add(total, frame)
+				}
+				for i, frame := range frames {
+					Subtract(mix, total, frame)
+					limiters[i].Apply(mix, 1)
+				}
+			}
+			b.ReportMetric(float64(peak(mix)), "peak")
+		})
 	}
 }

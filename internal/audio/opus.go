@@ -1,7 +1,9 @@
 package audio
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -151,7 +153,8 @@ type encoder struct {
 	config EncoderConfig
 	fresh  func(EncoderConfig) (encoderEngine, error)
 	engine encoderEngine
-	pcm    []float32 // a frame that had to be tamed
+	pcm    []float32 // the frame, tamed
+	hush   []float32 // what a silent frame is encoded as
 }
 
 func newEncoder(config EncoderConfig, fresh func(EncoderConfig) (encoderEngine, error)) (*encoder, error) {
@@ -162,11 +165,22 @@ func newEncoder(config EncoderConfig, fresh func(EncoderConfig) (encoderEngine, 
 	if err != nil {
 		return nil, fmt.Errorf("opus encoder: %w", err)
 	}
-	return &encoder{
+	e := &encoder{
 		config: config, fresh: fresh, engine: engine,
-		pcm: make([]float32, FrameSamples*config.Channels),
-	}, nil
+		pcm:  make([]float32, FrameSamples*config.Channels),
+		hush: make([]float32, FrameSamples*config.Channels),
+	}
+	random := rand.New(rand.NewPCG(0, 0))
+	for i := range e.hush {
+		e.hush[i] = inaudible * (2*random.Float32() - 1)
+	}
+	return e, nil
 }
+
+// inaudible is 180 dB below full scale and as good as silence, for an encoder too. It is not
+// zero: in zeros an encoder's filters fade until they compute with denormal numbers, which
+// takes gopus up to fifteen times as long.
+const inaudible = 1e-9
 
 func (e *encoder) Encode(dst []byte, pcm []float32) (packet []byte, err error) {
 	if len(pcm) != len(e.pcm) {
@@ -174,12 +188,15 @@ func (e *encoder) Encode(dst []byte, pcm []float32) (packet []byte, err error) {
 	}
 	copy(e.pcm, pcm)
 	tame(e.pcm)
+	if peak(e.pcm) < inaudible {
+		copy(e.pcm, e.hush)
+	}
 	dst = slices.Grow(dst, 1+maxFrameBytes)
 	packet = dst
 	defer e.survive(&err)
 	n, err := e.engine.encode(e.pcm, dst[len(dst):len(dst)+1+maxFrameBytes])
 	if err == nil && n == 0 {
-		err = fmt.Errorf("no packet")
+		err = errors.New("no packet")
 	}
 	if err != nil {
 		return dst, fmt.Errorf("encode: %w", err)

@@ -20,9 +20,13 @@ func (d gopusDecoder) decode(packet []byte, pcm []float32) (int, error) {
 	return d.Decode(packet, pcm)
 }
 
+// decodeFEC conceals where gopus refuses a packet that has been checked: it takes an empty first
+// frame for an error.
 func (d gopusDecoder) decodeFEC(packet []byte, pcm []float32) error {
-	_, err := d.DecodeWithFEC(packet, pcm, true)
-	return err
+	if _, err := d.DecodeWithFEC(packet, pcm, true); err == nil {
+		return nil
+	}
+	return d.conceal(pcm)
 }
 
 // conceal goes through the branch for correction, without a packet: Decode takes room for

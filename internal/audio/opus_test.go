@@ -236,11 +236,13 @@ func distance(got, want []float32) float64 {
 	return 10 * math.Log10(noise/signal)
 }
 
-// delayed returns how far got is from want in dB, when it is shifted to where it fits best.
+// delayed returns how far got is from want in dB, less the 2.5 ms, or 6.5, that Opus takes.
 func delayed(got, want []float32) float64 {
 	best := math.Inf(1)
-	for delay := range SampleRate / 100 {
-		best = min(best, distance(got[delay:], want[:len(want)-SampleRate/100]))
+	for i := range 10 {
+		for _, delay := range []int{115 + i, 305 + i} {
+			best = min(best, distance(got[delay:], want[:len(want)-delay]))
+		}
 	}
 	return best
 }
@@ -517,7 +519,7 @@ func hostile(t *testing.T, d *decoder, packet []byte, pcm []float32) {
 func TestHostilePacketsCostNothing(t *testing.T) {
 	rounds := 120000
 	if raceEnabled {
-		rounds = 12000
+		rounds = 4000
 	}
 	good := everyPacket(t)
 	for _, l := range libraries {
@@ -589,6 +591,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(packet, false)
 		f.Add(packet, true)
 	}
+	f.Add([]byte{8<<3 | 2, 0}, false) // two frames, the first of them empty
 	f.Fuzz(func(t *testing.T, packet []byte, stereo bool) {
 		channels := 1
 		if stereo {
@@ -611,11 +614,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 // brittle is an engine that breaks.
-type brittle struct {
-	decoderEngine
-	encoderEngine
-	cause any
-}
+type brittle struct{ cause any }
 
 func (b *brittle) fail() {
 	if b.cause != nil {
@@ -718,7 +717,7 @@ func TestCodecAllocatesNoMoreThanItSays(t *testing.T) {
 				{"conceal", conceal, func() error { return d.Conceal(pcm, FrameSamples) }},
 			} {
 				clear(pcm)
-				got := testing.AllocsPerRun(200, func() {
+				got := testing.AllocsPerRun(100, func() {
 					i++
 					if err := tt.do(); err != nil {
 						t.Fatal(err)

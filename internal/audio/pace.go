@@ -26,22 +26,32 @@ func (l *Leg) excess() (excess, spare int) {
 // with 0 it leaves it alone.
 func (l *Leg) correct(frame []float32) int {
 	excess, spare := l.excess()
-	if l.hold = max(l.hold-1, 0); l.hold > 0 && excess > 0 && excess < largeSplice || spare <= -maxExcess {
+	if l.hold = max(l.hold-1, 0); l.hold > 0 && excess > 0 && excess < largeExcess {
 		return 0
 	}
 	if excess >= minLag || excess <= -minLag {
 		enough := float32(identical)
 		switch {
-		case excess > largeSplice:
-			enough = related
-		case excess >= smallSplice || spare < -safety*3/4:
+		case excess >= smallExcess:
+			enough = similar - min(float32(l.splice)/100, 1)
+		case spare < -safety*3/4:
 			enough = similar
 		}
 		if change := l.jump(frame, excess, enough); change != 0 {
 			return change
 		}
 	}
-	change := max(-maxSlide, min(excess, 1))
+	slowest := -1
+	if spare < -safety/2 {
+		slowest = -maxSlide
+	}
+	change := max(slowest, min(excess, 1))
+	if l.slide++; change > 0 && excess < tinyExcess {
+		if l.slide < slideFrames {
+			return 0
+		}
+		l.slide = 0
+	}
 	if change == 0 || change > 0 && !l.fill(FrameSamples+lookahead+change, false) {
 		return 0
 	}
@@ -55,7 +65,7 @@ func (l *Leg) jump(frame []float32, excess int, enough float32) int {
 	head := l.pcm[lookahead*l.channels:]
 	level := power(head[:FrameSamples*l.channels])
 	quiet := level < max(nothing, l.loud/1000)
-	if l.splice < spliceFrames && !quiet {
+	if l.splice < spliceFrames && !quiet && excess < hugeExcess {
 		return 0
 	}
 	limit := min(max(excess, -excess), maxLag)

@@ -25,6 +25,12 @@ type Config struct {
 	Codec            string // "h264" or "vp8"
 	Audio            bool   // Opus, 50 packets of 160 bytes a second
 
+	// Voices publish Opus of 32 kbit/s to VoiceWHIP, and each plays what VoiceWHEP names.
+	Voices               int
+	Talking              int // of these, who speak; the others send the noise of their room
+	Quiet                int // its level, in -dBov; 127: none at all
+	VoiceWHIP, VoiceWHEP string
+
 	SRTP     string  // what viewers offer: "auto", "gcm" or "cm"
 	Rate     float64 // joins a second
 	Duration time.Duration
@@ -38,13 +44,17 @@ func Defaults() Config {
 		WHEP:    "http://127.0.0.1:8080/whep/bench/cam{n}",
 		Streams: 1, Viewers: 10,
 		Bitrate: 2_500_000, FPS: 30, KeyframeInterval: 2 * time.Second, Codec: "h264", Audio: true,
-		SRTP: "auto", Rate: 50, Duration: 10 * time.Second,
+		Talking: 3, Quiet: 127,
+		VoiceWHIP: "http://127.0.0.1:8080/whip/bench/voice{n}",
+		VoiceWHEP: "http://127.0.0.1:8080/whep/bench/~mix?for=voice{n}",
+		SRTP:      "auto", Rate: 50, Duration: 10 * time.Second,
 	}
 }
 
 const (
 	maxStreams = 1 << 14 // what a marker has room for
 	maxPeers   = 1 << 16 // what the addresses on loopback have room for
+	maxVoices  = 1000
 )
 
 // Validate reports everything that is wrong; each error begins with its flag.
@@ -53,9 +63,13 @@ func (c Config) Validate() error {
 	bad := func(flag, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("-%s: %w", flag, fmt.Errorf(format, args...)))
 	}
-	for _, e := range []struct{ flag, endpoint, token string }{{"whip", c.WHIP, c.WHIPToken}, {"whep", c.WHEP, c.WHEPToken}} {
-		u, err := url.Parse(numbered(e.endpoint, 0))
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+	type endpoint struct{ flag, endpoint, token string }
+	isURL := func(s string) bool {
+		u, err := url.Parse(numbered(s, 0))
+		return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
+	}
+	for _, e := range []endpoint{{"whip", c.WHIP, c.WHIPToken}, {"whep", c.WHEP, c.WHEPToken}} {
+		if !isURL(e.endpoint) {
 			bad(e.flag, "must look like \"http://127.0.0.1:8080/%s/bench/cam{n}\", got %q", e.flag, e.endpoint)
 		} else if c.Streams > 1 && !strings.Contains(e.endpoint+e.token, "{n}") {
 			bad(e.flag, "needs {n}, the stream's number, in the URL or its token for -streams %d, got %q", c.Streams, e.endpoint)
@@ -64,13 +78,27 @@ func (c Config) Validate() error {
 			bad(e.flag+"-token", "must be printable ASCII without blanks (RFC 6750)")
 		}
 	}
+	for _, e := range []endpoint{{"voice-whip", c.VoiceWHIP, Defaults().VoiceWHIP}, {"voice-whep", c.VoiceWHEP, Defaults().VoiceWHEP}} {
+		if c.Voices > 0 && (!isURL(e.endpoint) || c.Voices > 1 && !strings.Contains(e.endpoint, "{n}")) {
+			bad(e.flag, "must look like %q, got %q", e.token, e.endpoint)
+		}
+	}
+	if c.Voices < 0 || c.Voices > maxVoices {
+		bad("voices", "must be a number from 0 to %d, got %d", maxVoices, c.Voices)
+	}
+	if c.Talking < 0 {
+		bad("talking", "must be the number of voices who speak, got %d", c.Talking)
+	}
+	if c.Quiet < 0 || c.Quiet > 127 {
+		bad("quiet", "must be a level from 0 to 127 -dBov, got %d", c.Quiet)
+	}
 	if c.Streams < 1 || c.Streams > maxStreams {
 		bad("streams", "must be a number from 1 to %d, got %d", maxStreams, c.Streams)
 	}
 	if c.Viewers < 1 {
 		bad("viewers", "must be a positive number of viewers of each stream, got %d", c.Viewers)
-	} else if c.Streams > 0 && (c.Viewers >= maxPeers || c.Streams*(c.Viewers+1) >= maxPeers) {
-		bad("viewers", "at most %d peers in all, got %d × %d", maxPeers-1, c.Streams, c.Viewers)
+	} else if c.Streams > 0 && (c.Viewers >= maxPeers || c.Streams*(c.Viewers+1)+2*maxVoices >= maxPeers) {
+		bad("viewers", "at most %d peers in all, got %d × %d", maxPeers-2*maxVoices-1, c.Streams, c.Viewers)
 	}
 	if c.Bitrate < 20_000 || c.Bitrate > 1_000_000_000 {
 		bad("bitrate", "must be between 20k and 1000M bits per second, got %s", c.Bitrate)

@@ -23,6 +23,7 @@ type offer struct {
 	publish              bool
 	codec                string // "h264" or "vp8"
 	audio                bool
+	soundOnly            bool
 	ufrag, pwd           string
 	fingerprint          string
 	candidate            netip.AddrPort // the zero value: none is told, the server learns it from checks
@@ -35,10 +36,10 @@ func (o *offer) text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
 	group := "BUNDLE 0"
-	if o.audio {
+	if o.audio && !o.soundOnly {
 		group = "BUNDLE 0 1"
 	}
-	line("v=0\r\no=- %d 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0", 1+uint64(o.videoSSRC)<<16)
+	line("v=0\r\no=- %d 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0", 1+uint64(o.videoSSRC^o.audioSSRC)<<16)
 	line("a=group:%s\r\na=msid-semantic:WMS *\r\na=fingerprint:%s", group, o.fingerprint)
 	section := func(kind string, mid, pt int, ssrc uint32, format ...string) {
 		line("m=%s 9 UDP/TLS/RTP/SAVPF %d\r\nc=IN IP4 0.0.0.0\r\na=mid:%d", kind, pt, mid)
@@ -55,6 +56,11 @@ func (o *offer) text() string {
 			line("a=candidate:1 1 udp 2130706431 %s %d typ host\r\na=end-of-candidates", o.candidate.Addr(), o.candidate.Port())
 		}
 	}
+	opus := []string{"rtpmap:111 opus/48000/2", "fmtp:111 minptime=10;useinbandfec=1"}
+	if o.soundOnly {
+		section("audio", 0, opusType, o.audioSSRC, opus...)
+		return b.String()
+	}
 	if o.codec == "vp8" {
 		section("video", 0, vp8Type, o.videoSSRC, "rtpmap:96 VP8/90000", "rtcp-fb:96 nack", "rtcp-fb:96 nack pli")
 	} else {
@@ -62,7 +68,7 @@ func (o *offer) text() string {
 			"fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f")
 	}
 	if o.audio {
-		section("audio", 1, opusType, o.audioSSRC, "rtpmap:111 opus/48000/2", "fmtp:111 minptime=10;useinbandfec=1")
+		section("audio", 1, opusType, o.audioSSRC, opus...)
 	}
 	return b.String()
 }

@@ -220,8 +220,7 @@ func (p *publisher) seal(o *outbound, plain []byte) {
 // sendReports sends the sender reports (RFC 3550, section 6.4.1).
 func (p *publisher) sendReports(time.Time) {
 	now := time.Now()
-	// NTP time counts seconds since 1900 in the upper 32 bits (RFC 5905, section 6).
-	ntp := uint64(now.Unix()+2208988800)<<32 | uint64(now.Nanosecond())<<32/1e9
+	ntp := ntpTime(now)
 	var packets []rtcp.Packet
 	for _, t := range []struct {
 		o                *outbound
@@ -244,6 +243,11 @@ func (p *publisher) sendReports(time.Time) {
 	if sealed, err := p.out.EncryptRTCP(nil, plain, nil); err == nil {
 		p.peer.send(sealed)
 	}
+}
+
+// ntpTime counts seconds since 1900 in the upper 32 bits (RFC 5905, section 6).
+func ntpTime(t time.Time) uint64 {
+	return uint64(t.Unix()+2208988800)<<32 | uint64(t.Nanosecond())<<32/1e9
 }
 
 // names tells that SSRCs are one sender's, as each compound has to (RFC 3550, section 6.1).

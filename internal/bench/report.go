@@ -30,6 +30,7 @@ type Report struct {
 	SRTPProfiles map[string]int `json:"srtp_profiles"` // viewers by profile
 	Publishers   Publishers     `json:"publishers"`
 
+	Mix       *Mix      `json:"mix"`    // null without -voices
 	Server    *Server   `json:"server"` // null without -pid
 	Generator Generator `json:"generator"`
 	Warnings  []string  `json:"warnings"`
@@ -96,6 +97,17 @@ type Publishers struct {
 	PLIs          uint64 `json:"plis"`          // requests for a keyframe
 	NACKs         uint64 `json:"nacks"`         // packets asked for again
 	Retransmitted uint64 `json:"retransmitted"` // of those, what was still there
+}
+
+// Mix is what voices heard, all together.
+type Mix struct {
+	Voices    int    `json:"voices"`
+	Talking   int    `json:"talking"`
+	Listeners int    `json:"listeners"`
+	Received  uint64 `json:"received"` // packets, inside the window
+	Lost      uint64 `json:"lost"`     // numbers that were missing when the next one came
+	Bytes     uint64 `json:"bytes"`    // of RTP, with SRTP's overhead
+	Gap       Delay  `json:"gap_ms"`   // from one packet to the next, which ideally is 20 ms
 }
 
 // Server is what the server's process cost.
@@ -213,6 +225,10 @@ func (r *Report) Write(out io.Writer) error {
 	}
 	row("SRTP", "%s", strings.Join(profiles, ", "))
 	row("publishers", "%d PLIs, %d packets NACKed, %d retransmitted", r.Publishers.PLIs, r.Publishers.NACKs, r.Publishers.Retransmitted)
+	if m := r.Mix; m != nil {
+		row("mix", "%d voices, %d of them talking, %d listeners: %d packets, lost %d", m.Voices, m.Talking, m.Listeners, m.Received, m.Lost)
+		delay("mix gap", m.Gap)
+	}
 	if s := r.Server; s != nil {
 		row("server CPU", "%.2f µs a packet, %.1f %% of a core, %.2f ms a join", s.CPUPerPacketUS, s.CPUPercent, s.CPUPerJoinMS)
 		row("server memory", "%.0f KiB a viewer, %d KiB resident", s.MemoryPerViewer, s.MemoryKiB)

@@ -50,11 +50,17 @@ type run struct {
 	measuring   atomic.Bool
 
 	totals totals // guarded by net.mu
+	heard  heard  // likewise
+
+	recordings recordings
+	speaking   sync.WaitGroup // voices
 
 	mu         sync.Mutex // guards what follows
 	phase      string
 	publishers []*publisher
 	viewers    []*viewer
+	voices     int
+	listeners  []*listener
 	peers      []*peer // of all whose DTLS is done
 	sessions   []session
 	profiles   map[string]int
@@ -95,6 +101,11 @@ func Run(ctx context.Context, c Config, show func(Progress)) (*Report, error) {
 	if r.certificate, r.fingerprint, err = newCertificate(); err != nil {
 		return nil, err
 	}
+	if c.Voices > 0 {
+		if r.recordings, err = record(c.Quiet); err != nil {
+			return nil, err
+		}
+	}
 	if r.net, err = newNetwork(r.server); err != nil {
 		return nil, err
 	}
@@ -114,6 +125,7 @@ func Run(ctx context.Context, c Config, show func(Progress)) (*Report, error) {
 	}
 	end()
 	publishing.Wait()
+	r.speaking.Wait()
 	background.Wait()
 	r.complete(report)
 	return report, nil
@@ -148,6 +160,7 @@ func (r *run) measure(ctx, life context.Context, publishing *sync.WaitGroup) *Re
 
 	r.enter("publishing")
 	r.ramp(ctx, c.Streams, func(i int) error { return r.publish(ctx, life, i, publishing) })
+	r.ramp(ctx, c.Voices, func(i int) error { return r.speak(ctx, life, i) })
 	before := r.usage()
 	r.enter("joining")
 	published := r.published()
@@ -159,6 +172,7 @@ func (r *run) measure(ctx, life context.Context, publishing *sync.WaitGroup) *Re
 		}
 		return r.play(ctx, stream, since)
 	})
+	r.ramp(ctx, c.Voices, func(i int) error { return r.listen(ctx, i) })
 	joined := r.usage()
 	from := r.usage()
 	if r.progress().Joined > 0 && ctx.Err() == nil {
@@ -404,11 +418,16 @@ func (r *run) upkeep(life context.Context) {
 			return
 		case now := <-ticker.C:
 			r.mu.Lock()
-			viewers, peers := r.viewers, r.peers
+			viewers, listeners, peers := r.viewers, r.listeners, r.peers
 			r.mu.Unlock()
 			for i := turn % reportTicks; i < len(viewers); i += reportTicks {
 				r.net.mu.Lock()
 				viewers[i].report(now.UnixNano())
+				r.net.mu.Unlock()
+			}
+			for i := turn % reportTicks; i < len(listeners); i += reportTicks {
+				r.net.mu.Lock()
+				listeners[i].report(now.UnixNano())
 				r.net.mu.Unlock()
 			}
 			for i := turn % consentTicks; i < len(peers); i += consentTicks {

@@ -138,7 +138,8 @@ func (r *run) complete(report *Report) {
 	report.Streams, report.Viewers = len(r.publishers), len(r.viewers)
 	report.SRTPProfiles = r.profiles
 	report.Joins.Asked, report.Joins.Failed = r.asked, r.failed
-	report.Joins.Succeeded = len(r.publishers) + len(r.viewers)
+	report.Joins.Succeeded = len(r.publishers) + len(r.viewers) + r.voices + len(r.listeners)
+	report.Mix = r.hear()
 	report.Joins.Failures = countFailures(r.reasons)
 
 	var first, key []time.Duration
@@ -177,7 +178,7 @@ func (r *run) complete(report *Report) {
 	g := &report.Generator
 	g.SendLagP99MS, g.SendLagMaxMS = milliseconds(lag.quantile(0.99)), milliseconds(lag.max)
 	g.ReceiveBuffer, g.KernelDropped, g.SendFailed = state.buffer>>10, state.dropped, state.failed
-	g.TagsVerified, g.TagsWrong = t.verified, t.forged
+	g.TagsVerified, g.TagsWrong = t.verified+r.heard.verified, t.forged+r.heard.forged
 	report.warn()
 	if r.vanished {
 		report.warnf("process %d ended before the measurement did", r.config.PID)

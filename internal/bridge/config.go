@@ -30,7 +30,7 @@ type Config struct {
 
 // Defaults returns the configuration that holds where nothing is said.
 func Defaults() Config {
-	return Config{Hearing: Everybody, Bitrate: 80000, Complexity: 2, Loss: 10, MaxListeners: 500}
+	return Config{Hearing: Everybody, Bitrate: 80000, Complexity: 4, Loss: 10, MaxListeners: 500}
 }
 
 // Validate returns all that is wrong, joined; each error starts with its key.

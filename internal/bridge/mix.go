@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"bytes"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +11,7 @@ import (
 )
 
 const (
-	// apartFor is for how many frames after he was last heard a speaker who listens keeps a
+	// apartFor is for how many frames after he was last more than faint a speaker who listens keeps a
 	// mix of his own. Changing over to the one that all share is a small break in his
 	// decoder's state.
 	apartFor = 3 * 50
@@ -85,7 +84,7 @@ type mix struct {
 	// Of this frame.
 	sum     *sum
 	without *speaker
-	packet  *media.Packet // nil if it can't be encoded
+	packet  *media.Packet
 
 	genuine bool // there is sound in it as it was sent
 	faulty  bool // there is sound missing in it
@@ -94,17 +93,18 @@ type mix struct {
 	err     error
 }
 
-func newMix(c Config) *mix {
+func newMix(c Config) (*mix, error) {
 	encoder, err := audio.NewEncoder(audio.EncoderConfig{
 		Channels: c.channels(), Bitrate: c.Bitrate, Complexity: c.Complexity, Loss: c.Loss,
-		LowDelay: c.Stereo, // gopus' stereo is broken where it has error correction
 	})
-	return &mix{
-		encoder: encoder, err: err, complexity: c.Complexity,
-		channels: c.channels(),
-		pcm:      make([]float32, audio.FrameSamples*c.channels()),
-		hush:     media.Silence(&Codec, []byte{31<<3 | byte(c.channels()-1)<<2, 0}),
+	if err != nil {
+		return nil, err
 	}
+	return &mix{
+		encoder: encoder, complexity: c.Complexity, channels: c.channels(),
+		pcm:  make([]float32, audio.FrameSamples*c.channels()),
+		hush: media.Silence(&Codec, []byte{31<<3 | byte(c.channels()-1)<<2, 0}),
+	}, nil
 }
 
 // take puts the mix on the list of those that are made of this frame.
@@ -121,61 +121,64 @@ func (x *mix) take(m *mixer, frame uint64, sum *sum, without string) {
 
 // make encodes the frame.
 func (x *mix) make(complexity int, now time.Time) {
-	sum, without := x.sum, x.without
-	x.sum, x.without, x.packet = nil, nil, nil
-	x.genuine, x.faulty = false, false
-	if x.err != nil {
-		return
-	}
-	copy(x.pcm, sum.pcm)
-	voice, others := false, 0
-	for _, s := range sum.speakers {
-		switch {
-		case s == without && s.audible:
-			audio.Subtract(x.pcm, x.pcm, s.frame)
-		case s == without:
-		case s.audible:
-			others++
-			voice = voice || s.speaking
-			s.received.Store(true)
-			x.genuine = x.genuine || s.state == audio.Playing
-			fallthrough
-		default:
-			x.faulty = x.faulty || s.faulty
-		}
-	}
-	level := uint8(audio.Silence)
-	if others > 0 {
-		level = audio.Level(x.pcm)
-	}
-	if others == 0 {
-		clear(x.pcm) // what is left of himself by rounding
-		x.silent++
+	heard, voice := x.subtract()
+	payload, level := x.hush, uint8(audio.Silence)
+	if heard {
+		level, x.silent = audio.Level(x.pcm), 0
 	} else {
-		x.silent = 0
+		clear(x.pcm) // what rounding has left of who is left out
+		x.silent++
 	}
-	payload := x.hush
 	if x.silent < restAfter {
-		x.limiter.Apply(x.pcm, x.channels)
-		if complexity != x.complexity {
-			x.complexity = complexity
-			x.err = x.encoder.SetComplexity(complexity)
-		}
-		if x.scratch, x.err = x.encoder.Encode(x.scratch[:0], x.pcm); x.err != nil {
-			return
-		}
-		payload = bytes.Clone(x.scratch)
+		payload = x.encode(complexity)
 	}
 	x.packet = &media.Packet{
 		Codec: &Codec, Payload: payload, Arrival: now,
 		Level: level, Voice: voice, HasLevel: true,
 	}
+	x.sum, x.without = nil, nil
 }
 
-// parallel calls f for 0 to n-1, by several goroutines if there are at least worth calls
-// for each.
-func parallel(n, worth int, f func(int)) {
-	helpers := min(runtime.GOMAXPROCS(0), n/worth) - 1
+// subtract fills x.pcm with the sum without the one who is left out. It reports whether
+// anybody is heard in it, and whether somebody speaks.
+func (x *mix) subtract() (heard, voice bool) {
+	x.genuine, x.faulty = false, false
+	copy(x.pcm, x.sum.pcm)
+	for _, s := range x.sum.speakers {
+		if s == x.without {
+			if s.audible {
+				audio.Subtract(x.pcm, x.pcm, s.frame)
+			}
+			continue
+		}
+		x.faulty = x.faulty || s.faulty
+		if s.audible {
+			heard, voice = true, voice || s.speaking
+			x.genuine = x.genuine || s.state == audio.Playing
+			s.received.Store(true)
+		}
+	}
+	return heard, voice
+}
+
+// encode returns the packet of x.pcm; silence if the encoder fails, which has then begun
+// anew.
+func (x *mix) encode(complexity int) []byte {
+	x.limiter.Apply(x.pcm, x.channels)
+	if complexity != x.complexity && x.encoder.SetComplexity(complexity) == nil {
+		x.complexity = complexity
+	}
+	var err error
+	if x.scratch, err = x.encoder.Encode(x.scratch[:0], x.pcm); err != nil {
+		return x.hush
+	}
+	return bytes.Clone(x.scratch)
+}
+
+// parallel calls f for 0 to n-1, by several goroutines, at most so many, if there are at
+// least worth calls for each.
+func parallel(most, n, worth int, f func(int)) {
+	helpers := min(most, n/worth) - 1
 	if helpers <= 0 {
 		for i := range n {
 			f(i)

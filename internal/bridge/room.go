@@ -69,7 +69,9 @@ func (r *room) end() {
 func (r *room) run() {
 	var following sync.WaitGroup
 	following.Go(r.follow)
+	r.mixer.processors = processors.lend()
 	r.mixAll()
+	processors.giveBack()
 	following.Wait()
 	r.bridge.registry.SetSpeaking(r.name, nil)
 	r.bridge.retire(r)
@@ -144,6 +146,7 @@ func (r *room) count(f func(*counts)) {
 type mixer struct {
 	room *room
 
+	processors int // to mix on
 	complexity int // of the encoders now
 	light      int // frames in a row that took little time
 
@@ -169,13 +172,13 @@ func (m *mixer) mix(frame uint64, due, now time.Time) {
 	r.frame, r.at = frame, due
 	r.mu.Unlock()
 
-	parallel(len(cast.speakers), 8, func(i int) { cast.speakers[i].next(now) })
+	parallel(m.processors, len(cast.speakers), 8, func(i int) { cast.speakers[i].next(now) })
 	m.tellSpeaking(frame, cast.speakers)
 
 	r.turn.Lock()
 	defer r.turn.Unlock()
 	m.choose(frame, cast, audience)
-	parallel(len(m.used), 2, func(i int) { m.used[i].make(m.complexity, now) })
+	parallel(m.processors, len(m.used), 2, func(i int) { m.used[i].make(m.complexity, now) })
 	m.send(frame, audience)
 	m.suspect(cast, audience)
 	m.forget(frame)
@@ -214,16 +217,27 @@ func (m *mixer) choose(frame uint64, cast *cast, audience []*Listener) {
 		if own := sum.find(l.request.For); own != nil {
 			key.without = own.name
 			if mix := m.mixes[key]; !own.present() && (mix == nil || frame-mix.apart > apartFor) {
-				key.without = "" // nothing of him is in what all hear
+				key.without = "" // next to nothing of him is in what all hear
 			}
 		}
-		l.mix = m.mixes[key]
-		if l.mix == nil {
-			l.mix = newMix(m.room.bridge.config)
-			m.mixes[key] = l.mix
+		if l.mix = m.find(key); l.mix != nil {
+			l.mix.take(m, frame, sum, key.without)
 		}
-		l.mix.take(m, frame, sum, key.without)
 	}
+}
+
+// find returns the mix; nil if there can be none.
+func (m *mixer) find(key mixKey) *mix {
+	if x := m.mixes[key]; x != nil {
+		return x
+	}
+	x, err := newMix(m.room.bridge.config)
+	if err != nil {
+		m.room.bridge.log.Error("the bridge can't encode", "room", m.room.name, "err", err)
+		return nil
+	}
+	m.mixes[key] = x
+	return x
 }
 
 // sum returns the sum of all who are heard on a side.
@@ -244,7 +258,7 @@ func (m *mixer) sum(frame uint64, side string, cast *cast) *sum {
 func (m *mixer) send(frame uint64, audience []*Listener) {
 	var batch media.Batch
 	for _, l := range audience {
-		if l.mix == nil || l.mix.packet == nil {
+		if l.mix == nil {
 			continue
 		}
 		if batch == nil && l.batches != nil {

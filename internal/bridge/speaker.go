@@ -11,9 +11,15 @@ import (
 	"sightline/rooms"
 )
 
-// inaudible is the level, in -dBov, at which a frame may as well not be there: whose voice
-// is no louder shares the mix that all hear.
-const inaudible = 85
+const (
+	// inaudible is the level, in -dBov, at which a frame may as well not be there.
+	inaudible = 85
+
+	// faint is the level, in -dBov, from which on it does no harm to hear oneself: the noise
+	// of the room one is in. Who has not been louder for a while shares the mix that all
+	// hear, so that fifty open microphones don't cost fifty encoders.
+	faint = 65
+)
 
 // A speaker is a publisher whose sound is in the mixes. It is the sink of its tap.
 type speaker struct {
@@ -132,8 +138,8 @@ func (s *speaker) next(now time.Time) {
 	s.talks.Store(s.speaking)
 }
 
-// present reports whether anything in this frame is the speaker's.
-func (s *speaker) present() bool { return s.audible || s.faulty }
+// present reports whether the speaker would hear himself, or what is missing of himself.
+func (s *speaker) present() bool { return s.level < faint || s.faulty }
 
 func fadeOut(frame []float32) {
 	for i := range frame {

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ type camera struct {
 	// Run is written into each picture, above the 16 bits of the frame's number: see mark.
 	Run     int
 	Seconds int // 0: until it is stopped
+	Tone    int // Hz; 0: 440
 }
 
 // ffmpeg publishes a camera by ffmpeg's WHIP muxer from the clients' host.
@@ -26,7 +28,7 @@ func ffmpeg(t *testing.T, url string, c camera) *process {
 	args := []string{
 		"ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-loglevel", "info",
 		"-re", "-f", "lavfi", "-i", "testsrc2=rate=30:size=" + c.Size,
-		"-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000",
+		"-re", "-f", "lavfi", "-i", fmt.Sprintf("sine=frequency=%d:sample_rate=48000", cmp.Or(c.Tone, 440)),
 		"-vf", mark(c.Run),
 		// The muxer takes H.264 without B frames and stereo Opus, and nothing else.
 		"-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-profile:v", "baseline", "-pix_fmt", "yuv420p",
@@ -38,6 +40,13 @@ func ffmpeg(t *testing.T, url string, c camera) *process {
 	}
 	args = append(args, "-f", "whip", url)
 	return start(t, "ffmpeg", clients.command(inRoot(t.TempDir(), args...)...))
+}
+
+// microphone publishes nothing but sound by ffmpeg's WHIP muxer from the clients' host: what a source of libavfilter gives.
+func microphone(t *testing.T, url, source string) *process {
+	t.Helper()
+	return start(t, "ffmpeg", clients.command(inRoot(t.TempDir(), "ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-loglevel", "info",
+		"-re", "-f", "lavfi", "-i", source, "-c:a", "libopus", "-ac", "2", "-b:a", "64k", "-f", "whip", url)...))
 }
 
 // mark is a filter that writes a number into the top left corner of each picture, as squares of a 32nd of its width: a

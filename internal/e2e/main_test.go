@@ -23,6 +23,9 @@ const (
 // insideEnv is set for the run of the test binary that is inside its own namespaces, to the path of the server's binary.
 const insideEnv = "SIGHTLINE_E2E_INSIDE"
 
+// clientEnv is the path of our own client, bundled for a browser.
+const clientEnv = "SIGHTLINE_E2E_CLIENT"
+
 // cache is where setup.sh has put the clients.
 var cache = cacheFolder()
 
@@ -47,8 +50,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// runInNamespaces builds the server and runs this test binary once more, in namespaces that end with it: the kernel
-// kills what is left in a process namespace when its first process ends.
+// runInNamespaces builds the server and the web client, and runs this test binary once more, in namespaces that end with
+// it: the kernel kills what is left in a process namespace when its first process ends.
 func runInNamespaces() (int, error) {
 	if os.Getuid() != 0 {
 		return 0, errors.New("these tests make network namespaces and therefore need root")
@@ -72,12 +75,18 @@ func runInNamespaces() (int, error) {
 			return 0, fmt.Errorf("build the server: %w\n%s", err, out)
 		}
 	}
+	client := filepath.Join(scratch, "client.js")
+	bundle := exec.Command("go", "tool", "-modfile=../../.ci/tools/go.mod", "esbuild", "--bundle", "--format=esm", "--log-level=warning",
+		"--outfile="+client, "../../web/src/testing/browser.ts")
+	if out, err := bundle.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("bundle the web client: %w\n%s", err, out)
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return 0, err
 	}
 	cmd := exec.Command(self, os.Args[1:]...)
-	cmd.Env = append(os.Environ(), insideEnv+"="+binary)
+	cmd.Env = append(os.Environ(), insideEnv+"="+binary, clientEnv+"="+client)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWNS,

@@ -67,6 +67,13 @@ func (s *server) enter(room, self string) {
 // await waits until a JavaScript expression is true in the page.
 func (b *browser) await(limit time.Duration, expression string) {
 	b.t.Helper()
+	there := false
+	defer func() {
+		var text string
+		if !there && b.try(&text, 5*time.Second, "text") == nil {
+			b.t.Logf("the page says:\n%s", text)
+		}
+	}()
 	eventually(b.t, limit, func() error {
 		var ok bool
 		if err := b.try(&ok, 5*time.Second, "look", expression); err != nil {
@@ -75,6 +82,7 @@ func (b *browser) await(limit time.Duration, expression string) {
 		if !ok {
 			return fmt.Errorf("not true: %s", expression)
 		}
+		there = true
 		return nil
 	})
 }
@@ -194,6 +202,9 @@ func TestLobbyAndStationsAreAccessibleInEachState(t *testing.T) {
 	for _, station := range []string{"hospital", "technician", "room"} {
 		b.open(local + "/demo/" + station)
 		b.await(10*time.Second, `document.querySelector(".top .button .words")?.textContent === "3"`)
+		if station == "technician" {
+			b.await(10*time.Second, `document.querySelectorAll(".tile[data-state=live]").length === 2`)
+		}
 		b.accessible(station)
 		b.press("p")
 		b.await(5*time.Second, `document.querySelectorAll("dialog[open] .people li").length === 3`)
@@ -211,7 +222,7 @@ func TestLobbyIsUsedByKeysAlone(t *testing.T) {
 	b := launchAt(t, serverSide, "chromium")
 	b.call(nil, 5*time.Second, "permissions", "prompt")
 	b.open(local + "/demo")
-	b.await(10*time.Second, `document.querySelector(".people li") !== null`)
+	b.await(10*time.Second, `document.querySelector(".people li") !== null && document.querySelectorAll("select:enabled").length === 3`)
 
 	// Everything that can be used is reached once, in the order of the page, and shows it.
 	var want, got []string

@@ -20,7 +20,7 @@ exec 9>"$cache/lock"
 flock 9
 
 # 1. The host. libavcodec59 is Firefox's H.264 decoder: without it Firefox still offers H.264 and decodes nothing.
-host=(chromium firefox-esr libavcodec59 xvfb mmdebstrap nftables iproute2 util-linux)
+host=(chromium firefox-esr espeak-ng libavcodec59 xvfb mmdebstrap nftables iproute2 util-linux)
 node_major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/' || true)
 [ "${node_major:-0}" -ge 18 ] && command -v npm >/dev/null || host+=(nodejs npm)
 missing=()

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os/exec"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -49,10 +50,9 @@ func (b *browser) clientState(name string) (c clientState) {
 // launchClient starts a Chromium whose page has our own protocol client.
 func launchClient(t *testing.T) *browser {
 	t.Helper()
-	bundle, err := exec.Command("go", "tool", "-modfile=../../.ci/tools/go.mod", "esbuild", "--bundle", "--format=esm", "--log-level=warning",
-		"../../web/src/testing/browser.ts").Output()
+	bundle, err := os.ReadFile(os.Getenv(clientEnv))
 	if err != nil {
-		t.Fatalf("bundle the client: %v", err)
+		t.Fatal(err)
 	}
 	module := site(t, serverIP, "text/javascript", string(bundle), "Access-Control-Allow-Origin", "*")
 	b := launch(t, "chromium")
@@ -287,4 +287,36 @@ func TestOwnClientIsAParticipant(t *testing.T) {
 
 	b.call(nil, 10*time.Second, "open", "") // the page goes away
 	await(time.Second, "participant-left", func(p person) bool { return p.ID == id })
+}
+
+// The pages of the gateway work in both browsers: the list of rooms, and a camera.
+func TestPagesShowWhatIsLive(t *testing.T) {
+	s := serve(t)
+	ffmpeg(t, s.whip("console"), camera{Size: "640x360", Keyframe: 30})
+	s.awaitTrack("console/video", 10*time.Second, nil)
+	for _, name := range []string{"chromium", "firefox"} {
+		t.Run(name, func(t *testing.T) {
+			b := launch(t, name)
+			b.call(nil, 10*time.Second, "open", s.base+"/")
+			eventually(t, 5*time.Second, func() error {
+				var text string
+				b.call(&text, 5*time.Second, "text")
+				for _, want := range []string{"1 camera", "Room " + room, "Listen to everybody", "console", "H.264", "640×360", "Opus", "Live"} {
+					if !strings.Contains(text, want) {
+						return fmt.Errorf("the list lacks %q: %q", want, text)
+					}
+				}
+				return nil
+			})
+			b.picture("rooms-in-" + name)
+			b.call(nil, 10*time.Second, "open", s.base+"/watch/"+room+"/console")
+			eventually(t, 10*time.Second, func() error {
+				if st := b.stats(""); st.Video.FramesDecoded < 10 {
+					return fmt.Errorf("the page shows nothing: %+v", st)
+				}
+				return nil
+			})
+			b.picture("watch-in-" + name)
+		})
+	}
 }

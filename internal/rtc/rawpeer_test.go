@@ -45,6 +45,9 @@ type rawPeer struct {
 	records    chan []byte        // DTLS, for the handshake
 	sawDTLS    atomic.Int64
 	sawAlert   atomic.Int64 // DTLS records of type alert
+	slow       time.Duration
+	afterLast  atomic.Int64 // DTLS records that came since its last flight was due
+	due        atomic.Bool  // it was
 	deadline   *deadline.Deadline
 
 	dtls      *dtls.Conn
@@ -59,6 +62,7 @@ type rawOptions struct {
 	video       string // lines of the video section, instead of the usual
 	setup       string // "": actpass
 	noHandshake bool
+	slow        time.Duration // how late its last flight comes
 }
 
 const rawVideo = "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\n" +
@@ -108,7 +112,7 @@ func newRawPeer(t *testing.T, e *Engine, o rawOptions) *rawPeer {
 	p := &rawPeer{
 		conn: conn, gateway: e.udp.conn.LocalAddr().(*net.UDPAddr).AddrPort(),
 		responses: make(chan *stun.Message, 64), checks: make(chan *stun.Message, 64),
-		media: make(chan []byte, 256), records: make(chan []byte, 64), deadline: deadline.New(),
+		slow: o.slow, media: make(chan []byte, 256), records: make(chan []byte, 64), deadline: deadline.New(),
 	}
 	p.credentials(rawUfrag, rawPwd)
 	p.life = run(t, s)
@@ -173,6 +177,9 @@ func (p *rawPeer) read() {
 			}
 		case rtpstream.DTLS:
 			p.sawDTLS.Add(1)
+			if p.due.Load() {
+				p.afterLast.Add(1)
+			}
 			if b[0] == 21 {
 				p.sawAlert.Add(1)
 			}
@@ -247,12 +254,20 @@ func (p *rawPeer) ReadFrom(b []byte) (int, net.Addr, error) {
 		return 0, nil, os.ErrDeadlineExceeded
 	}
 }
-func (p *rawPeer) WriteTo(b []byte, _ net.Addr) (int, error) { p.send(b); return len(b), nil }
-func (p *rawPeer) Close() error                              { p.deadline.Set(time.Now()); return nil }
-func (p *rawPeer) LocalAddr() net.Addr                       { return peerAddr{} }
-func (p *rawPeer) SetDeadline(d time.Time) error             { p.deadline.Set(d); return nil }
-func (p *rawPeer) SetReadDeadline(d time.Time) error         { p.deadline.Set(d); return nil }
-func (p *rawPeer) SetWriteDeadline(time.Time) error          { return nil }
+func (p *rawPeer) WriteTo(b []byte, _ net.Addr) (int, error) {
+	const changeCipherSpec = 20
+	if p.slow > 0 && b[0] == changeCipherSpec {
+		p.due.Store(true)
+		time.Sleep(p.slow)
+	}
+	p.send(b)
+	return len(b), nil
+}
+func (p *rawPeer) Close() error                      { p.deadline.Set(time.Now()); return nil }
+func (p *rawPeer) LocalAddr() net.Addr               { return peerAddr{} }
+func (p *rawPeer) SetDeadline(d time.Time) error     { p.deadline.Set(d); return nil }
+func (p *rawPeer) SetReadDeadline(d time.Time) error { p.deadline.Set(d); return nil }
+func (p *rawPeer) SetWriteDeadline(time.Time) error  { return nil }
 
 func (p *rawPeer) handshake(t *testing.T, certificate tls.Certificate, client, fails bool) {
 	t.Helper()

@@ -126,6 +126,18 @@ func TestConsentIsRevokedOnTheWire(t *testing.T) {
 	}
 }
 
+// A DTLS record that comes once FFmpeg's handshake is over makes its socket block for good.
+// So nothing is repeated to it while its last flight is on its way; to others it is.
+func TestFFmpegIsNotToldTwice(t *testing.T) {
+	for name, ffmpeg := range map[string]bool{"-": false, "FFmpegPublishSession": true} {
+		p := newRawPeer(t, testEngine(t), rawOptions{publish: true, name: name, setup: "passive", slow: 400 * time.Millisecond})
+		time.Sleep(silence)
+		if got := p.afterLast.Load(); (got == 0) != ffmpeg {
+			t.Errorf("%s: %d DTLS records while the last flight is on its way", name, got)
+		}
+	}
+}
+
 // Row 75: the wrong certificate is told by an alert.
 func TestAWrongCertificateIsAnsweredWithAnAlert(t *testing.T) {
 	e := testEngine(t)

@@ -54,6 +54,7 @@ type dtlsTransport struct {
 	closed   chan struct{}
 	deadline *deadline.Deadline
 	muted    atomic.Bool
+	last     lastFlight
 }
 
 func newDTLSTransport(s *Session) *dtlsTransport {
@@ -89,10 +90,45 @@ func (t *dtlsTransport) ReadFrom(p []byte) (int, net.Addr, error) {
 }
 
 func (t *dtlsTransport) WriteTo(p []byte, _ net.Addr) (int, error) {
-	if !t.muted.Load() {
+	if !t.muted.Load() && t.last.due(p, t.session.ffmpeg && t.session.answer.DTLSClient) {
 		t.session.send(p)
 	}
 	return len(p), nil
+}
+
+// A lastFlight keeps a client's last flight from being repeated too soon to FFmpeg. Its
+// handshake is over when it has that flight, and a record that comes later, of a repetition
+// that crossed its answer, makes its socket block for good (FFmpeg 9.0: tls_write of
+// libavformat): from then on it sends a packet only when it has received one.
+type lastFlight struct {
+	mu   sync.Mutex // guards what follows
+	sent time.Time  // first; zero: not yet
+}
+
+const (
+	flightTakes    = 50 * time.Millisecond   // for the datagrams of one flight
+	flightRepeated = 1200 * time.Millisecond // the earliest repetition: longer than any round trip
+)
+
+// due tells whether a datagram may be sent now.
+func (f *lastFlight) due(datagram []byte, ffmpeg bool) bool {
+	if !ffmpeg || isClientHello(datagram) {
+		return true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if f.sent.IsZero() {
+		f.sent = now
+	}
+	age := now.Sub(f.sent)
+	return age < flightTakes || age >= flightRepeated
+}
+
+// isClientHello tells whether a datagram begins with one (RFC 6347, section 4.2.2): a
+// record of type 22, and after its header of 13 bytes a handshake message of type 1.
+func isClientHello(datagram []byte) bool {
+	return len(datagram) > 13 && datagram[0] == 22 && datagram[13] == 1
 }
 
 // Close is pion's; the transport closes with its session, after close_notify went out.

@@ -65,6 +65,7 @@ const hands = {
   // "Control+A" is one key.
   press: async (keys) => {
     const all = keys.split('+');
+    if (all.length === 1) return page.keyboard.press(keys);
     for (const key of all) await page.keyboard.down(key);
     for (const key of all.reverse()) await page.keyboard.up(key);
   },

@@ -53,6 +53,19 @@
     await exchange(s, url);
   }
 
+  // talk sends a tone, as loud as a voice, in place of the microphone.
+  async function talk(name, url, frequency) {
+    const s = session(name);
+    const sound = new AudioContext();
+    const tone = new OscillatorNode(sound, { frequency });
+    const mouth = sound.createMediaStreamDestination();
+    tone.connect(new GainNode(sound, { gain: 0.2 })).connect(mouth);
+    tone.start();
+    s.media = mouth.stream;
+    s.pc.addTransceiver(mouth.stream.getAudioTracks()[0], { direction: 'sendonly', streams: [mouth.stream] });
+    await exchange(s, url);
+  }
+
   // play receives kinds, such as ['audio', 'video'], and returns once the answer is in.
   async function play(name, url, kinds, codec) {
     const s = session(name);
@@ -109,6 +122,27 @@
       return s.frames[0].at - performance.timeOrigin - s.t0;
     };
     return Promise.race([timeout(limit, 'the first frame'), shown()]);
+  }
+
+  // hear returns the last samples of what a session plays, or the page's own newest connection if name is '': {rate, pcm}, pcm
+  // being 32-bit floats in base64. The ear is made by the first call, and has heard nothing yet then.
+  const ears = new WeakMap(); // by connection
+  function hear(name) {
+    const pc = name ? sessions.get(name).pc : connections.at(-1);
+    let ear = ears.get(pc);
+    if (!ear) {
+      const track = pc.getReceivers().map((r) => r.track).find((t) => t.kind === 'audio');
+      const sound = new AudioContext();
+      ear = new AnalyserNode(sound, { fftSize: 32768 });
+      new MediaStreamAudioSourceNode(sound, { mediaStream: new MediaStream([track]) }).connect(ear);
+      ear.connect(new GainNode(sound, { gain: 0 })).connect(sound.destination);
+      ears.set(pc, ear);
+    }
+    const samples = new Float32Array(ear.fftSize);
+    ear.getFloatTimeDomainData(samples);
+    let bytes = '';
+    for (const b of new Uint8Array(samples.buffer)) bytes += String.fromCharCode(b);
+    return { rate: ear.context.sampleRate, pcm: btoa(bytes) };
   }
 
   // stats returns the readings of a session, or of the page's own newest connection if name is ''.
@@ -202,5 +236,19 @@
     });
   }
 
-  window.e2e = { publish, play, frames, firstFrame, stats, stop, load, element, change, click, text, usable, focus, saved };
+
+  // What the watch page has been since it was opened: its states in turn, and the connections that it has made.
+  const states = [];
+  addEventListener('DOMContentLoaded', () => {
+    const note = () => document.body.dataset.state !== states.at(-1) && states.push(document.body.dataset.state);
+    new MutationObserver(note).observe(document.body, { attributes: true, attributeFilter: ['data-state'] });
+    note();
+  });
+  // level is the length of the page's meter, 0 to 1.
+  function page() {
+    const right = document.getElementById('level')?.style.clipPath.match(/inset\(\S+ ([\d.]+)%/)?.[1];
+    return { states, connections: connections.length, level: right === undefined ? 0 : 1 - right / 100, text: text() };
+  }
+
+  window.e2e = { publish, talk, play, hear, frames, firstFrame, stats, stop, load, element, change, click, text, page, usable, focus, saved };
 })();

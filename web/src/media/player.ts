@@ -42,6 +42,14 @@ const WORDS = {
 
 type Words = keyof typeof WORDS;
 
+// What is said instead where there is only sound, of a camera or of a whole room.
+const SOUND_WORDS: Partial<Record<Words, readonly [string, string]>> = {
+  blank: ['Waiting for the sound', 'The connection is up, but nothing has come yet.'],
+  waiting: ['Waiting for the sound', 'It is not live yet, and comes by itself.'],
+  ended: ['The sound has stopped', 'It comes back by itself.'],
+  unplayable: ['Can’t be played here', 'This browser can’t decode the sound.'],
+};
+
 export class Player extends EventTarget {
   state: PlayerState = 'connecting';
   words: string = WORDS.connecting[0];
@@ -281,10 +289,12 @@ export class Player extends EventTarget {
   #set(state: PlayerState & Words): void;
   #set(state: PlayerState, words: Words, detail?: string): void;
   #set(state: PlayerState, words = state as Words, detail = ''): void {
+    const soundOnly = !this.#kinds.includes('video');
     if (state === 'frozen') {
-      [this.words, this.detail] = [this.hasPicture ? 'Picture frozen' : 'Sound interrupted', 'Nothing new has come from the camera.'];
+      const picture = ['Picture frozen', 'Nothing new has come from the camera.'] as const;
+      [this.words, this.detail] = this.hasPicture ? picture : ['Sound interrupted', 'Nothing new has come.'];
     } else {
-      [this.words, this.detail] = WORDS[words];
+      [this.words, this.detail] = (soundOnly ? SOUND_WORDS[words] : undefined) ?? WORDS[words];
       if (detail) this.detail = sentence(detail);
     }
     this.state = state;

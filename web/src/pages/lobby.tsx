@@ -146,8 +146,7 @@ export function Here({ view }: { view: View }): JSX.Element {
         {w.here}
         {people.length > 0 && <span class="soft"> · {people.length}</span>}
       </h2>
-      {view.state === 'asking' && <p class="soft">{words.root.asking}</p>}
-      {view.state !== 'asking' && (people.length ? <People people={people} /> : <p class="soft">{w.hereNobody}</p>)}
+      {people.length > 0 ? <People people={people} /> : <p class="soft">{w.hereNone[view.state]}</p>}
       {cameras > 0 && <p>{w.sources(cameras)}</p>}
     </section>
   );
@@ -189,6 +188,11 @@ function SelfView(): JSX.Element {
   useEffect(() => {
     if (state !== 'off') void start();
   }, [wanted.audioinput, wanted.videoinput, withMicrophone, withCamera]);
+  // What was missing or busy may be there now.
+  const plugged = useStore(deviceList, ({ all }) => `${all.audioinput.length} ${all.videoinput.length}`);
+  useEffect(() => {
+    if (state === 'on' && [opened.microphoneTrouble, opened.cameraTrouble].some((t) => t?.passes)) void start();
+  }, [plugged]);
 
   const level = useLevel(opened.microphone);
   return <SelfViewCard {...{ state, opened, level, withMicrophone, withCamera }} onStart={() => void start()} />;

@@ -130,7 +130,7 @@ picture.addEventListener('pause', () => {
 
 // ---- full screen, keys ----
 
-const canFill = document.fullscreenEnabled && !bare;
+const canFill = document.fullscreenEnabled && !bare && kinds.includes('video');
 $('full').hidden = !canFill;
 $('full').setAttribute('aria-keyshortcuts', 'f');
 

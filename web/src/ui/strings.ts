@@ -194,7 +194,7 @@ export const words = {
       room: { name: 'Meeting', more: 'Talk and meet, with or without your own picture' },
     },
     here: 'Who is here',
-    hereNobody: 'Nobody is in the room yet. You will be the first.',
+    hereNone: { asking: 'Asking who is here', open: 'Nobody is in the room yet. You will be the first.', lost: 'Not known at the moment.' },
     sources: (n: number) => (n === 1 ? '1 camera or encoder is live.' : `${n} cameras or encoders are live.`),
     self: 'You',
     selfView: 'Your own picture',
@@ -234,6 +234,7 @@ export const words = {
 
   station: {
     privacy: 'The hospital has paused all cameras and microphones.',
+    pictures: 'Pictures',
     noPictures: 'No camera is live',
     noPicturesMore: 'A picture shows up here by itself as soon as the hospital turns a camera on.',
   },

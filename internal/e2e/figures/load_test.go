@@ -1,0 +1,229 @@
+//go:build figures
+
+package figures
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"sightline/internal/bench"
+)
+
+const (
+	voices = 50 // who publish sound and listen, in one room
+	window = 30 * time.Second
+
+	// quiet is how much of a processor others may use, in percent, for the figures to count.
+	quiet = 15
+)
+
+// Fifty publishers, of whom each hears all others, and beside them a video of 2.5 Mbit/s with
+// five viewers. The server is a process of its own and shares all processors of this machine
+// with who makes the load. In turn, each listens to his mix ("on") and to the sound of his
+// own as it is forwarded ("off"): the same number of packets, and no mixing.
+func TestFiftySpeakers(t *testing.T) {
+	s := startServer(t)
+	for _, tt := range []struct {
+		name    string
+		talking int
+		quiet   int // -dBov of the others' rooms
+	}{
+		{"all speak at once", voices, 127},
+		{"three speak, the others are muted", 3, 127},
+		{"three speak, the others' rooms are noisy", 3, 70},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			off := s.load(t, tt.talking, tt.quiet, "/whep/bench/voice{n}/audio")
+			on := s.load(t, tt.talking, tt.quiet, "/whep/bench/~mix?for=voice{n}")
+			t.Logf("%-4s %v", "off", off)
+			t.Logf("%-4s %v", "on", on)
+			t.Logf("bridge: %.0f ticks, %.0f overruns (%.3f %%), %.0f left out; %.1f ms busy of each 20; %.0f mixes",
+				on.ticks, on.overruns, 100*on.overruns/on.ticks, on.skipped, 1000*on.busy/on.ticks, on.mixes)
+			if on.strangers > quiet || off.strangers > quiet {
+				t.Skipf("others on this machine used %.0f and %.0f %% of a processor: not judged", off.strangers, on.strangers)
+			}
+			if on.ticks < 1000 || on.overruns+on.skipped > on.ticks/1000 {
+				t.Errorf("%.0f of %.0f frames were late and %.0f left out, want 0.1 %% at most", on.overruns, on.ticks, on.skipped)
+			}
+			if on.Delay.P50 > off.Delay.P50+0.3 {
+				t.Errorf("the video's delay is %.2f ms (p50) with the bridge and %.2f without", on.Delay.P50, off.Delay.P50)
+			}
+		})
+	}
+}
+
+// A loaded is what one load did.
+type loaded struct {
+	*bench.Report
+	ticks, overruns, skipped, busy, mixes float64
+	forwarding                            [2]time.Duration // p50 and p99 of all tracks, as the server has it
+	server                                float64          // percent of a processor
+	strangers                             float64
+}
+
+func (l loaded) String() string {
+	return fmt.Sprintf("video p50 %.2f p99 %.2f max %.2f ms, lost %d; forwarding p50 < %v p99 < %v; sound every p50 %.1f p99 %.1f max %.1f ms, lost %d; server %.0f %% of a processor, generator %.0f %%, others %.0f %%",
+		l.Delay.P50, l.Delay.P99, l.Delay.Max, l.Packets.Lost, l.forwarding[0], l.forwarding[1],
+		l.Mix.Gap.P50, l.Mix.Gap.P99, l.Mix.Gap.Max, l.Mix.Lost, l.server, l.Generator.CPUPercent, l.strangers)
+}
+
+// load makes the load once, and reads the server's metrics at both ends of the window.
+func (s *server) load(t *testing.T, talking, level int, listen string) loaded {
+	t.Helper()
+	c := bench.Defaults()
+	c.WHIP, c.WHEP = s.base+"/whip/bench/cam{n}", s.base+"/whep/bench/cam{n}"
+	c.Audio, c.Viewers, c.Duration, c.PID = false, 5, window, s.pid
+	c.Voices, c.Talking, c.Quiet = voices, talking, level
+	c.VoiceWHIP, c.VoiceWHEP = s.base+"/whip/bench/voice{n}", s.base+listen
+	var first, last map[string]float64
+	var others func() float64
+	var l loaded
+	var began time.Time
+	var cpu time.Duration
+	report, err := bench.Run(t.Context(), c, func(p bench.Progress) {
+		if p.Phase != "measuring" {
+			return
+		}
+		now := s.metrics(t)
+		if first == nil {
+			first, others, began, cpu = now, watchStrangers(s.pid), time.Now(), processCPU(s.pid)
+			return
+		}
+		last, l.strangers = now, others()
+		l.server = 100 * (processCPU(s.pid) - cpu).Seconds() / time.Since(began).Seconds()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := report.Failed(); err != nil {
+		t.Fatalf("%v: %v", err, report.Joins.Failures)
+	}
+	for _, w := range report.Warnings {
+		t.Logf("WARNING: %s", w)
+	}
+	l.Report = report
+	grown := func(name string) float64 { return last[name] - first[name] }
+	l.ticks, l.overruns = grown("sightline_bridge_ticks_total"), grown("sightline_bridge_tick_overruns_total")
+	l.skipped, l.busy = grown("sightline_bridge_skipped_frames_total"), grown("sightline_bridge_busy_seconds_total")
+	l.mixes = last["sightline_bridge_mixes"]
+	l.forwarding = [2]time.Duration{bucket(first, last, 0.5), bucket(first, last, 0.99)}
+	return l
+}
+
+// bucket returns the upper bound of the bucket of sightline_forwarding_delay_seconds in which
+// the quantile is, of what came between two readings.
+func bucket(first, last map[string]float64, q float64) time.Duration {
+	const prefix = `sightline_forwarding_delay_seconds_bucket{le="`
+	type bound struct{ le, n float64 }
+	var bounds []bound
+	for name, value := range last {
+		if text, ok := strings.CutPrefix(name, prefix); ok {
+			if le, err := strconv.ParseFloat(strings.TrimSuffix(text, `"}`), 64); err == nil {
+				bounds = append(bounds, bound{le, value - first[name]})
+			}
+		}
+	}
+	slices.SortFunc(bounds, func(a, b bound) int { return cmp.Compare(a.le, b.le) })
+	all := last["sightline_forwarding_delay_seconds_count"] - first["sightline_forwarding_delay_seconds_count"]
+	for _, b := range bounds {
+		if b.n >= q*all {
+			if b.le > 1 {
+				break
+			}
+			return time.Duration(b.le * float64(time.Second))
+		}
+	}
+	return time.Hour
+}
+
+// A server is the real one, in a process of its own.
+type server struct {
+	base string
+	pid  int
+}
+
+func startServer(t *testing.T) *server {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "sightline")
+	if out, err := exec.Command("go", "build", "-o", binary, "sightline/cmd/sightline").CombinedOutput(); err != nil {
+		t.Fatalf("build the server: %v\n%s", err, out)
+	}
+	listen := freeAddr(t)
+	cmd := exec.Command(binary, "serve")
+	mine := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "SIGHTLINE_") })
+	cmd.Env = append(mine,
+		"SIGHTLINE_HTTP_LISTEN="+listen,
+		"SIGHTLINE_HTTP_RATE_LIMIT=0", // all clients have one address
+		"SIGHTLINE_ICE_UDP_LISTEN="+freeAddr(t),
+		"SIGHTLINE_ROOMS_MAX_PUBLISHERS=100",
+		"SIGHTLINE_LOG_LEVEL=warn",
+	)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // Pdeathsig is about the thread that starts the process
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the server's end: %v", err)
+		}
+	})
+	s := &server{base: "http://" + listen, pid: cmd.Process.Pid}
+	for range 100 {
+		if res, err := http.Get(s.base + "/readyz"); err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return s
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal("the server is not ready after 10 s")
+	return nil
+}
+
+// metrics reads all samples, by name and labels as they are written.
+func (s *server) metrics(t *testing.T) map[string]float64 {
+	res, err := http.Get(s.base + "/metrics")
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	defer res.Body.Close()
+	out := make(map[string]float64)
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if i := strings.LastIndexByte(lines.Text(), ' '); i > 0 {
+			if v, err := strconv.ParseFloat(lines.Text()[i+1:], 64); err == nil {
+				out[lines.Text()[:i]] = v
+			}
+		}
+	}
+	return out
+}
+
+// freeAddr returns a loopback address that nobody listened on a moment ago.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
