@@ -272,6 +272,25 @@ each('publish', async (page) => { await live(page, 4); await page.click('.dock-p
 each('help', async (page) => { await live(page, 4); await page.keyboard.press('?'); await sleep(400); });
 each('debug', async (page) => { await live(page, 4); await page.keyboard.press('d'); await sleep(2_600); });
 each('gateway-lost', async (page) => { await live(page, 4); await page.setOfflineMode(true); gateway.kill('SIGSTOP'); await sleep(5_000); gateway.kill('SIGCONT'); return () => page.setOfflineMode(false); });
+// Those of docs/TECHNICIAN.md, small enough for a repository.
+const page72 = { view: { ...wide, deviceScaleFactor: 0.72 } };
+const doc = (name, prepare) => {
+  if (!process.env.ONLY?.startsWith('doc')) return;
+  state(`doc-${name}`, async () => {
+    const page = await open(page72);
+    await live(page, 4);
+    await sleep(2_500);
+    const undo = await prepare(page);
+    await page.screenshot({ path: path.join(out, `technician-${name}.png`) });
+    if (typeof undo === 'function') await undo();
+    await close(page);
+  });
+};
+doc('four', () => {});
+doc('enlarged', async (page) => { await page.keyboard.press('2'); await sleep(2_000); });
+doc('frozen', async () => { await at('gantry', 'freeze'); await sleep(6_500); return async () => { await at('gantry', 'thaw'); await sleep(1_500); }; });
+doc('privacy', async () => { await hospital.say({ privacy: true }); await sleep(1_000); return () => hospital.say({ privacy: false }); });
+doc('call', async () => { await hospital.say({ call: 'technician' }); await sleep(1_000); return () => hospital.say({ call: '' }); });
 state('setup-gone', async () => { await sleep(8_000); });
 state('technician-gone', async (name) => {
   const pages = [];

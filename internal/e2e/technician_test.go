@@ -274,6 +274,12 @@ func TestTechnicianSeesWhatIsFrozen(t *testing.T) {
 	_, after = b.awaitTile(10*time.Second, "injector", "live")
 	t.Logf("live again %v after SIGCONT", after.Round(10*time.Millisecond))
 
+	// Loss on the encoder's way is its own leg's, and told as that.
+	stop := lose(t, serverSide, 12)
+	b.await(8*time.Second, `!!document.querySelector("[data-name=injector] .loss-3")?.textContent.startsWith("Loss at the camera")`)
+	stop()
+	b.await(time.Second, `![...document.querySelectorAll(".loss")].some((e) => e.textContent.startsWith("Loss here"))`)
+
 	// Privacy is not a frozen picture.
 	leave := s.enterFor(`{"name": "Anna Berg", "role": "hospital", "microphone": "on", "privacy": true, "publishers": ["hospital", "console"]}`)
 	tl, _ = b.awaitTile(3*time.Second, "console", "paused")
@@ -348,11 +354,14 @@ func TestTechnicianSeesWhatIsFrozen(t *testing.T) {
 	same()
 	eventually(t, 10*time.Second, func() error {
 		var list struct {
-			Participants []struct{ Name, Microphone string }
+			Participants []struct{ ID, Name, Microphone string }
 		}
 		s.get("/api/rooms/"+room+"/participants", &list)
 		if len(list.Participants) != 1 || list.Participants[0].Microphone != "on" {
 			return fmt.Errorf("participants %+v", list)
+		}
+		if !s.watches("console/video", list.Participants[0].ID) {
+			return fmt.Errorf("the participant %s, who has entered anew, does not watch", list.Participants[0].ID)
 		}
 		if tr, _ := s.track("technician/audio"); tr.State != "live" {
 			return fmt.Errorf("the technician's voice is %q", tr.State)
@@ -400,20 +409,10 @@ func TestTechnicianTalksAndIsCalled(t *testing.T) {
 
 	// Who watches and who listens is known by name.
 	s.awaitParticipant(`"listening":true`)
-	var tracks struct {
-		Tracks []struct {
-			ID       string
-			Watchers []string
-		}
-	}
-	s.get("/api/rooms/"+room+"/tracks", &tracks)
-	if i := slices.IndexFunc(tracks.Tracks, func(tr struct {
-		ID       string
-		Watchers []string
-	}) bool {
-		return tr.ID == "console/video"
-	}); i < 0 || len(tracks.Tracks[i].Watchers) != 1 {
-		t.Errorf("watchers: %+v", tracks)
+	var list struct{ Participants []struct{ ID string } }
+	s.get("/api/rooms/"+room+"/participants", &list)
+	if len(list.Participants) != 1 || !s.watches("console/video", list.Participants[0].ID) {
+		t.Errorf("of %+v nobody watches the console", list)
 	}
 
 	// A call is seen, told by the title, and answered by a key.
@@ -439,6 +438,24 @@ func TestTechnicianTalksAndIsCalled(t *testing.T) {
 	b.hears(5*time.Second, own, 440, true)
 	b.call(nil, 5*time.Second, "mouse", ".sound-only .button")
 	b.awaitLive(5*time.Second, "console")
+}
+
+// watches reports whether a participant is among a track's watchers.
+func (s *server) watches(track, participant string) bool {
+	s.t.Helper()
+	var list struct {
+		Tracks []struct {
+			ID       string
+			Watchers []string
+		}
+	}
+	s.get("/api/rooms/"+room+"/tracks", &list)
+	for _, tr := range list.Tracks {
+		if tr.ID == track {
+			return slices.Contains(tr.Watchers, participant)
+		}
+	}
+	return false
 }
 
 // awaitParticipant waits until the list of participants has something in it.
