@@ -5,12 +5,17 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ARCHS   ?= amd64 arm64
 FUZZTIME ?= 10s
+MINUTES ?= 30
 SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/sightline-screenshots
 
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
 
+<<<<<<< HEAD
 .PHONY: build check dist test test-go test-web test-libopus test-clients soak bench bench-bridge fuzz clean screenshots
+=======
+.PHONY: build check dist test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge fuzz clean
+>>>>>>> page-technician
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
@@ -60,6 +65,9 @@ test-clients: ## browsers, ffmpeg, OBS and GStreamer against the real server
 screenshots: ## pictures of each page and each of its parts, to be looked at
 	web/screenshots.sh $(SCREENSHOTS)
 	web/screenshots-hospital.sh $(SCREENSHOTS)
+
+soak-technician: ## nine cameras on the technician's page for MINUTES (30); prints heap and nodes
+	SIGHTLINE_E2E_MINUTES=$(MINUTES) go test -tags e2e -count=1 -v -timeout 120m -run TestTechnicianWatchesNine ./internal/e2e
 
 soak: ## 1,000 sessions opened and ended; prints what they leave behind
 	go test -tags soak -count=1 -v -timeout 30m ./internal/e2e/soak

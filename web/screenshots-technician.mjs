@@ -26,7 +26,7 @@ async function freePort() {
 const port = await freePort();
 const root = `http://127.0.0.1:${port}`;
 const gateway = spawn(path.join(work, 'sightline'), ['serve'], {
-  env: { ...process.env, SIGHTLINE_HTTP_LISTEN: `127.0.0.1:${port}`, SIGHTLINE_AUTH_OPEN: 'true', SIGHTLINE_ICE_UDP_LISTEN: '127.0.0.1:0' },
+  env: { ...process.env, SIGHTLINE_HTTP_LISTEN: `127.0.0.1:${port}`, SIGHTLINE_AUTH_OPEN: 'true', SIGHTLINE_ICE_UDP_LISTEN: '127.0.0.1:0', SIGHTLINE_ROOMS_GRACE: '4s' },
   stdio: ['ignore', 'ignore', fs.openSync(path.join(work, 'gateway.log'), 'w')],
 });
 for (let i = 0; !(await fetch(`${root}/readyz`).then((r) => r.ok, () => false)); i++) {
@@ -271,13 +271,32 @@ each('no-device', () => sleep(1_500), { media: false });
 each('publish', async (page) => { await live(page, 4); await page.click('.dock-part.more .menu button'); await sleep(200); await page.click('.dock .menu-list > :nth-child(2)'); await sleep(400); });
 each('help', async (page) => { await live(page, 4); await page.keyboard.press('?'); await sleep(400); });
 each('debug', async (page) => { await live(page, 4); await page.keyboard.press('d'); await sleep(2_600); });
-each('gateway-lost', async (page) => { await live(page, 4); await page.setOfflineMode(true); gateway.kill('SIGSTOP'); await sleep(5_000); gateway.kill('SIGCONT'); return () => page.setOfflineMode(false); });
+each('gateway-lost', async (page) => { await live(page, 4); await page.setOfflineMode(true); gateway.kill('SIGSTOP'); await sleep(5_000); return async () => { gateway.kill('SIGCONT'); await page.setOfflineMode(false); await sleep(2_000); }; });
+// Those of docs/TECHNICIAN.md, small enough for a repository.
+const page72 = { view: { ...wide, deviceScaleFactor: 0.72 } };
+const doc = (name, prepare) => {
+  if (!process.env.ONLY?.startsWith('doc')) return;
+  state(`doc-${name}`, async () => {
+    const page = await open(page72);
+    await live(page, 4);
+    await sleep(2_500);
+    const undo = await prepare(page);
+    await page.screenshot({ path: path.join(out, `technician-${name}.png`) });
+    if (typeof undo === 'function') await undo();
+    await close(page);
+  });
+};
+doc('four', () => {});
+doc('enlarged', async (page) => { await page.keyboard.press('2'); await sleep(2_000); });
+doc('frozen', async () => { await at('gantry', 'freeze'); await sleep(6_500); return async () => { await at('gantry', 'thaw'); await sleep(1_500); }; });
+doc('privacy', async () => { await hospital.say({ privacy: true }); await sleep(1_000); return () => hospital.say({ privacy: false }); });
+doc('call', async () => { await hospital.say({ call: 'technician' }); await sleep(1_000); return () => hospital.say({ call: '' }); });
 state('setup-gone', async () => { await sleep(8_000); });
 state('technician-gone', async (name) => {
   const pages = [];
   for (const [look, o] of looks) { const page = await open(o); await live(page, 4); pages.push([look, page]); }
   await at('table', 'end');
-  await sleep(14_000);
+  await sleep(8_000);
   for (const [look, page] of pages) { await shot(page, `${name}-${look}`); await close(page); }
 });
 state('setup-9', async () => {

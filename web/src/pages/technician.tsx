@@ -31,9 +31,14 @@ export function Technician(): JSX.Element {
       toast(`${w.deviceLost(label)} ${instead ? w.deviceInstead(instead) : ''}`, 'warn');
     };
     desk.own.addEventListener('lost', lost);
+    // A screen that goes dark shows no frozen picture. The browser gives it back when the page is hidden.
+    const awake = () => void (document.hidden || navigator.wakeLock?.request('screen').catch(() => {}));
+    awake();
+    document.addEventListener('visibilitychange', awake);
     const forget = desk.full.subscribe(() => desk.full.value && toast(w.fullRoom, 'warn', 12_000));
     return () => {
       desk.own.removeEventListener('lost', lost);
+      document.removeEventListener('visibilitychange', awake);
       forget();
       desk.stop();
     };

@@ -11,6 +11,7 @@ import { useHotkeys } from '../ui/hotkeys.tsx';
 import { roleName } from '../ui/people.tsx';
 import { ring } from '../ui/sounds.ts';
 import { toast } from '../ui/toasts.tsx';
+import { titleCall } from './title.ts';
 import { w } from './words.ts';
 
 const FLASH = 1_000; // ms; browsers let a hidden page do no more
@@ -46,18 +47,17 @@ export function Calls({ people, me, role, onAnswer }: CallsProps): JSX.Element |
   useEffect(() => {
     if (!caller) return undefined;
     const stop = ring();
-    const title = document.title;
     let on = false;
     const flash = () => {
       on = !on;
-      document.title = on ? w.call.flash(caller.name) : title;
+      titleCall(on ? w.call.flash(caller.name) : '');
     };
     flash();
     const timer = setInterval(flash, FLASH);
     return () => {
       stop();
       clearInterval(timer);
-      document.title = title;
+      titleCall('');
     };
   }, [caller?.id]);
 

@@ -29,7 +29,7 @@ const PHONE = 30; // a wall narrower than this is held in a hand, where scrollin
 const STRIP = 9; // the same for those beside an enlarged one
 const COMFORT = 17; // a tile's width where the wall is scrolled
 
-const MORE = 7.5; // what an enlarged tile has below its picture besides, where it is as narrow as a phone
+const MORE = 9.5; // what an enlarged tile has below its picture besides, where it is as narrow as a phone
 
 const TALL = 4 / 3; // the highest picture
 const SHAPE = 16 / 9; // of most pictures; others have black beside them
@@ -51,18 +51,23 @@ export function arrange(n: number, big: readonly number[], wall: Size, rem: numb
     put(large, grid(large.length, { width, height: wall.height }, rem, true), 0, 0);
     put(rest, beside, width + gap, 0);
   } else {
-    const one = Math.min(wall.width / SHAPE + (BAR + (wall.width < PHONE * rem ? MORE : 2)) * rem, Math.max(wall.height, 18 * rem));
+    const one = Math.min(wall.width / SHAPE + below(wall, rem), Math.max(wall.height, 18 * rem));
     const natural = large.length * one + (large.length - 1) * gap;
     const above = rest.length ? Math.min(natural, Math.max(wall.height * 0.62, one)) : wall.height;
     const plan = grid(large.length, { width: wall.width, height: above }, rem, true);
     put(large, plan, 0, 0);
-    const top = Math.max(above, plan.height) + gap;
-    const below = grid(rest.length, { width: wall.width, height: wall.height - top }, rem);
-    put(rest, below, 0, top);
-    if (rest.length) height = Math.max(height, top + below.height);
-    else height = Math.max(above, plan.height);
+    const top = plan.height + gap;
+    const others = grid(rest.length, { width: wall.width, height: wall.height - top }, rem);
+    put(rest, others, 0, top);
+    if (rest.length) height = Math.max(height, top + others.height);
+    else height = plan.height;
   }
   return { places, height };
+}
+
+// below is how high all is that an enlarged tile has below its picture.
+function below({ width }: Size, rem: number): number {
+  return (BAR + (width < PHONE * rem ? MORE : 2)) * rem;
 }
 
 // grid places tiles in rows, such that the pictures are as wide as can be. fill takes the
@@ -85,7 +90,7 @@ function grid(n: number, wall: Size, rem: number, fill = false): Plan {
     height = (wall.width - gap * (cols - 1)) / cols / SHAPE + BAR * rem;
   }
   const width = (wall.width - gap * (cols - 1)) / cols;
-  height = Math.min(height, width / TALL + BAR * rem);
+  height = Math.min(height, width / TALL + (fill ? below({ width, height }, rem) : BAR * rem));
   const form = fill ? 'full' : shape({ width, height }, rem).form;
   const places = Array.from({ length: n }, (_, i): Place => ({ x: (i % cols) * (width + gap), y: Math.floor(i / cols) * (height + gap), width, height, form }));
   return { places, height: rows * height + gap * (rows - 1) };

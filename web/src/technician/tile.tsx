@@ -98,7 +98,7 @@ export function PictureTile({ desk, picture, index, place, big, several, gateway
     <div class={`place ${place?.form ?? 'full'}${big ? ' big' : ''}`} style={style} data-name={name}>
       <Tile
         label={label}
-        sub={[owner?.name, track.role && roleName(track.role)].filter(Boolean).join(' · ')}
+        sub={[owner?.name !== label && owner?.name, track.role && roleName(track.role)].filter(Boolean).join(' · ')}
         state={verdict.state}
         {...(verdict.words ? { words: verdict.words } : {})}
         {...(verdict.detail ? { detail: verdict.detail } : {})}

@@ -22,7 +22,6 @@ test('a frozen picture keeps being seen as old, with its age', () => {
 test('whose leg has stopped is told apart', () => {
   const detail = (f: Partial<Facts>) => judge(facts({ player: frozen(4_000), ...f })).detail;
   assert.equal(detail({ track: track('stalled'), silentFor: 4_000 }), w.legs.camera);
-  assert.equal(detail({ track: track('stalled', ''), silentFor: 4_000 }), w.legs.left);
   assert.equal(detail({ track: track('live') }), w.legs.own);
   assert.equal(detail({ gateway: false }), w.legs.gateway);
 });
@@ -30,6 +29,11 @@ test('whose leg has stopped is told apart', () => {
 test('what moves though the camera sends nothing is old', () => {
   const v = judge(facts({ track: track('stalled'), silentFor: 9_000 }));
   assert.deepEqual([v.state, v.age, v.hasPicture, v.detail], ['frozen', 9_000, true, w.legs.camera]);
+});
+
+test('who has ended his session has left, and what is shown is old from then on', () => {
+  const v = judge(facts({ track: track('stalled', ''), silentFor: 100 }));
+  assert.deepEqual([v.state, v.words, v.age, v.hasPicture], ['ended', w.left, 100, true]);
 });
 
 test('privacy is never called frozen, and shows nothing', () => {

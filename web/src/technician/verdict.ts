@@ -34,7 +34,9 @@ export function judge({ player, track, goneFor, silentFor, gateway, privacy }: F
   const asItIs: Verdict = { state, words, detail, age, hasPicture };
   // What moves though the camera sends nothing is old: a joiner is shown the last second.
   if (silentFor && (state === 'live' || state === 'frozen')) {
-    return { state: 'frozen', words: w.frozenPicture, detail: track.session ? w.legs.camera : w.legs.left, age: Math.max(age, silentFor), hasPicture };
+    const old = { age: Math.max(age, silentFor), hasPicture };
+    if (!track.session) return { state: 'ended', words: w.left, detail: w.legs.left, ...old };
+    return { state: 'frozen', words: w.frozenPicture, detail: w.legs.camera, ...old };
   }
   if (state === 'live') return { state, age: 0, hasPicture };
   if (state !== 'frozen') return gateway || state === 'busy' ? asItIs : { ...asItIs, detail: w.legs.gateway };

@@ -15,6 +15,7 @@ import type { Desk, Picture } from './desk.ts';
 import { arrange, type Size } from './layout.ts';
 import { linksOpen } from './links.tsx';
 import { PictureTile, labelOf, still, verdictOf } from './tile.tsx';
+import { titleAlarm } from './title.ts';
 import { w } from './words.ts';
 import { STEP, WHOLE, by, pan } from './zoom.ts';
 
@@ -121,7 +122,7 @@ function Pictures({ desk, view, people, pictures }: WallProps & { pictures: read
   useHotkeys(keys({ pictures, names, open, back, answers, people }));
   return (
     <>
-      {scrolls && <NotLive {...{ pictures, people, answers }} />}
+      <NotLive {...{ pictures, people, answers, scrolls }} />
       <section class="wall" ref={wall} aria-labelledby="wall" style={{ height: plan ? `${plan.height}px` : '100%' }}>
         <h2 class="unseen" id="wall">
           {w.wall}
@@ -147,10 +148,14 @@ function Pictures({ desk, view, people, pictures }: WallProps & { pictures: read
   );
 }
 
-// NotLive names those that may be out of sight.
-function NotLive({ pictures, people, answers }: { pictures: readonly Picture[]; people: readonly Participant[]; answers: boolean }): JSX.Element {
+// NotLive names those that are not live, where they may be out of sight: in the title, and
+// in a line of its own where the wall is scrolled.
+function NotLive({ pictures, people, answers, scrolls }: { pictures: readonly Picture[]; people: readonly Participant[]; answers: boolean; scrolls: boolean }): JSX.Element | null {
   useTick(500);
-  const names = pictures.filter((p) => ['frozen', 'reconnecting', 'gone', 'ended'].includes(verdictOf(p, people, answers).state)).map(labelOf);
+  const names = pictures.filter((p) => ['frozen', 'reconnecting', 'ended'].includes(verdictOf(p, people, answers).state)).map(labelOf);
+  useEffect(() => titleAlarm(names.length ? w.frozen(names) : ''), [names.join('\n')]);
+  useEffect(() => () => titleAlarm(''), []);
+  if (!scrolls) return null;
   return (
     <p class={`wall-alarm${names.length ? '' : ' none'}`} role="status">
       {names.length > 0 && (

@@ -23,10 +23,11 @@ export const w = {
   legs: {
     moment: 'Nothing new has come for a moment.',
     camera: 'The camera sends nothing: it has stopped, or its network has.',
-    left: 'The camera has left. The picture goes on if it comes back.',
+    left: 'The picture goes on if it comes back.',
     own: 'The camera goes on sending: your own connection is interrupted.',
     gateway: 'The gateway does not answer. This page tries again by itself.',
   },
+  left: 'The camera has left',
   gone: 'The camera has stopped',
   goneMore: 'Its place is kept for two minutes.',
 

@@ -10,7 +10,7 @@ import { useHotkeys } from './hotkeys.tsx';
 import { Store, useStore } from './store.ts';
 import { words } from './strings.ts';
 
-const PERIOD = 2_000; // ms
+const PERIOD = 1_000; // ms: loss is to be seen within 2 s
 
 // A Source is one connection: what it is called, and how to read it.
 export interface Source {
@@ -25,7 +25,7 @@ export const debugOpen = new Store(false);
 // Readings of all connections, by name, for whoever shows how good they are.
 export const readings = new Store<ReadonlyMap<string, Stats>>(new Map());
 
-// measure reads a connection every 2 s, for the overlay, the diagnostics and the quality
+// measure reads a connection every second, for the overlay, the diagnostics and the quality
 // that the top bar shows, until what it returns is called.
 export function measure(source: Source): () => void {
   sources.set([...sources.value, source]);

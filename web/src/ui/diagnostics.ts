@@ -6,7 +6,7 @@ import { clean } from './clean.ts';
 import { here } from './page.ts';
 
 const EVENTS = 500;
-const READINGS = 300; // of each source: ten minutes at one every 2 s
+const READINGS = 600; // of each source: ten minutes at one a second
 
 interface Note {
   at: string;
