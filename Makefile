@@ -11,11 +11,7 @@ SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/sightline-screenshots
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
 
-<<<<<<< HEAD
-.PHONY: build check dist test test-go test-web test-libopus test-clients soak bench bench-bridge fuzz clean screenshots
-=======
 .PHONY: build check dist test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge fuzz clean
->>>>>>> page-technician
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
@@ -65,6 +61,7 @@ test-clients: ## browsers, ffmpeg, OBS and GStreamer against the real server
 screenshots: ## pictures of each page and each of its parts, to be looked at
 	web/screenshots.sh $(SCREENSHOTS)
 	web/screenshots-hospital.sh $(SCREENSHOTS)
+	web/screenshots-technician.sh $(SCREENSHOTS)
 
 soak-technician: ## nine cameras on the technician's page for MINUTES (30); prints heap and nodes
 	SIGHTLINE_E2E_MINUTES=$(MINUTES) go test -tags e2e -count=1 -v -timeout 120m -run TestTechnicianWatchesNine ./internal/e2e

@@ -312,21 +312,6 @@ func TestTechnicianSeesWhatIsFrozen(t *testing.T) {
 	// Looking closer: keys, wheel, still.
 	third := order[2].Name
 	b.press("3")
-<<<<<<< HEAD
-	if tl := b.shownTile(third); !tl.Big {
-		t.Errorf("key 3 does not enlarge %s: %+v", third, tl)
-	}
-	b.press("=", "=")
-	if tl := b.shownTile(third); !strings.Contains(tl.Transform, "scale(2.25") {
-		t.Errorf("zoomed twice it is transformed by %q", tl.Transform)
-	}
-	b.call(nil, 5*time.Second, "wheel", ".big .viewport", -300)
-	b.await(3*time.Second, `technician.tiles()[2].transform.includes("scale(6.1")`)
-	b.press("0")
-	if tl := b.shownTile(third); tl.Transform != "none" {
-		t.Errorf("after 0 it is transformed by %q", tl.Transform)
-	}
-=======
 	b.await(2*time.Second, `technician.tiles()[2].big`)
 	b.press("=", "=")
 	b.await(2*time.Second, `technician.tiles()[2].transform.includes("scale(2.25")`)
@@ -334,7 +319,6 @@ func TestTechnicianSeesWhatIsFrozen(t *testing.T) {
 	b.await(3*time.Second, `technician.tiles()[2].transform.includes("scale(6.1")`)
 	b.press("0")
 	b.await(2*time.Second, `technician.tiles()[2].transform === "none"`)
->>>>>>> page-technician
 	b.press("s")
 	var saved []struct {
 		Name          string
@@ -425,27 +409,10 @@ func TestTechnicianTalksAndIsCalled(t *testing.T) {
 
 	// Who watches and who listens is known by name.
 	s.awaitParticipant(`"listening":true`)
-<<<<<<< HEAD
-	var tracks struct {
-		Tracks []struct {
-			ID       string
-			Watchers []string
-		}
-	}
-	s.get("/api/rooms/"+room+"/tracks", &tracks)
-	if i := slices.IndexFunc(tracks.Tracks, func(tr struct {
-		ID       string
-		Watchers []string
-	}) bool {
-		return tr.ID == "console/video"
-	}); i < 0 || len(tracks.Tracks[i].Watchers) != 1 {
-		t.Errorf("watchers: %+v", tracks)
-=======
 	var list struct{ Participants []struct{ ID string } }
 	s.get("/api/rooms/"+room+"/participants", &list)
 	if len(list.Participants) != 1 || !s.watches("console/video", list.Participants[0].ID) {
 		t.Errorf("of %+v nobody watches the console", list)
->>>>>>> page-technician
 	}
 
 	// A call is seen, told by the title, and answered by a key.
@@ -592,11 +559,7 @@ func TestTechnicianIsAccessibleInEachState(t *testing.T) {
 	b.await(2*time.Second, `document.activeElement.matches(".place .menu button")`)
 
 	leave := s.enterFor(`{"name": "Anna Berg", "role": "hospital", "privacy": true, "call": "technician", "publishers": ["hospital", "console"]}`)
-<<<<<<< HEAD
-	b.await(3*time.Second, `document.querySelector(".call") !== null && document.querySelector(".tile[data-state=paused]") !== null`)
-=======
 	b.await(3*time.Second, `!!document.querySelector(".call") && !!document.querySelector(".tile[data-state=paused]")`)
->>>>>>> page-technician
 	b.accessible("technician call and privacy")
 	leave()
 	hospital.do(nil, 5*time.Second, "leave", "gantry")
