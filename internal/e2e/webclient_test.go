@@ -271,6 +271,7 @@ func TestOwnClientIsAParticipant(t *testing.T) {
 			return fmt.Errorf("the last event is %+v, want %s", last, kind)
 		})
 	}
+	await(5*time.Second, "snapshot", func(person) bool { return true }) // who enters before that is in it, and no event
 	b.call(nil, 5*time.Second, "clientEnter", s.base, room, "Dr. Berg")
 	await(2*time.Second, "participant", func(p person) bool { return p.Name == "Dr. Berg" && p.Microphone == "off" })
 	b.call(nil, 5*time.Second, "clientChange", map[string]any{"hand": true})
