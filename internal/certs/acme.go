@@ -344,4 +344,3 @@ type unattended struct{ *certmagic.ACMEIssuer }
 func (u unattended) PreCheck(ctx context.Context, names []string, _ bool) error {
 	return u.ACMEIssuer.PreCheck(ctx, names, false)
 }
-

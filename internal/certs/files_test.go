@@ -61,7 +61,16 @@ func (p pair) write(t *testing.T, dir string) (certFile, keyFile string) {
 	return certFile, keyFile
 }
 
+// put puts a file in place at once.
 func put(t *testing.T, file string, data []byte) {
+	t.Helper()
+	overwrite(t, file+".new", data)
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func overwrite(t *testing.T, file string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
@@ -95,7 +104,10 @@ func (f *Files) serial() string { return f.holder.pair.Load().Leaf.SerialNumber.
 // However a pair is replaced, the new one is in use soon after.
 func TestFilesAreReadAgain(t *testing.T) {
 	for name, replace := range map[string]func(t *testing.T, dir string, p pair){
-		"written over": func(t *testing.T, dir string, p pair) { p.write(t, dir) },
+		"written over": func(t *testing.T, dir string, p pair) {
+			overwrite(t, filepath.Join(dir, "tls.crt"), p.chain)
+			overwrite(t, filepath.Join(dir, "tls.key"), p.key)
+		},
 		"renamed into place, one after the other": func(t *testing.T, dir string, p pair) {
 			certFile, keyFile := p.write(t, t.TempDir())
 			for _, file := range []string{certFile, keyFile} {
@@ -111,7 +123,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				put(t, path, data)
+				overwrite(t, path, data)
 				if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
 					t.Fatal(err)
 				}
@@ -176,13 +188,15 @@ func TestFilesOfAKubernetesSecretAreReadAgain(t *testing.T) {
 // What can't be used leaves the old pair in use, is counted, and is told once.
 func TestBrokenFilesLeaveTheOldPairInUse(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, dir string){
-		"half a file":       func(t *testing.T, dir string) { put(t, filepath.Join(dir, "tls.crt"), fresh(t).chain[:100]) },
-		"empty":             func(t *testing.T, dir string) { put(t, filepath.Join(dir, "tls.crt"), nil) },
-		"key of another":    func(t *testing.T, dir string) { put(t, filepath.Join(dir, "tls.key"), fresh(t).key) },
-		"too long":          func(t *testing.T, dir string) { put(t, filepath.Join(dir, "tls.crt"), make([]byte, 2<<20)) },
-		"gone":              func(t *testing.T, dir string) { _ = os.Remove(filepath.Join(dir, "tls.key")) },
-		"has expired":       func(t *testing.T, dir string) { newPair(t, time.Unix(0, 0), time.Unix(1e9, 0)).write(t, dir) },
-		"is not valid yet":  func(t *testing.T, dir string) { newPair(t, time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)).write(t, dir) },
+		"half a file":    func(t *testing.T, dir string) { put(t, filepath.Join(dir, "tls.crt"), fresh(t).chain[:100]) },
+		"empty":          func(t *testing.T, dir string) { put(t, filepath.Join(dir, "tls.crt"), nil) },
+		"key of another": func(t *testing.T, dir string) { put(t, filepath.Join(dir, "tls.key"), fresh(t).key) },
+		"too long":       func(t *testing.T, dir string) { put(t, filepath.Join(dir, "tls.crt"), make([]byte, 2<<20)) },
+		"gone":           func(t *testing.T, dir string) { _ = os.Remove(filepath.Join(dir, "tls.key")) },
+		"has expired":    func(t *testing.T, dir string) { newPair(t, time.Unix(0, 0), time.Unix(1e9, 0)).write(t, dir) },
+		"is not valid yet": func(t *testing.T, dir string) {
+			newPair(t, time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)).write(t, dir)
+		},
 		"a folder":          func(t *testing.T, dir string) { replaceByFolder(t, filepath.Join(dir, "tls.crt")) },
 		"a link to nowhere": func(t *testing.T, dir string) { replaceByLink(t, filepath.Join(dir, "tls.crt")) },
 	} {
@@ -245,7 +259,10 @@ func TestCertificateThatEndsSoonIsToldTwiceADay(t *testing.T) {
 	var h holder
 	log, said := newLog()
 	now := time.Now()
-	made, err := parse(func() ([]byte, []byte) { p := newPair(t, now.AddDate(-1, 0, 0), now.AddDate(0, 0, 13)); return p.chain, p.key }())
+	made, err := parse(func() ([]byte, []byte) {
+		p := newPair(t, now.AddDate(-1, 0, 0), now.AddDate(0, 0, 13))
+		return p.chain, p.key
+	}())
 	if err != nil {
 		t.Fatal(err)
 	}
