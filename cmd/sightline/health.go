@@ -37,7 +37,7 @@ func (p *process) healthcheck(ctx context.Context) error {
 // healthURL returns where the gateway of this machine answers.
 func healthURL(c config.Config) string {
 	scheme := "http"
-	if c.HTTP.TLSCert != "" {
+	if c.HTTP.TLS() {
 		scheme = "https"
 	}
 	return scheme + "://" + reachable(c.HTTP.Listen) + "/healthz"

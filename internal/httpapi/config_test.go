@@ -20,8 +20,9 @@ func TestValidateNamesEveryWrongKey(t *testing.T) {
 		got = append(got, key)
 	}
 	want := []string{
-		"http.listen", "http.public_url", "http.tls_cert", "http.trusted_proxies", "http.allowed_origins", "http.allowed_origins",
-		"http.max_body", "http.rate_burst", "http.etag", "http.read_header_timeout", "http.body_timeout", "http.idle_timeout",
+		"http.listen", "http.public_url", "http.tls_cert", "http.acme.challenge", "http.acme.directory", "http.trusted_proxies",
+		"http.allowed_origins", "http.allowed_origins", "http.max_body", "http.rate_burst", "http.max_connections",
+		"http.max_connections_per_address", "http.etag", "http.read_header_timeout", "http.body_timeout", "http.idle_timeout",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q,\nwant %q", got, want)
