@@ -549,7 +549,7 @@ func TestHospitalCallsAndSeesTheTechnician(t *testing.T) {
 	// His camera is seen, too, as long as he is here.
 	h.await(10*time.Second, `document.querySelector(".faces [data-state=live] h3")?.textContent === "Dr. Berg" && document.querySelector(".faces sightline-player").state === "live"`)
 	h.accessible("hospital with the technician's camera", "light")
-	h.pictures("hospital-face")
+	h.picture("hospital-face")
 	berg.leave()
 	h.await(3*time.Second, `!document.querySelector(".faces")`)
 	h.await(3*time.Second, `!document.querySelector(".present").textContent.includes("Dr. Berg")`)
