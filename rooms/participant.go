@@ -36,10 +36,11 @@ type ParticipantInfo struct {
 	Since time.Time
 
 	Microphone, Camera Device
-	Hand               bool     // raised
-	Privacy            bool     // all that he sends is paused
-	Call               string   // the role that he calls; "": none
-	Publishers         []string // the names under which he publishes, as he says; not to be changed
+	Hand               bool      // raised
+	HandSince          time.Time // when it was raised; zero if it is not
+	Privacy            bool      // all that he sends is paused
+	Call               string    // the role that he calls; "": none
+	Publishers         []string  // the names under which he publishes, as he says; not to be changed
 
 	Speaking  bool // the first of Publishers is, see Registry.SetSpeaking
 	Listening bool // see Registry.SetListening
@@ -152,7 +153,7 @@ func (r *Registry) Change(room, secret string, change ParticipantChange) (Partic
 		called.info.Call, called.changed = "", true
 	}
 	if raised != nil && raised.info.Hand {
-		raised.info.Hand, raised.changed = false, true
+		raised.info.Hand, raised.info.HandSince, raised.changed = false, time.Time{}, true
 	}
 	return p.infoLocked(), nil
 }
@@ -253,6 +254,12 @@ func (p *participant) apply(c ParticipantChange, now time.Time) {
 	}
 	if i.Call != before.Call {
 		p.called = now
+	}
+	switch {
+	case !i.Hand:
+		i.HandSince = time.Time{}
+	case !before.Hand:
+		i.HandSince = now
 	}
 	p.changed = p.changed || !reflect.DeepEqual(*i, before)
 }
