@@ -109,6 +109,15 @@ type event struct {
 	Speakers *[]string `json:"speakers,omitempty"` // likewise
 
 	Participant *participant `json:"participant,omitempty"`
+	Ending      *ending      `json:"ending,omitempty"`
+}
+
+type ending struct {
+	Session     string    `json:"session,omitempty"`
+	Publisher   string    `json:"publisher,omitempty"`
+	Participant string    `json:"participant,omitempty"`
+	Reason      string    `json:"reason"`
+	At          time.Time `json:"at"`
 }
 
 // A view is how one request sees the rooms: under which URL it reached the gateway, and
@@ -119,8 +128,8 @@ type view struct {
 	// listeners returns how many listen to a room's mix.
 	listeners func(room string) int
 
-	// sees reports whether the caller may read of a publisher in a room; an empty
-	// publisher stands for the room itself.
+	// sees reports whether the caller may read of a publisher, or one of its tracks, in a room;
+	// an empty publisher stands for the room itself.
 	sees func(room, publisher string) bool
 }
 
@@ -170,7 +179,9 @@ func (v view) publisher(room string, info rooms.PublisherInfo) publisher {
 		Tracks:      make([]track, 0, len(info.Tracks)),
 	}
 	for _, t := range info.Tracks {
-		out.Tracks = append(out.Tracks, v.track(t))
+		if v.sees(room, t.ID) {
+			out.Tracks = append(out.Tracks, v.track(t))
+		}
 	}
 	return out
 }
@@ -206,7 +217,7 @@ func (v view) participant(room string, info rooms.ParticipantInfo) participant {
 func (v view) active(infos []rooms.TrackInfo) []track {
 	out := make([]track, 0, len(infos))
 	for _, info := range infos {
-		if info.State != rooms.Gone && v.sees(info.Room, info.Publisher) {
+		if info.State != rooms.Gone && v.sees(info.Room, info.ID) {
 			out = append(out, v.track(info))
 		}
 	}
@@ -264,13 +275,16 @@ func (v view) event(e rooms.Event, id string) (event, bool) {
 	case e.Track != nil:
 		t := v.track(*e.Track)
 		out.Room, out.Track = t.Room, &t
-		return out, v.sees(t.Room, t.Publisher)
+		return out, v.sees(t.Room, t.ID)
 	case e.Type == rooms.SpeakingChanged:
 		names := v.names(e.Room, e.Speakers)
 		out.Speakers = &names
 	case e.Participant != nil:
 		p := v.participant(e.Room, *e.Participant)
 		out.Participant = &p
+	case e.Ending != nil:
+		out.Ending = &ending{e.Ending.Session, e.Ending.Publisher, e.Ending.Participant, e.Ending.Reason, instant(e.Ending.At)}
+		return out, v.sees(e.Room, e.Ending.Publisher)
 	}
 	return out, v.sees(e.Room, "")
 }
