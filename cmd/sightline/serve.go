@@ -128,6 +128,9 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	if !tokens.Enabled() && !auth.Loopback(c.HTTP.Listen) {
 		log.Warn("no tokens are configured: everybody who reaches the gateway may publish and watch")
 	}
+	if httpapi.OnlyFromHere(c.HTTP) {
+		log.Warn("plain HTTP is taken from this machine only: http.trusted_proxies names no proxy", "listen", c.HTTP.Listen)
+	}
 
 	select {
 	case s := <-signals:

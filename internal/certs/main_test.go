@@ -12,13 +12,7 @@ import (
 	"sightline/internal/certs/acmetest"
 )
 
-func TestMain(m *testing.M) {
-	var options []goleak.Option
-	for _, f := range acmetest.Leaks {
-		options = append(options, goleak.IgnoreAnyFunction(f))
-	}
-	goleak.VerifyTestMain(m, options...)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, acmetest.Leaks()...) }
 
 // eventually waits until ok, for 20 s at most.
 func eventually(t *testing.T, what string, ok func() bool) {

@@ -41,6 +41,12 @@ func (r *Router) encrypted(c Config, b *base) gin.HandlerFunc {
 	}
 }
 
+// OnlyFromHere reports whether a listener that can be reached from other machines answers
+// none of them: it speaks plain HTTP, and no proxy is declared.
+func OnlyFromHere(c Config) bool {
+	return !c.TLS() && !c.Insecure && !c.Open && !loopback(c.Listen) && len(c.TrustedProxies) == 0
+}
+
 // fromHere reports whether a request comes from this machine.
 func fromHere(remote string) bool {
 	ap, err := netip.ParseAddrPort(remote)

@@ -17,6 +17,7 @@ import (
 // A Server is one HTTP listener.
 type Server struct {
 	name        string
+	secure      bool // net/http sets TLSConfig of plain servers, too
 	listener    net.Listener
 	connections *connections
 	http        *http.Server
@@ -46,7 +47,7 @@ const maxHeader = 12 << 10
 // caller closes the server if he never calls that. The error begins with the key of the
 // address.
 func NewServer(name string, c Config, h http.Handler, certificates certs.Source, log *slog.Logger) (*Server, error) {
-	s := &Server{name: name, log: log}
+	s := &Server{name: name, secure: certificates != nil, log: log}
 	s.http = &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: c.ReadHeaderTimeout.D(), // of the TLS handshake, too
@@ -60,7 +61,7 @@ func NewServer(name string, c Config, h http.Handler, certificates certs.Source,
 			WriteByteTimeout: time.Minute,
 		},
 	}
-	if certificates != nil {
+	if s.secure {
 		s.http.TLSConfig = &tls.Config{
 			MinVersion:     tls.VersionTLS12,
 			GetCertificate: certificates.GetCertificate,
@@ -73,7 +74,7 @@ func NewServer(name string, c Config, h http.Handler, certificates certs.Source,
 	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
 		return nil, fmt.Errorf("%s: %w", listenKeys[name], err)
 	}
-	s.connections = newConnections(s.listener, c, certificates != nil)
+	s.connections = newConnections(s.listener, c, s.secure)
 	s.http.ConnState = s.connections.changed
 	return s, nil
 }
@@ -144,14 +145,14 @@ func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if s.http.TLSConfig != nil {
+		if s.secure {
 			served <- s.http.ServeTLS(s.connections, "", "")
 		} else {
 			served <- s.http.Serve(s.connections)
 		}
 	})
 	defer wg.Wait()
-	s.log.Info("http listens", "addr", s.Addr().String(), "tls", s.http.TLSConfig != nil, "listener", s.name)
+	s.log.Info("http listens", "addr", s.Addr().String(), "tls", s.secure, "listener", s.name)
 	select {
 	case err := <-served:
 		if errors.Is(err, http.ErrServerClosed) {
