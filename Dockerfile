@@ -11,6 +11,8 @@ RUN cp "dist/sightline-linux-$TARGETARCH" /sightline
 
 FROM scratch
 COPY --from=build /sightline /sightline
+# The authorities by which an ACME server is checked (http.acme).
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 # Nobody's: the gateway writes no file and needs no privilege.
 USER 65532:65532
 # A container is reached from outside, so without tokens (or SIGHTLINE_AUTH_OPEN=true) it

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -67,7 +69,7 @@ func serveBy(t *testing.T, i *Issuer, secure, plain net.Listener) (stop func()) 
 	web := &http.Server{
 		Handler:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
 		TLSConfig: &tls.Config{GetCertificate: i.GetCertificate, NextProtos: append([]string{"h2", "http/1.1"}, i.Protocols()...)},
-		ErrorLog:  nil,
+		ErrorLog:  log.New(io.Discard, "", 0),
 	}
 	challenges := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !i.Challenge(w, r) {

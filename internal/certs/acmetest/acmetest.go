@@ -43,9 +43,19 @@ type Server struct {
 	CAFile    string         // what its own certificate is checked by
 	Roots     *x509.CertPool // what the certificates that it issues are checked by
 
-	down     atomic.Bool
-	requests atomic.Int64
-	orders   atomic.Int64
+	down   atomic.Bool
+	orders atomic.Int64
+}
+
+// An answer knows its status: Pebble refuses some good nonces, to be asked again.
+type answer struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
 }
 
 // Start runs a server until the test ends. It checks names at port tlsPort (tls-alpn-01)
@@ -66,11 +76,11 @@ func Start(t *testing.T, tlsPort, httpPort int, life time.Duration) *Server {
 		if s.down.Load() {
 			panic(http.ErrAbortHandler)
 		}
-		s.requests.Add(1)
-		if r.URL.Path == "/order-plz" {
+		answer := &answer{ResponseWriter: w}
+		handler.ServeHTTP(answer, r)
+		if r.URL.Path == "/order-plz" && answer.status == http.StatusCreated {
 			s.orders.Add(1)
 		}
-		handler.ServeHTTP(w, r)
 	}))
 	web.Config.ErrorLog = quiet
 	web.StartTLS()
