@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"sightline/internal/audit"
 	"sightline/internal/fault"
 )
 
@@ -61,6 +62,7 @@ type ParticipantChange struct {
 type EnterRequest struct {
 	Room      string
 	TokenRole string // he can have no other; "": any
+	Who       audit.Who
 	ParticipantChange
 }
 
@@ -70,9 +72,10 @@ type participant struct {
 	secret  string
 	info    ParticipantInfo // but for Speaking
 	bound   bool            // to his role
-	seen    time.Time       // when he was last heard of
-	called  time.Time       // since when info.Call is what it is
-	changed bool            // since watchers were told of him
+	who     audit.Who
+	seen    time.Time // when he was last heard of
+	called  time.Time // since when info.Call is what it is
+	changed bool      // since watchers were told of him
 }
 
 // Enter makes a participant of a room, which is open from then on, for as long as he is heard
@@ -113,7 +116,9 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 		return "", info, limit("participants in the room", "max_participants", r.config.MaxParticipants)
 	}
 	p.apply(change, now)
+	p.who = req.Who
 	p.room.participants[p.info.ID] = p
+	r.recordParticipant(audit.Entered, p, now)
 	r.openLocked(p.room, now)
 	r.log.Info("participant entered", "room", req.Room, "participant", p.info.ID, "role", p.info.Role)
 	r.tellParticipantLocked(p, now)
@@ -147,7 +152,11 @@ func (r *Registry) Change(room, secret string, change ParticipantChange) (Partic
 	}
 	now := time.Now()
 	p.seen = now
+	before := p.info
 	p.apply(change, now)
+	if p.info.Name != before.Name || p.info.Role != before.Role {
+		r.recordParticipant(audit.Renamed, p, now)
+	}
 	if called != nil && called.info.Call != "" {
 		called.info.Call, called.changed = "", true
 	}
@@ -291,6 +300,7 @@ func (m *room) other(id *string) (*participant, error) {
 func (r *Registry) partLocked(p *participant, cause string, now time.Time) {
 	info := p.infoLocked()
 	delete(p.room.participants, info.ID)
+	r.recordLeft(p, cause, now)
 	r.log.Info("participant left", "room", p.room.name, "participant", info.ID, "role", info.Role,
 		"cause", cause, "stayed", now.Sub(info.Since).Round(time.Millisecond))
 	r.emitLocked(Event{Type: ParticipantLeft, Room: p.room.name, Time: now, Participant: &info})

@@ -46,6 +46,7 @@ type publisher struct {
 	muted   bool   // its audio track is, and will be if it has none yet
 
 	speaking bool // by SetSpeaking; never while it is not audible
+	talk     talk
 
 	audio, video *trackEntry
 }

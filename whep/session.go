@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"sightline/internal/audit"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
 	"sightline/rooms"
@@ -28,6 +29,11 @@ type session struct {
 	id              string // public
 	peer            *rtc.Session
 	subscriptions   []subscription // audio, video or both
+	record          audit.Recorder
+	who             audit.Who
+	participant     string    // whose session it is, by ID, "" if nobody says
+	connected       time.Time // zero: not yet
+	listener        string    // the publisher that hears the mix, "" if none in particular
 	log             *slog.Logger
 }
 
@@ -47,6 +53,7 @@ func (s *session) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return
 		}
+		s.recordBegin(sinks)
 		log.Info("viewer connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
 		for sub, sink := range sinks {
 			playing.Go(func() {
@@ -63,8 +70,10 @@ func (s *session) run(ctx context.Context) error {
 	for _, sink := range sinks {
 		stats := sink.Stats()
 		total.Packets += stats.Packets
+		total.Bytes += stats.Bytes
 		total.Dropped += stats.Dropped
 	}
+	s.recordEnd(sinks, total, err)
 	log.Info("viewer left", "cause", rtc.Cause(err), "err", rtc.Detail(err), "path", s.peer.Path(),
 		"sent", total.Packets, "dropped", total.Dropped, "lasted", time.Since(began).Round(time.Millisecond))
 	return err

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"sightline/internal/audit"
 	"sightline/internal/rtc"
 	"sightline/rooms"
 )
@@ -20,6 +21,9 @@ type session struct {
 	id              string // public
 	peer            *rtc.Session
 	publication     *rooms.Publication
+	record          audit.Recorder
+	who             audit.Who
+	connected       time.Time // zero: not yet
 	log             *slog.Logger
 }
 
@@ -39,10 +43,12 @@ func (s *session) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		s.recordBegin()
 		log.Info("publisher connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
 		return cause(s.publication.Run(ctx, s.peer.Sources()...))
 	})
 	err := g.Wait()
+	s.recordEnd(err)
 	log.Info("publisher left", "cause", rtc.Cause(err), "err", rtc.Detail(err), "path", s.peer.Path(),
 		"lasted", time.Since(began).Round(time.Millisecond))
 	return err

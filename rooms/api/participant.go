@@ -50,11 +50,14 @@ func (a *API) enterRoom(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.ledger.Admit(); err != nil {
+		return err
+	}
 	change, err := readParticipant(c, "Accept", false)
 	if err != nil {
 		return err
 	}
-	secret, info, err := a.rooms.Enter(rooms.EnterRequest{Room: name, TokenRole: who.Role, ParticipantChange: change})
+	secret, info, err := a.rooms.Enter(rooms.EnterRequest{Room: name, TokenRole: who.Role, Who: who.Who(c.ClientIP(), httpapi.UserAgent(c)), ParticipantChange: change})
 	if err != nil {
 		return err
 	}
