@@ -41,7 +41,7 @@ func (r *Registry) SetSpeaking(room string, speakers []string) {
 
 // audible reports whether sound comes from the publisher's session, and reaches others.
 func (p *publisher) audible() bool {
-	return p.audio != nil && p.audio.since.IsZero() && !p.muted
+	return p.audio != nil && p.audio.since.IsZero() && !p.hushed()
 }
 
 // hushLocked makes a publisher that can't be heard any more speak no longer.

@@ -69,7 +69,7 @@ func (d *Door) get(c *gin.Context, suffix string) error {
 // never a reason to refuse.
 func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	room, publisher := c.Param("room"), c.Param("publisher")
-	who, err := d.authorize(c.Request, room, publisher)
+	who, err := d.authorize(c.Request, room, publisher, kind)
 	if err != nil {
 		return err
 	}
@@ -84,13 +84,13 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 		return err
 	}
 	s := &session{
-		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), log: d.log,
+		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), rooms: d.rooms, log: d.log,
 	}
-	client := httpapi.UserAgent(c)
-	s.record, s.who, s.listener = d.record, who.Who(c.ClientIP(), client), cmp.Or(who.Publisher, c.Query("for"))
 	if id := c.Query("participant"); rooms.ValidName(id) == nil {
 		s.participant = id
 	}
+	client := httpapi.UserAgent(c)
+	s.record, s.who, s.listener = d.record, who.Who(c.ClientIP(), client), cmp.Or(who.Publisher, c.Query("for"))
 	if publisher == bridge.Mix {
 		s.subscriptions, err = d.listen(c, room, who)
 	} else {
@@ -112,11 +112,19 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 		s.close()
 		return err
 	}
+	s.lease = d.auth.Keep(who)
 	err = d.sessions.Create(c, httpapi.Resource{
 		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
-		Authorize: func(r *http.Request) error { _, err := d.authorize(r, room, publisher); return err },
+		Authorize: func(r *http.Request) error {
+			who, err := d.authorize(r, room, publisher, kind)
+			if err == nil {
+				s.lease.Renew(who)
+			}
+			return err
+		},
 	})
 	if err != nil {
+		s.lease.Release()
 		s.close()
 		s.peer.Close()
 	}
@@ -146,16 +154,30 @@ func (d *Door) listen(c *gin.Context, room string, who auth.Identity) ([]subscri
 	return []subscription{l}, nil
 }
 
-// authorize checks that a token is for a publisher, or for the mix of a room. In that
-// everybody is heard: a token for one publisher is for it, since that publisher is who
-// listens, but one for several must name the mix.
-func (d *Door) authorize(r *http.Request, room, publisher string) (auth.Identity, error) {
-	if publisher == bridge.Mix {
-		if who, err := d.auth.Authorize(r, auth.Play, room, ""); err == nil && who.Publisher != "" {
+// authorize checks that a token is for a publisher's track, or for both ("") as the pair, or
+// for the mix of a room. In that everybody is heard: a token for one publisher is for it, since
+// that publisher is who listens, but one for several must name the mix.
+func (d *Door) authorize(r *http.Request, room, publisher string, kind media.Kind) (who auth.Identity, err error) {
+	caller, err := d.auth.Who(r)
+	if err != nil {
+		return who, err
+	}
+	kinds := []media.Kind{kind}
+	switch {
+	case publisher == bridge.Mix:
+		if who, err := caller.May(auth.Play, room, ""); err == nil && who.Publisher != "" {
 			return who, nil
 		}
+		kinds = []media.Kind{media.Audio}
+	case kind == "":
+		kinds = []media.Kind{media.Audio, media.Video}
 	}
-	return d.auth.Authorize(r, auth.Play, room, publisher)
+	for _, kind := range kinds {
+		if who, err = caller.May(auth.Play, room, publisher+"/"+string(kind)); err != nil {
+			return auth.Identity{}, err
+		}
+	}
+	return who, nil
 }
 
 func servers(peers *rtc.Engine) []httpapi.ICEServer {

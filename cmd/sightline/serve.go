@@ -119,6 +119,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	g, life := errgroup.WithContext(ctx) // done at the first failure
 	life, end := context.WithCancel(life)
 	defer end()
+	g.Go(func() error { return tokens.Run(life) })
 	for _, s := range servers {
 		g.Go(func() error { return s.Run(life) })
 	}

@@ -12,8 +12,8 @@ import (
 // A head is what the log says, beside itself, of its last line: without it nobody could see
 // that lines were cut off at the end. It is never ahead of the log.
 type head struct {
-	Seq   uint64 `json:"seq"`
-	Prev  string `json:"prev"`            // the last line's hash: the head is sealed as if it were the next line
+	Seq   uint64 `json:"last"`
+	Hash  string `json:"line"`            // of the last line; the head is sealed as lines are, and can't be taken for one
 	Clean bool   `json:"clean,omitempty"` // the gateway has stopped in order
 
 	keyed bool // as it was read
@@ -76,7 +76,7 @@ func parseHead(line []byte, hashes ...hasher) (head, error) {
 		if err := json.Unmarshal(append(append([]byte(nil), body...), '}'), &at); err != nil {
 			return head{}, fmt.Errorf("the head file: %w", err)
 		}
-		if len(at.Prev) != hashSize {
+		if len(at.Hash) != hashSize {
 			return head{}, errors.New("the head file has not the form of one")
 		}
 		at.keyed = h.key != nil

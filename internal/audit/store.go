@@ -133,7 +133,7 @@ func (s *store) carryOn(t *tail) (*Event, error) {
 		return recovered, nil
 	}
 	// From here on it is under the key, and so is its head, before there is a line that is.
-	if err := writeHead(s.path, s.hash, head{Seq: s.at.Seq, Prev: s.at.Hash}); err != nil {
+	if err := writeHead(s.path, s.hash, head{Seq: s.at.Seq, Hash: s.at.Hash}); err != nil {
 		return nil, err
 	}
 	return recovered, s.rotate()
@@ -159,7 +159,7 @@ func (s *store) agree(t *tail, at *head) error {
 		return s.broken("it ends with line %d, and the head file knows of line %d", t.at.Seq, at.Seq)
 	case at.Seq+1 < t.first:
 		return s.broken("its last file begins with line %d, and the head file knows of none after %d", t.first, at.Seq)
-	case t.known != at.Prev:
+	case t.known != at.Hash:
 		return s.broken("line %d is not the one that the head file knows of", at.Seq)
 	}
 	return nil
@@ -194,7 +194,7 @@ func (s *store) begin() error {
 		err = syncDir(s.path)
 	}
 	if err == nil {
-		err = writeHead(s.path, s.hash, head{Seq: at.Seq, Prev: at.Hash})
+		err = writeHead(s.path, s.hash, head{Seq: at.Seq, Hash: at.Hash})
 	}
 	if err != nil {
 		return errors.Join(err, f.Close(), os.Remove(s.path))
@@ -272,7 +272,7 @@ func (s *store) write(events []Event, clean bool) error {
 	if err := s.file.Sync(); err != nil {
 		return err
 	}
-	if err := writeHead(s.path, s.hash, head{Seq: at.Seq, Prev: at.Hash, Clean: clean}); err != nil {
+	if err := writeHead(s.path, s.hash, head{Seq: at.Seq, Hash: at.Hash, Clean: clean}); err != nil {
 		return err
 	}
 	s.size, s.at, s.dirty = s.size+int64(len(lines)), at, false

@@ -95,10 +95,11 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- server.Run(ctx) }()
+	go func() { done <- g.Auth.Run(ctx) }()
 	t.Cleanup(func() {
 		g.client.CloseIdleConnections()
 		cancel()
-		if err := <-done; err != nil {
+		if err := errors.Join(<-done, <-done); err != nil {
 			t.Error(err)
 		}
 	})

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -15,8 +16,8 @@ import (
 )
 
 // record tells the audit log what the caller, an administrator, has done to a publisher.
-func (a *API) record(c *gin.Context, what audit.What, room, publisher string) {
-	who, _ := a.auth.Authorize(c.Request, auth.Admin, room, publisher) // he has been let in
+func (a *API) record(c *gin.Context, caller auth.Caller, what audit.What, room, publisher string) {
+	who, _ := caller.May(auth.Admin, room, "") // he has been let in
 	a.ledger.Record(audit.Event{What: what, Room: room, Publisher: publisher, Who: who.Who(c.ClientIP(), httpapi.UserAgent(c))})
 }
 
@@ -35,7 +36,8 @@ const everywhere = "*"
 // happened in these; what concerns no room, or all, is for a token without a limit.
 func (a *API) readAudit(c *gin.Context) error {
 	room := c.Query("room")
-	if err := a.authorize(c, auth.Admin, room, ""); err != nil {
+	caller, err := a.authorize(c, auth.Admin, room, "")
+	if err != nil {
 		return err
 	}
 	q, err := auditQuery(c)
@@ -43,25 +45,13 @@ func (a *API) readAudit(c *gin.Context) error {
 		return err
 	}
 	q.Room = room
-	may := make(map[string]bool)
-	q.May = func(room string) bool {
-		if room == "" {
-			room = everywhere
-		}
-		allowed, known := may[room]
-		if !known {
-			_, err := a.auth.Authorize(c.Request, auth.Admin, room, "")
-			allowed = err == nil
-			may[room] = allowed
-		}
-		return allowed
-	}
+	q.May = func(room string) bool { return caller.Allows(auth.Admin, cmp.Or(room, everywhere), "") }
 	page, err := a.ledger.Read(c.Request.Context(), q)
 	if err != nil {
 		return err
 	}
 	if q.After == 0 { // the pages that follow are the same look at the log
-		a.record(c, audit.Inspected, room, "")
+		a.record(c, caller, audit.Inspected, room, "")
 	}
 	body, err := encode(auditPage{page.Lines, page.Next, page.End})
 	if err != nil {
