@@ -2,8 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -190,8 +196,60 @@ func ownAddress(t *testing.T) string {
 	return ""
 }
 
-// A certificate that changes while the gateway runs, by the files that the configuration
-// names; and one that is broken at the start is told with its key.
+// Files that change while the gateway runs are in use soon after, for whoever connects
+// then.
+func TestNewCertificateFilesAreServed(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, cert, key, 1)
+	g := start(t, "SIGHTLINE_HTTP_TLS_CERT="+cert, "SIGHTLINE_HTTP_TLS_KEY="+key)
+	serial := func() int64 {
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(g.base, "https://"), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+	}
+	if got := serial(); got != 1 {
+		t.Errorf("got certificate %d, want 1", got)
+	}
+	writePair(t, cert, key, 2)
+	eventually(t, "the new certificate is served", func() bool { return serial() == 2 })
+	g.signals <- syscall.SIGTERM
+	if code := g.wait(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+// writePair writes a certificate with that serial number, and its key.
+func writePair(t *testing.T, certFile, keyFile string, serial int64) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), DNSNames: []string{"localhost"},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A certificate that is broken at the start is told with its key.
 func TestBrokenCertificateIsToldAtTheStart(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"cert.pem", "key.pem"} {

@@ -143,6 +143,25 @@ func TestHeaderThatNeverEndsIsCutOff(t *testing.T) {
 	}
 }
 
+// Nor may a TLS handshake take longer than a header.
+func TestHandshakeThatNeverBeginsIsCutOff(t *testing.T) {
+	dir := t.TempDir()
+	c := Defaults()
+	c.ReadHeaderTimeout = opt.Duration(100 * time.Millisecond)
+	c.TLSCert, c.TLSKey = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	newPair(t, c.TLSCert, c.TLSKey)
+	base := serve(t, c, NewRouter(c, quiet()))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(base, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection is still open")
+	}
+}
+
 // newPair writes a certificate for 127.0.0.1.
 func newPair(t *testing.T, certFile, keyFile string) {
 	t.Helper()
