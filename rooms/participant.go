@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"sightline/internal/audit"
 	"sightline/internal/fault"
 )
 
@@ -62,8 +63,9 @@ type ParticipantChange struct {
 type EnterRequest struct {
 	Room      string
 	TokenRole string // he can have no other; "": any
-	Silent    bool   // he may not be heard: his microphone can't be on
-	Lease     Lease  // nil: for ever
+	Who       audit.Who
+	Silent    bool  // he may not be heard: his microphone can't be on
+	Lease     Lease // nil: for ever
 	ParticipantChange
 }
 
@@ -80,11 +82,12 @@ type participant struct {
 	secret  string
 	info    ParticipantInfo // but for Speaking
 	bound   bool            // to his role
-	silent  bool            // see EnterRequest
-	seen    time.Time       // when he was last heard of
-	lease   Lease           // nil: none
-	called  time.Time       // since when info.Call is what it is
-	changed bool            // since watchers were told of him
+	who     audit.Who
+	silent  bool      // see EnterRequest
+	seen    time.Time // when he was last heard of
+	lease   Lease     // nil: none
+	called  time.Time // since when info.Call is what it is
+	changed bool      // since watchers were told of him
 }
 
 // Enter makes a participant of a room, which is open from then on, for as long as he is heard
@@ -125,7 +128,9 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 		return "", info, limit("participants in the room", "max_participants", r.config.MaxParticipants)
 	}
 	p.apply(change, now)
+	p.who = req.Who
 	p.room.participants[p.info.ID] = p
+	r.recordParticipant(audit.Entered, p, now)
 	r.openLocked(p.room, now)
 	r.log.Info("participant entered", "room", req.Room, "participant", p.info.ID, "role", p.info.Role)
 	r.tellParticipantLocked(p, now)
@@ -159,7 +164,11 @@ func (r *Registry) Change(room, secret string, change ParticipantChange) (Partic
 	}
 	now := time.Now()
 	p.seen = now
+	before := p.info
 	p.apply(change, now)
+	if p.info.Name != before.Name || p.info.Role != before.Role {
+		r.recordParticipant(audit.Renamed, p, now)
+	}
 	if called != nil && called.info.Call != "" {
 		called.info.Call, called.changed = "", true
 	}
@@ -324,6 +333,7 @@ func (m *room) other(id *string) (*participant, error) {
 func (r *Registry) partLocked(p *participant, cause string, now time.Time) {
 	info := p.infoLocked()
 	delete(p.room.participants, info.ID)
+	r.recordLeft(p, cause, now)
 	if p.lease != nil {
 		p.lease.Release()
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/rtc"
 	"sightline/rooms"
@@ -22,6 +23,9 @@ type session struct {
 	id              string // public
 	peer            *rtc.Session
 	publication     *rooms.Publication
+	record          audit.Recorder
+	who             audit.Who
+	connected       time.Time // zero: not yet
 	rooms           *rooms.Registry
 	log             *slog.Logger
 }
@@ -45,6 +49,7 @@ func (s *session) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		s.recordBegin()
 		log.Info("publisher connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
 		s.lease.Warn(func(e auth.Ending) {
 			s.rooms.TellEnding(s.room, rooms.EndingInfo{Session: s.id, Publisher: s.publisher, Reason: e.Reason, At: e.At})
@@ -52,6 +57,7 @@ func (s *session) run(ctx context.Context) error {
 		return cause(s.publication.Run(ctx, s.peer.Sources()...))
 	})
 	err := g.Wait()
+	s.recordEnd(err)
 	log.Info("publisher left", "cause", rtc.Cause(err), "err", rtc.Detail(err), "path", s.peer.Path(),
 		"lasted", time.Since(began).Round(time.Millisecond))
 	return err

@@ -46,7 +46,7 @@ func openLobby(t *testing.T, a *auth.Auth) *lobby {
 	l.rooms = rooms.New(rooms.Defaults(), log)
 	t.Cleanup(l.rooms.Close)
 	router := httpapi.NewRouter(httpapi.Defaults(), log)
-	api := newAPI(Defaults(), registry{l.rooms}, a, &fakeBridge{})
+	api := newAPI(Defaults(), registry{l.rooms}, a, &fakeBridge{}, noLedger(t))
 	api.Register(router)
 	server := httptest.NewServer(router)
 	t.Cleanup(server.Close)
