@@ -71,7 +71,9 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = g.Peers.Close() })
-	g.Auth = auth.New(o.Auth)
+	if g.Auth, err = auth.Open(o.Auth, g.Log); err != nil {
+		t.Fatal(err)
+	}
 	g.Sessions = httpapi.NewResources(o.HTTP, rtc.Deleted, rtc.Draining, g.Log)
 	t.Cleanup(g.Sessions.Close)
 	router := httpapi.NewRouter(o.HTTP, g.Log)
