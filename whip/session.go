@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sightline/internal/auth"
+	"sightline/internal/media"
 	"sightline/internal/rtc"
 	"sightline/rooms"
 )
@@ -21,6 +22,7 @@ type session struct {
 	lease           *auth.Lease
 	id              string // public
 	peer            *rtc.Session
+	codecs          map[media.Kind]media.Codec // of its tracks
 	publication     *rooms.Publication
 	rooms           *rooms.Registry
 	log             *slog.Logger

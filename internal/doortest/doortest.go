@@ -100,6 +100,14 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 	return g
 }
 
+// At returns a gateway that runs elsewhere, such as in a process of its own: its peers and
+// requests, and nothing of its inside. url has no slash at its end.
+func At(t *testing.T, url string) *Gateway {
+	g := &Gateway{URL: url, client: &http.Client{Transport: &http.Transport{}}}
+	t.Cleanup(g.client.CloseIdleConnections)
+	return g
+}
+
 // A Response is an HTTP response whose body has been read.
 type Response struct {
 	*http.Response
@@ -276,6 +284,9 @@ func (p *Peer) Connect(t *testing.T, g *Gateway, path string, header ...string) 
 	}
 	return res
 }
+
+// Closed is closed when the gateway has closed the connection, or it has failed.
+func (p *Peer) Closed() <-chan struct{} { return p.closed }
 
 // WaitClosed waits until the gateway has closed the connection.
 func (p *Peer) WaitClosed(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"sightline/internal/auth"
+	"sightline/internal/fault"
 	"sightline/internal/httpapi"
 	"sightline/rooms"
 )
@@ -84,6 +85,9 @@ func (a *API) changeParticipant(c *gin.Context) error {
 	change, err := readParticipant(c, "Accept-Patch", true)
 	if err != nil {
 		return err
+	}
+	if who, err := caller.May(auth.Read, name, ""); err == nil && who.Role != "" && change.Role != nil && *change.Role != who.Role {
+		return fault.New(fault.Forbidden, "the token is for the role %q, not for %q: leave role out", who.Role, clip(*change.Role))
 	}
 	info, err := a.rooms.Change(name, c.Param("secret"), change)
 	if err != nil {
