@@ -98,11 +98,12 @@ func (d *Door) publish(c *gin.Context) error {
 		s.peer.Close()
 		return err
 	}
-	s.lease = d.auth.Keep(who)
+	lease, codecs := d.auth.Keep(who), s.codecs // not s: the check outlives it
+	s.lease = lease
 	err = d.sessions.Create(c, httpapi.Resource{
 		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
 		Links:     []httpapi.Link{{Rel: returnAudio, URL: httpapi.MixURL(httpapi.BaseURL(c), room, publisher)}},
-		Authorize: func(r *http.Request) error { return d.again(r, s, silent) },
+		Authorize: func(r *http.Request) error { return d.again(r, lease, room, publisher, codecs, silent) },
 	})
 	if err != nil {
 		s.lease.Release()
@@ -124,20 +125,20 @@ func mayPublish(caller auth.Caller, room, publisher string, codecs map[media.Kin
 
 // again checks the token that comes with a request to a session, and prolongs the session if
 // it is a newer one that may do no less.
-func (d *Door) again(r *http.Request, s *session, silent bool) error {
+func (d *Door) again(r *http.Request, lease *auth.Lease, room, publisher string, codecs map[media.Kind]media.Codec, silent bool) error {
 	caller, err := d.auth.Who(r)
 	if err != nil {
 		return err
 	}
-	who, err := caller.May(auth.Publish, s.room, s.publisher)
+	who, err := caller.May(auth.Publish, room, publisher)
 	if err != nil {
 		return err
 	}
-	if err := mayPublish(caller, s.room, s.publisher, s.codecs); err != nil {
+	if err := mayPublish(caller, room, publisher, codecs); err != nil {
 		return err
 	}
-	if silent || caller.Allows(auth.Speak, s.room, s.publisher+"/audio") {
-		s.lease.Renew(who)
+	if silent || caller.Allows(auth.Speak, room, publisher+"/audio") {
+		lease.Renew(who)
 	}
 	return nil
 }

@@ -103,6 +103,7 @@ func (l *Lease) Release() {
 	if l.keeper != nil {
 		l.keeper.mu.Lock()
 		delete(l.keeper.leases, l)
+		l.warn = nil // and what it holds
 		l.keeper.mu.Unlock()
 	}
 	l.cancel(nil)
