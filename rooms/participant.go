@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"sightline/internal/audit"
 	"sightline/internal/fault"
 )
 
@@ -36,10 +37,11 @@ type ParticipantInfo struct {
 	Since time.Time
 
 	Microphone, Camera Device
-	Hand               bool     // raised
-	Privacy            bool     // all that he sends is paused
-	Call               string   // the role that he calls; "": none
-	Publishers         []string // the names under which he publishes, as he says; not to be changed
+	Hand               bool      // raised
+	HandSince          time.Time // when it was raised; zero if it is not
+	Privacy            bool      // all that he sends is paused
+	Call               string    // the role that he calls; "": none
+	Publishers         []string  // the names under which he publishes, as he says; not to be changed
 
 	Speaking  bool // the first of Publishers is, see Registry.SetSpeaking
 	Listening bool // see Registry.SetListening
@@ -61,8 +63,9 @@ type ParticipantChange struct {
 type EnterRequest struct {
 	Room      string
 	TokenRole string // he can have no other; "": any
-	Silent    bool   // he may not be heard: his microphone can't be on
-	Lease     Lease  // nil: for ever
+	Who       audit.Who
+	Silent    bool  // he may not be heard: his microphone can't be on
+	Lease     Lease // nil: for ever
 	ParticipantChange
 }
 
@@ -79,11 +82,12 @@ type participant struct {
 	secret  string
 	info    ParticipantInfo // but for Speaking
 	bound   bool            // to his role
-	silent  bool            // see EnterRequest
-	seen    time.Time       // when he was last heard of
-	lease   Lease           // nil: none
-	called  time.Time       // since when info.Call is what it is
-	changed bool            // since watchers were told of him
+	who     audit.Who
+	silent  bool      // see EnterRequest
+	seen    time.Time // when he was last heard of
+	lease   Lease     // nil: none
+	called  time.Time // since when info.Call is what it is
+	changed bool      // since watchers were told of him
 }
 
 // Enter makes a participant of a room, which is open from then on, for as long as he is heard
@@ -124,7 +128,9 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 		return "", info, limit("participants in the room", "max_participants", r.config.MaxParticipants)
 	}
 	p.apply(change, now)
+	p.who = req.Who
 	p.room.participants[p.info.ID] = p
+	r.recordParticipant(audit.Entered, p, now)
 	r.openLocked(p.room, now)
 	r.log.Info("participant entered", "room", req.Room, "participant", p.info.ID, "role", p.info.Role)
 	r.tellParticipantLocked(p, now)
@@ -158,12 +164,16 @@ func (r *Registry) Change(room, secret string, change ParticipantChange) (Partic
 	}
 	now := time.Now()
 	p.seen = now
+	before := p.info
 	p.apply(change, now)
+	if p.info.Name != before.Name || p.info.Role != before.Role {
+		r.recordParticipant(audit.Renamed, p, now)
+	}
 	if called != nil && called.info.Call != "" {
 		called.info.Call, called.changed = "", true
 	}
 	if raised != nil && raised.info.Hand {
-		raised.info.Hand, raised.changed = false, true
+		raised.info.Hand, raised.info.HandSince, raised.changed = false, time.Time{}, true
 	}
 	return p.infoLocked(), nil
 }
@@ -280,6 +290,12 @@ func (p *participant) apply(c ParticipantChange, now time.Time) {
 	if i.Call != before.Call {
 		p.called = now
 	}
+	switch {
+	case !i.Hand:
+		i.HandSince = time.Time{}
+	case !before.Hand:
+		i.HandSince = now
+	}
 	p.changed = p.changed || !reflect.DeepEqual(*i, before)
 }
 
@@ -317,6 +333,7 @@ func (m *room) other(id *string) (*participant, error) {
 func (r *Registry) partLocked(p *participant, cause string, now time.Time) {
 	info := p.infoLocked()
 	delete(p.room.participants, info.ID)
+	r.recordLeft(p, cause, now)
 	if p.lease != nil {
 		p.lease.Release()
 	}

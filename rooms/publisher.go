@@ -47,6 +47,7 @@ type publisher struct {
 	silent  bool   // likewise, for as long as its last session's request holds
 
 	speaking bool // by SetSpeaking; never while it is not audible
+	talk     talk
 
 	audio, video *trackEntry
 }

@@ -31,6 +31,7 @@ func (r *Registry) SetSpeaking(room string, speakers []string) {
 	for _, p := range m.publishers {
 		if speaks := p.audible() && slices.Contains(speakers, p.name); speaks != p.speaking {
 			p.speaking, changed = speaks, true
+			r.talkLocked(p, time.Now())
 		}
 	}
 	if changed {
@@ -47,6 +48,7 @@ func (p *publisher) audible() bool {
 func (r *Registry) hushLocked(p *publisher, now time.Time) {
 	if p.speaking && !p.audible() {
 		p.speaking = false
+		r.talkLocked(p, now)
 		r.tellSpeakingLocked(p.room, now)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
@@ -31,6 +32,10 @@ type session struct {
 	id              string // public
 	peer            *rtc.Session
 	subscriptions   []subscription // audio, video or both
+	record          audit.Recorder
+	who             audit.Who
+	connected       time.Time // zero: not yet
+	listener        string    // the publisher that hears the mix, "" if none in particular
 	rooms           *rooms.Registry
 	log             *slog.Logger
 }
@@ -55,6 +60,7 @@ func (s *session) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return
 		}
+		s.recordBegin(sinks)
 		log.Info("viewer connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
 		s.lease.Warn(func(e auth.Ending) {
 			s.rooms.TellEnding(s.room, rooms.EndingInfo{
@@ -76,8 +82,10 @@ func (s *session) run(ctx context.Context) error {
 	for _, sink := range sinks {
 		stats := sink.Stats()
 		total.Packets += stats.Packets
+		total.Bytes += stats.Bytes
 		total.Dropped += stats.Dropped
 	}
+	s.recordEnd(sinks, total, err)
 	log.Info("viewer left", "cause", rtc.Cause(err), "err", rtc.Detail(err), "path", s.peer.Path(),
 		"sent", total.Packets, "dropped", total.Dropped, "lasted", time.Since(began).Round(time.Millisecond))
 	return err

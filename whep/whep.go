@@ -11,6 +11,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/fault"
@@ -27,12 +28,13 @@ type Door struct {
 	peers    *rtc.Engine
 	auth     *auth.Auth
 	sessions *httpapi.Resources
+	record   audit.Recorder
 	log      *slog.Logger
 }
 
 // New returns the door. It owns nothing: its sessions belong to sessions.
-func New(r *rooms.Registry, b *bridge.Bridge, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, log *slog.Logger) *Door {
-	return &Door{rooms: r, bridge: b, peers: peers, auth: a, sessions: sessions, log: log}
+func New(r *rooms.Registry, b *bridge.Bridge, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, record audit.Recorder, log *slog.Logger) *Door {
+	return &Door{rooms: r, bridge: b, peers: peers, auth: a, sessions: sessions, record: record, log: log}
 }
 
 // Route adds the endpoints of every publisher: one for each kind of track, and one for
@@ -88,6 +90,7 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 		s.participant = id
 	}
 	client := httpapi.UserAgent(c)
+	s.record, s.who, s.listener = d.record, who.Who(c.ClientIP(), client), cmp.Or(who.Publisher, c.Query("for"))
 	if publisher == bridge.Mix {
 		s.subscriptions, err = d.listen(c, room, who)
 	} else {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
@@ -24,6 +25,9 @@ type session struct {
 	peer            *rtc.Session
 	codecs          map[media.Kind]media.Codec // of its tracks
 	publication     *rooms.Publication
+	record          audit.Recorder
+	who             audit.Who
+	connected       time.Time // zero: not yet
 	rooms           *rooms.Registry
 	log             *slog.Logger
 }
@@ -47,6 +51,7 @@ func (s *session) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		s.recordBegin()
 		log.Info("publisher connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
 		s.lease.Warn(func(e auth.Ending) {
 			s.rooms.TellEnding(s.room, rooms.EndingInfo{Session: s.id, Publisher: s.publisher, Reason: e.Reason, At: e.At})
@@ -54,6 +59,7 @@ func (s *session) run(ctx context.Context) error {
 		return cause(s.publication.Run(ctx, s.peer.Sources()...))
 	})
 	err := g.Wait()
+	s.recordEnd(err)
 	log.Info("publisher left", "cause", rtc.Cause(err), "err", rtc.Detail(err), "path", s.peer.Path(),
 		"lasted", time.Since(began).Round(time.Millisecond))
 	return err

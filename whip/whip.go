@@ -8,6 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
@@ -26,12 +27,13 @@ type Door struct {
 	peers    *rtc.Engine
 	auth     *auth.Auth
 	sessions *httpapi.Resources
+	record   audit.Recorder
 	log      *slog.Logger
 }
 
 // New returns the door. It owns nothing: its sessions belong to sessions.
-func New(r *rooms.Registry, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, log *slog.Logger) *Door {
-	return &Door{rooms: r, peers: peers, auth: a, sessions: sessions, log: log}
+func New(r *rooms.Registry, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, record audit.Recorder, log *slog.Logger) *Door {
+	return &Door{rooms: r, peers: peers, auth: a, sessions: sessions, record: record, log: log}
 }
 
 // Route adds the endpoint of every publisher.
@@ -81,6 +83,8 @@ func (d *Door) publish(c *gin.Context) error {
 		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), rooms: d.rooms, log: d.log,
 	}
 	client := httpapi.UserAgent(c)
+	s.record, s.who = d.record, who.Who(c.ClientIP(), client)
+	s.who.Role = role
 	if s.peer, err = d.peers.Answer(rtc.AnswerRequest{Offer: offer, Publish: true, Client: client}); err != nil {
 		return err
 	}

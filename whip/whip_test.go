@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func start(t *testing.T, change func(*doortest.Options)) *doortest.Gateway {
 	t.Helper()
 	return doortest.Start(t, change, func(g *doortest.Gateway) doortest.Door {
-		return New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Log)
+		return New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Audit, g.Log)
 	})
 }
 

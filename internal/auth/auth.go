@@ -151,7 +151,7 @@ func (a *Auth) caller(grants []*Grant, err error) (Caller, error) {
 	}
 	for _, g := range grants {
 		if a.keeper.revoked(g.Identity) {
-			return Caller{}, invalid("the token has been revoked")
+			return Caller{}, of(g.Identity, invalid("the token has been revoked"))
 		}
 	}
 	return Caller{grants: grants}, nil

@@ -80,8 +80,11 @@ func (c Caller) May(scope Scope, room, publisher string) (Identity, error) {
 			return g.Identity, nil
 		}
 	}
-	return Identity{}, challenge(fault.Forbidden, "insufficient_scope", string(scope),
-		"the token does not allow %s here", scope)
+	err := challenge(fault.Forbidden, "insufficient_scope", string(scope), "the token does not allow %s here", scope)
+	if len(c.grants) > 0 {
+		err = of(c.grants[0].Identity, err)
+	}
+	return Identity{}, err
 }
 
 // MayEverywhere is May for every room and every publisher.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
@@ -47,6 +48,18 @@ type Bridge interface {
 
 	// Listeners returns how many listen to the room's mix.
 	Listeners(room string) int
+}
+
+// A Ledger is the audit log, of which the API needs that it records what is done through it, and
+// that it can be read. *audit.Log is one.
+type Ledger interface {
+	audit.Recorder
+
+	// Admit returns a fault.Unavailable while nobody may enter a room.
+	Admit() error
+
+	// Read returns a page of the log. The error is a fault.
+	Read(context.Context, audit.Query) (audit.Page, error)
 }
 
 // heart is what the API needs of rooms.Registry.
@@ -85,6 +98,7 @@ type API struct {
 	rooms  heart
 	auth   Authorizer
 	bridge Bridge
+	ledger Ledger
 
 	running context.Context // done when the API closes
 	end     context.CancelFunc
@@ -95,13 +109,13 @@ type API struct {
 	closed  bool
 }
 
-// New returns the room API of a registry, and of the bridge that mixes its sound.
-func New(c Config, r *rooms.Registry, a Authorizer, b Bridge) *API {
-	return newAPI(c, registry{r}, a, b)
+// New returns the room API of a registry, of the bridge that mixes its sound, and of the audit log.
+func New(c Config, r *rooms.Registry, a Authorizer, b Bridge, l Ledger) *API {
+	return newAPI(c, registry{r}, a, b, l)
 }
 
-func newAPI(c Config, h heart, a Authorizer, b Bridge) *API {
-	api := &API{config: c, rooms: h, auth: a, bridge: b}
+func newAPI(c Config, h heart, a Authorizer, b Bridge, l Ledger) *API {
+	api := &API{config: c, rooms: h, auth: a, bridge: b, ledger: l}
 	api.running, api.end = context.WithCancel(context.Background())
 	return api
 }
@@ -135,6 +149,7 @@ func (a *API) Register(r gin.IRouter) {
 	a.registerParticipants(r)
 	a.registerInvitations(r)
 	a.registerRevocations(r)
+	get("/api/audit", a.readAudit)
 }
 
 // options answers OPTIONS, preflights too: JSON is what the resource takes (RFC 5789, section
@@ -188,7 +203,8 @@ func (a *API) listTracks(c *gin.Context) error {
 // changePublisher mutes a publisher, or lets it be heard again.
 func (a *API) changePublisher(c *gin.Context) error {
 	room, name := c.Param("room"), c.Param("publisher")
-	if _, err := a.authorize(c, auth.Admin, room, name+"/audio"); err != nil {
+	caller, err := a.authorize(c, auth.Admin, room, name+"/audio")
+	if err != nil {
 		return err
 	}
 	muted, err := readMuted(c)
@@ -198,6 +214,11 @@ func (a *API) changePublisher(c *gin.Context) error {
 	if err := a.rooms.Mute(room, name, muted); err != nil {
 		return err
 	}
+	what := audit.Unmuted
+	if muted {
+		what = audit.Muted
+	}
+	a.record(c, caller, what, room, name)
 	info, err := a.rooms.Room(room)
 	if err != nil {
 		return err
@@ -238,14 +259,17 @@ func readMuted(c *gin.Context) (bool, error) {
 
 func (a *API) removePublisher(c *gin.Context) error {
 	room, publisher := c.Param("room"), c.Param("publisher")
+	var caller auth.Caller
 	for _, track := range []string{"/audio", "/video"} {
-		if _, err := a.authorize(c, auth.Admin, room, publisher+track); err != nil {
+		var err error
+		if caller, err = a.authorize(c, auth.Admin, room, publisher+track); err != nil {
 			return err
 		}
 	}
 	if err := a.rooms.Remove(room, publisher); err != nil {
 		return err
 	}
+	a.record(c, caller, audit.Removed, room, publisher)
 	c.Header("Cache-Control", "no-store")
 	c.Status(http.StatusNoContent)
 	return nil

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
@@ -82,6 +84,9 @@ func (a *API) invite(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	who, _ := caller.May(auth.Admin, name, "") // he has been let in
+	a.recordAccess(c, who, audit.Invited, name, fmt.Sprintf("invitation %s, role %q, publishers %q, %q, until %s",
+		made.ID, made.Role, made.Publishers, made.Scopes, made.Expires.UTC().Format(time.RFC3339)))
 	out := showInvitation(made)
 	out.Token, out.URL = secret, a.view(c, caller).url(page(made)...)+"#token="+secret
 	body, err := encode(out)
@@ -163,12 +168,15 @@ func page(i auth.Invitation) []string {
 
 func (a *API) uninvite(c *gin.Context) error {
 	name := c.Param("room")
-	if _, err := a.authorize(c, auth.Admin, name, ""); err != nil {
+	caller, err := a.authorize(c, auth.Admin, name, "")
+	if err != nil {
 		return err
 	}
 	if err := a.auth.Uninvite(name, c.Param("invitation")); err != nil {
 		return err
 	}
+	who, _ := caller.May(auth.Admin, name, "") // he has been let in
+	a.recordAccess(c, who, audit.Revoked, name, "invitation "+c.Param("invitation"))
 	c.Status(http.StatusNoContent)
 	return nil
 }

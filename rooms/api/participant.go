@@ -50,13 +50,16 @@ func (a *API) enterRoom(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.ledger.Admit(); err != nil {
+		return err
+	}
 	change, err := readParticipant(c, "Accept", false)
 	if err != nil {
 		return err
 	}
 	lease := a.auth.Keep(who)
 	secret, info, err := a.rooms.Enter(rooms.EnterRequest{
-		Room: name, TokenRole: who.Role, Silent: !caller.Allows(auth.Speak, name, ""), Lease: lease, ParticipantChange: change,
+		Room: name, TokenRole: who.Role, Who: who.Who(c.ClientIP(), httpapi.UserAgent(c)), Silent: !caller.Allows(auth.Speak, name, ""), Lease: lease, ParticipantChange: change,
 	})
 	if err != nil {
 		lease.Release()

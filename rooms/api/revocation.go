@@ -1,11 +1,13 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
@@ -94,6 +96,9 @@ func (a *API) revoke(c *gin.Context) error {
 		wanted.Expires = *expires
 	}
 	made, err := a.auth.Revoke(who, wanted)
+	if made.ID != "" { // it holds, be it that it could not be kept
+		a.recordAccess(c, who, audit.Revoked, "", fmt.Sprintf("revocation %s: jti %q, name %q, reason %q", made.ID, made.JTI, made.Name, made.Reason))
+	}
 	if err != nil {
 		return err
 	}
@@ -107,12 +112,14 @@ func (a *API) revoke(c *gin.Context) error {
 }
 
 func (a *API) unrevoke(c *gin.Context) error {
-	if _, err := a.governs(c); err != nil {
+	who, err := a.governs(c)
+	if err != nil {
 		return err
 	}
 	if err := a.auth.Unrevoke(c.Param("revocation")); err != nil {
 		return err
 	}
+	a.recordAccess(c, who, audit.Revoked, "", "no longer: revocation "+c.Param("revocation"))
 	c.Status(http.StatusNoContent)
 	return nil
 }

@@ -33,18 +33,19 @@ type participantList struct {
 }
 
 type participant struct {
-	ID         string    `json:"id"`
-	Name       string    `json:"name"`
-	Role       string    `json:"role"`
-	Since      time.Time `json:"since"`
-	Microphone string    `json:"microphone"`
-	Camera     string    `json:"camera"`
-	Hand       bool      `json:"hand"`
-	Privacy    bool      `json:"privacy"`
-	Call       string    `json:"call"`
-	Publishers []string  `json:"publishers"`
-	Speaking   bool      `json:"speaking"`
-	Listening  bool      `json:"listening"`
+	ID         string     `json:"id"`
+	Name       string     `json:"name"`
+	Role       string     `json:"role"`
+	Since      time.Time  `json:"since"`
+	Microphone string     `json:"microphone"`
+	Camera     string     `json:"camera"`
+	Hand       bool       `json:"hand"`
+	HandSince  *time.Time `json:"handSince"`
+	Privacy    bool       `json:"privacy"`
+	Call       string     `json:"call"`
+	Publishers []string   `json:"publishers"`
+	Speaking   bool       `json:"speaking"`
+	Listening  bool       `json:"listening"`
 }
 
 type publisher struct {
@@ -203,6 +204,7 @@ func (v view) participant(room string, info rooms.ParticipantInfo) participant {
 		Microphone: string(info.Microphone),
 		Camera:     string(info.Camera),
 		Hand:       info.Hand,
+		HandSince:  instantOrNull(info.HandSince),
 		Privacy:    info.Privacy,
 		Call:       info.Call,
 		Publishers: v.names(room, info.Publishers),
@@ -308,6 +310,14 @@ func (v view) url(elements ...string) string {
 
 // instant returns t as the API writes it: UTC, to the millisecond.
 func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+// instantOrNull returns nil for the zero time.
+func instantOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return new(instant(t))
+}
 
 // milliseconds returns nil for a negative duration, which stands for "none yet".
 func milliseconds(d time.Duration) *int64 {
