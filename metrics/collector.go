@@ -10,6 +10,7 @@ import (
 	"sightline/internal/httpapi"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
+	"sightline/internal/signin"
 	"sightline/rooms"
 )
 
@@ -67,6 +68,9 @@ var (
 	connectionsRefused = desc("http_connections_refused_total", "Connections refused at a limit: of all, or of one address.", "listener", "reason")
 	plainRefused       = desc("http_plain_refused_total", "Requests refused because they came in the clear.", "listener")
 	certificateEnd     = desc("tls_certificate_not_after_seconds", "When the certificate ends, in Unix time; 0 while there is none.", "name")
+	signedInNow        = desc("signin_sessions", "People who are signed in.")
+	signInReady        = desc("signin_provider_up", "1 once the OpenID provider has been found, else 0.")
+	signIns            = desc("signin_total", "Attempts to sign in that came back from the provider.", "result")
 	certificateFailed  = desc("tls_certificate_failures_total", "Attempts to read or to obtain a certificate that failed.")
 )
 
@@ -78,6 +82,7 @@ func descs() []*prometheus.Desc {
 		socketIn, socketInBytes, socketOut, socketOutBytes, socketUnknown, socketOverflow, socketFull,
 		requests,
 		connections, connectionsEvicted, connectionsRefused, plainRefused, certificateEnd, certificateFailed,
+		signedInNow, signInReady, signIns,
 		trackState,
 	}
 	for _, m := range trackMetrics {
@@ -107,6 +112,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	collectListeners(w, c.from.Listeners())
 	collectCertificates(w, c.from.Certificates())
+	collectSignIn(w, c.from.SignIn())
 }
 
 func collectListeners(w writer, listeners []httpapi.Snapshot) {
@@ -133,6 +139,22 @@ func collectCertificates(w writer, s certs.Snapshot) {
 		w.gauge(certificateEnd, end, c.Name)
 	}
 	w.counter(certificateFailed, float64(s.Failures))
+}
+
+// collectSignIn tells nothing of a gateway where nobody can sign in.
+func collectSignIn(w writer, s signin.Snapshot) {
+	if !s.Enabled {
+		return
+	}
+	up := 0.0
+	if s.Ready {
+		up = 1
+	}
+	w.gauge(signInReady, up)
+	w.gauge(signedInNow, float64(s.Sessions))
+	w.counter(signIns, float64(s.SignedIn), "signed-in")
+	w.counter(signIns, float64(s.Refused), "refused")
+	w.counter(signIns, float64(s.Failed), "failed")
 }
 
 func (c *collector) collectRooms(w writer, s rooms.Snapshot) {

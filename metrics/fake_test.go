@@ -16,6 +16,7 @@ import (
 	"sightline/internal/httpapi"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
+	"sightline/internal/signin"
 	"sightline/rooms"
 )
 
@@ -28,6 +29,7 @@ type gateway struct {
 
 	listeners    []httpapi.Snapshot
 	certificates certs.Snapshot
+	signIn       signin.Snapshot
 }
 
 func (g *gateway) sources() Sources {
@@ -39,6 +41,7 @@ func (g *gateway) sources() Sources {
 
 		Listeners:    func() []httpapi.Snapshot { return g.listeners },
 		Certificates: func() certs.Snapshot { return g.certificates },
+		SignIn:       func() signin.Snapshot { return g.signIn },
 	}
 }
 
@@ -112,6 +115,7 @@ func busy() *gateway {
 			Certificates: []certs.Certificate{{Name: "media.example.org", NotAfter: time.Unix(2e9, 0)}, {Name: "spare.example.org"}},
 			Failures:     26,
 		},
+		signIn: signin.Snapshot{Enabled: true, Ready: true, Sessions: 27, SignedIn: 28, Refused: 29, Failed: 30},
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"sightline/internal/certs"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
+	"sightline/internal/signin"
 	"sightline/rooms"
 )
 
@@ -32,6 +33,7 @@ type Sources struct {
 
 	Listeners    func() []httpapi.Snapshot
 	Certificates func() certs.Snapshot
+	SignIn       func() signin.Snapshot
 }
 
 // An Authorizer decides who may read the metrics. *auth.Auth is one.

@@ -21,6 +21,7 @@ import (
 	"sightline/internal/config"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
+	"sightline/internal/signin"
 	"sightline/metrics"
 	"sightline/rooms"
 	"sightline/rooms/api"
@@ -75,6 +76,10 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	if err != nil {
 		return err
 	}
+	people, err := signin.New(c.Auth.OIDC, c.HTTP, tokens, ledger, log)
+	if err != nil {
+		return err
+	}
 	sessions := httpapi.NewResources(c.HTTP, rtc.Deleted, rtc.Draining, log)
 	defer sessions.Close()
 	sessions.AdmitIf(ledger.Admit)
@@ -97,11 +102,13 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	numbers := metrics.New(c.Metrics, metrics.Sources{
 		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests,
 		Listeners: func() []httpapi.Snapshot { return snapshots(servers) }, Certificates: certificateSnapshot(certificates),
+		SignIn: people.Snapshot,
 	}, build, tokens, log)
 	whip.New(registry, peers, tokens, sessions, ledger, log).Route(router)
 	whep.New(registry, mixer, peers, tokens, sessions, ledger, log).Route(router)
 	sessions.Route(router)
 	roomAPI.Register(router)
+	people.Route(router)
 	pages.Register(router)
 	health.Register(router)
 	if c.Metrics.Listen == "" {
@@ -129,6 +136,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	life, end := context.WithCancel(life)
 	defer end()
 	g.Go(func() error { return tokens.Run(life) })
+	g.Go(func() error { return people.Run(life) })
 	for _, s := range servers {
 		g.Go(func() error { return s.Run(life) })
 	}

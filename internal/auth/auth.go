@@ -1,5 +1,5 @@
 // Package auth decides who may do what, and for how long: bearer tokens with scopes, rooms and
-// publishers (RFC 6750), or an open gateway when nothing of the kind is configured.
+// publishers (RFC 6750), people who have signed in, or an open gateway when nothing of the kind is configured.
 //
 // A request's token makes a Caller, who holds one or more Grants: scopes, and where they hold. What
 // goes on after the request (a session, a stream of events, a participant) holds a Lease of the
@@ -28,6 +28,7 @@ type Auth struct {
 	tokens  []token
 	sources []Source
 	jwts    *verifier // nil: none are taken
+	people  bool      // can sign in: a Source says who they are
 	query   bool      // see Config.QueryTokens
 	store   *store
 	keeper  keeper
@@ -71,7 +72,7 @@ func Open(c Config, log *slog.Logger) (*Auth, error) {
 // New returns the check by the tokens that the configuration names, which keeps nothing: for
 // tests and tools. A token whose hash cannot be read lets nobody in.
 func New(c Config) *Auth {
-	a := &Auth{query: c.QueryTokens}
+	a := &Auth{query: c.QueryTokens, people: c.OIDC.Enabled()}
 	a.store, _ = openStore("", c.MaxRevocations, c.MaxInvitations, nil) // can't fail
 	a.keeper = keeper{
 		warning: c.Warning.D(), revoked: a.store.revoked,
@@ -107,7 +108,7 @@ func (a *Auth) Run(ctx context.Context) error {
 }
 
 // Enabled reports whether anybody has to say who he is. If not, everybody may do everything.
-func (a *Auth) Enabled() bool { return a.tokens != nil || a.jwts != nil || len(a.sources) > 0 }
+func (a *Auth) Enabled() bool { return a.tokens != nil || a.jwts != nil || a.people }
 
 // Authorize checks that the request's bearer token allows scope for a publisher, or one of its
 // tracks ("console/video"), in a room. An empty room or publisher stands for no particular one:
@@ -131,9 +132,9 @@ func (a *Auth) Who(r *http.Request) (Caller, error) {
 		return Caller{open: true}, nil
 	}
 	if len(r.Header.Values("Authorization")) == 0 {
-		for _, known := range a.sources {
-			if g, err := known(r); err != nil || g != nil {
-				return a.caller([]*Grant{g}, err)
+		for _, s := range a.sources {
+			if grants, err := s.Known(r); err != nil || grants != nil {
+				return a.caller(grants, err)
 			}
 		}
 	}
@@ -151,10 +152,18 @@ func (a *Auth) caller(grants []*Grant, err error) (Caller, error) {
 	}
 	for _, g := range grants {
 		if a.keeper.revoked(g.Identity) {
-			return Caller{}, of(g.Identity, invalid("the token has been revoked"))
+			return Caller{}, of(g.Identity, invalid("the %s has been revoked", word(g.Kind)))
 		}
 	}
 	return Caller{grants: grants}, nil
+}
+
+// word is what somebody came with, in errors.
+func word(k Kind) string {
+	if k == Person {
+		return "sign-in"
+	}
+	return "token"
 }
 
 // resolve returns what a bearer token is good for.
@@ -196,8 +205,11 @@ func (a *Auth) bearer(r *http.Request) (string, error) {
 	switch {
 	case len(values) == 0:
 		// RFC 6750, section 3.1: no error code when the client did not know.
-		return "", challenge(fault.Unauthenticated, "", "",
-			"a bearer token is needed: Authorization: Bearer <token>")
+		wanted := "a bearer token is needed: Authorization: Bearer <token>"
+		if a.people {
+			wanted += ". People sign in at /auth/login"
+		}
+		return "", challenge(fault.Unauthenticated, "", "", "%s", wanted)
 	case len(values) > 1:
 		return "", challenge(fault.BadRequest, "invalid_request", "",
 			"the request has %d Authorization headers, must have one", len(values))

@@ -30,6 +30,9 @@ type Config struct {
 	// JWT is about JSON Web Tokens.
 	JWT JWTConfig `toml:"jwt"`
 
+	// OIDC is about people who sign in.
+	OIDC OIDCConfig `toml:"oidc"`
+
 	// QueryTokens takes ?access_token= for players that can send no header, at the endpoints of WHIP
 	// and WHEP alone.
 	QueryTokens bool `toml:"query_tokens"`
@@ -78,6 +81,7 @@ func Defaults() Config {
 			Refresh: opt.Duration(5 * time.Minute), Issuer: "sightline", Audience: "sightline",
 			Algorithms: slices.Clone(algorithms[:]), Leeway: opt.Duration(5 * time.Second),
 		},
+		OIDC: oidcDefaults(),
 	}
 }
 
@@ -107,7 +111,7 @@ type JWTConfig struct {
 func (c JWTConfig) Enabled() bool { return c.Secret != "" || c.SecretFile != "" || c.JWKS != "" }
 
 // Enabled reports whether anybody has to say who he is.
-func (c Config) Enabled() bool { return len(c.Tokens) > 0 || c.JWT.Enabled() }
+func (c Config) Enabled() bool { return len(c.Tokens) > 0 || c.JWT.Enabled() || c.OIDC.Enabled() }
 
 // minSecret is what RFC 7518, section 3.2, wants of HS256, in bytes.
 const minSecret = 32
@@ -200,26 +204,9 @@ func (c Config) Validate() error {
 		if raw, err := hex.DecodeString(t.SHA256); err != nil || len(raw) != sha256.Size {
 			bad("sha256", "must be the 64 hex digits that `sightline hash-token` prints, got %d characters", len(t.SHA256))
 		}
-		if len(t.Scopes) == 0 {
-			bad("scopes", "must hold one or more of %q", scopes)
-		}
-		for _, s := range t.Scopes {
-			if !slices.Contains(scopes[:], s) && older[s] == nil {
-				bad("scopes", "must be of %q, got %q", scopes, s)
-			}
-		}
-		for _, g := range t.Rooms {
-			if err := checkRoomGlob(g); err != nil {
-				bad("rooms", "%w", err)
-			}
-		}
-		for _, g := range t.Publishers {
-			if err := checkPublisherGlob(g); err != nil {
-				bad("publishers", "%w", err)
-			}
-		}
+		errs = append(errs, checkGrant(fmt.Sprintf("auth.tokens[%d]", i), t.Scopes, t.Rooms, t.Publishers))
 	}
-	errs = append(errs, c.JWT.Validate())
+	errs = append(errs, c.JWT.Validate(), c.OIDC.Validate())
 	if c.MaxRevocations < 1 {
 		errs = append(errs, fmt.Errorf("auth.max_revocations: must be a positive number, got %d", c.MaxRevocations))
 	}
@@ -239,7 +226,7 @@ func CheckExposure(listen string, c Config) error {
 		return nil
 	}
 	return fmt.Errorf("http.listen: %s can be reached from other machines, and no token is configured: "+
-		"either add a token under [[auth.tokens]] (`sightline hash-token` makes one) or a secret under [auth.jwt], "+
+		"either add a token under [[auth.tokens]] (`sightline hash-token` makes one) a secret under [auth.jwt], or sign-in under [auth.oidc], "+
 		"or set auth.open = true to let everybody publish and watch", listen)
 }
 

@@ -18,14 +18,14 @@ const (
 	Static    Kind = "token"      // of the configuration
 	JWT       Kind = "jwt"        // RFC 7519
 	Invited   Kind = "invitation" // see Auth.Invite
-	Person    Kind = "person"     // signed in, see Auth.Accept
+	Person    Kind = "person"     // signed in, see package signin
 )
 
 // An Identity is who asks. The zero value is anonymous, in an open gateway.
 type Identity struct {
 	Name      string    // of the static token, the subject of a JWT, the person; of an invitation "invitation " and its ID
 	Kind      Kind      //
-	ID        string    // of what he came with: the jti of a JWT, the ID of an invitation; "" if it has none
+	ID        string    // of what he came with: the jti of a JWT, the ID of an invitation or of a sign-in; "" if it has none
 	Role      string    // of those who publish with it, or are in a room; "" if it says none
 	Publisher string    // the only one that it is for, by name; "" if it is for others too, or for a glob or one track
 	Expires   time.Time // zero: never
@@ -111,10 +111,41 @@ func (c Caller) Allows(scope Scope, room, publisher string) bool {
 // Open reports whether nobody has to say who he is.
 func (c Caller) Open() bool { return c.open }
 
-// A Source knows callers by something else than a bearer token, such as a cookie. It returns
-// nil, nil for a request that has nothing of the kind, and a fault for one that has the wrong.
-type Source func(*http.Request) (*Grant, error)
+// Grants returns all that the caller may do; nothing in an open gateway.
+func (c Caller) Grants() []Grant {
+	out := make([]Grant, len(c.grants))
+	for i, g := range c.grants {
+		out[i] = *g
+	}
+	return out
+}
 
-// Accept lets a source say who made a request that has no Authorization header. The gateway is
-// not an open one then. Call it before the first request.
-func (a *Auth) Accept(s Source) { a.sources = append(a.sources, s) }
+// A Source knows callers by something else than a bearer token, such as a cookie. It is safe for
+// concurrent use.
+type Source interface {
+	// Known returns what the request is good for; nothing if it has nothing of the kind, and a
+	// fault if it has the wrong.
+	Known(*http.Request) ([]*Grant, error)
+
+	// Ended reports whether an identity that the source has made lets nobody in any more. It is
+	// asked at each request and, about once a second, for whom something goes on; it doesn't
+	// block, and calls nothing of Auth.
+	Ended(Identity) bool
+}
+
+// Accept lets a source say who made a request that has no Authorization header. Call it before Run
+// and the first request.
+func (a *Auth) Accept(s Source) {
+	a.sources = append(a.sources, s)
+	before := a.keeper.revoked
+	a.keeper.revoked = func(id Identity) bool { return before(id) || id.Kind == Person && s.Ended(id) }
+}
+
+// Reconsider ends soon what goes on for identities that a source has ended.
+func (a *Auth) Reconsider() { a.keeper.wake() }
+
+// Prolong lets all that was begun with an identity go on until it expires now.
+func (a *Auth) Prolong(id Identity) { a.keeper.prolong(id) }
+
+// NotKnown is the fault of a Source for a request that has the wrong: 401, with a challenge.
+func NotKnown(format string, args ...any) error { return invalid(format, args...) }

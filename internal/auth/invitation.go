@@ -116,8 +116,10 @@ func (c Caller) gives(i Invitation) (Identity, error) {
 }
 
 // covers reports whether the grant has a scope everywhere where the invitation would, and as long.
+// Who has signed in can do that again: when his session ends is no limit to what he may give.
 func (g *Grant) covers(scope Scope, i Invitation) bool {
-	if !g.Allows(scope, i.Room, "") || !g.Expires.IsZero() && i.Expires.After(g.Expires) {
+	outlives := g.Kind != Person && !g.Expires.IsZero() && i.Expires.After(g.Expires)
+	if !g.Allows(scope, i.Room, "") || outlives {
 		return false
 	}
 	if len(g.Publishers) == 0 {

@@ -126,6 +126,18 @@ func (k *keeper) add(l *Lease) {
 	k.wake() // it may have been revoked since it was asked for
 }
 
+// prolong lets the leases of an identity, by kind and ID, go on until it expires now.
+func (k *keeper) prolong(id Identity) {
+	k.mu.Lock()
+	for l := range k.leases {
+		if l.id.Kind == id.Kind && l.id.ID == id.ID && l.ctx.Err() == nil {
+			l.id.Expires, l.warned = id.Expires, false
+		}
+	}
+	k.mu.Unlock()
+	k.wake()
+}
+
 func (k *keeper) wake() {
 	select {
 	case k.kick <- struct{}{}:

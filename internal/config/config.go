@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 
@@ -89,6 +90,7 @@ func (c Config) Validate() error {
 		c.Log.Validate(),
 		c.Shutdown.Validate(),
 		c.checkExposure(),
+		c.checkSignIn(),
 	)
 }
 
@@ -125,6 +127,24 @@ func (c Config) checkRoles() error {
 	}
 	return errors.Join(errs...)
 }
+
+// checkSignIn is about where people come back to when they have signed in, and about their
+// cookie, which is never sent in the clear but on this machine.
+func (c Config) checkSignIn() error {
+	if !c.Auth.OIDC.Enabled() || !isAddress(c.HTTP.Listen) {
+		return nil
+	}
+	public := c.HTTP.PublicURL
+	if strings.HasPrefix(public, "https://") || public == "" && auth.Loopback(c.HTTP.Listen) {
+		return nil
+	}
+	if u, err := url.Parse(public); err == nil && u.Scheme == "http" && isLoopback(u.Hostname()) {
+		return nil
+	}
+	return fmt.Errorf("http.public_url: must be \"https://…\" where people sign in (auth.oidc.issuer), for the provider sends them back there, got %q", public)
+}
+
+func isLoopback(host string) bool { return auth.Loopback(net.JoinHostPort(host, "80")) }
 
 // isAddress says whether it makes sense to ask where listen can be reached from; if not,
 // its section's Validate has complained.

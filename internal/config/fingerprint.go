@@ -15,6 +15,7 @@ func (c Config) Fingerprint() string {
 	for i := range c.ICE.Servers {
 		c.ICE.Servers[i].Credential = ""
 	}
+	c.Auth.OIDC.ClientSecret = ""
 	text, err := toml.Marshal(c)
 	if err != nil {
 		return "" // a value that TOML can't write, which the manual's test would tell
