@@ -37,6 +37,7 @@ type invitation struct {
 
 	Token string `json:"token,omitempty"` // to who has invited, once
 	URL   string `json:"url,omitempty"`   // likewise
+	QR    string `json:"qr,omitempty"`    // likewise: the URL as an SVG document
 }
 
 func (a *API) registerInvitations(r gin.IRouter) {
@@ -89,6 +90,11 @@ func (a *API) invite(c *gin.Context) error {
 		made.ID, made.Role, made.Publishers, made.Scopes, made.Expires.UTC().Format(time.RFC3339)))
 	out := showInvitation(made)
 	out.Token, out.URL = secret, a.view(c, caller).url(page(made)...)+"#token="+secret
+	if absolute := httpapi.BaseURL(c) != ""; absolute {
+		if out.QR, err = drawQR(out.URL); err != nil {
+			return err
+		}
+	}
 	body, err := encode(out)
 	if err != nil {
 		return err

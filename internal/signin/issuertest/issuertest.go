@@ -5,19 +5,23 @@
 package issuertest
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"html"
+	"io"
+	"log"
 	"math/big"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -57,16 +61,39 @@ type code struct {
 // Start runs a provider on 127.0.0.1 until the test ends. people are by sub.
 func Start(t testing.TB, people map[string]Person) *Issuer {
 	t.Helper()
+	i := prepare(t, people)
+	server := httptest.NewServer(i.handler())
+	t.Cleanup(server.Close)
+	i.URL = server.URL
+	return i
+}
+
+// StartTLS is Start by https, with a certificate of an authority of its own, which is in the file.
+func StartTLS(t testing.TB, people map[string]Person) (i *Issuer, caFile string) {
+	t.Helper()
+	i = prepare(t, people)
+	server := httptest.NewUnstartedServer(i.handler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that don't trust it
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	i.URL = server.URL
+	caFile = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return i, caFile
+}
+
+func prepare(t testing.TB, people map[string]Person) *Issuer {
 	i := &Issuer{
 		ClientID: "sightline", Secret: "a secret of the tests", people: people, codes: make(map[string]code), access: make(map[string]string),
 		life: 5 * time.Minute,
 	}
 	i.Rotate(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	i.URL = "http://" + listener.Addr().String()
+	return i
+}
+
+func (i *Issuer) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", i.discovery)
 	mux.HandleFunc("GET /keys", i.keys)
@@ -74,7 +101,7 @@ func Start(t testing.TB, people map[string]Person) *Issuer {
 	mux.HandleFunc("POST /token", i.token)
 	mux.HandleFunc("GET /userinfo", i.info)
 	mux.HandleFunc("GET /end", i.end)
-	server := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		i.mu.Lock()
 		away := i.away
 		i.mu.Unlock()
@@ -83,18 +110,7 @@ func Start(t testing.TB, people map[string]Person) *Issuer {
 			return
 		}
 		mux.ServeHTTP(w, r)
-	})}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if server.Shutdown(ctx) != nil {
-			_ = server.Close()
-		}
-		<-done
 	})
-	return i
 }
 
 // Is says who is at the browser from now on, by sub; "" lets a page ask.
