@@ -39,7 +39,8 @@ export interface Request {
   timeout?: number; // ms until there is an answer; Infinity for none
 }
 
-// ask sends a request with the token, if there is one. It rejects with a TypeError if the
+// ask sends a request with the token, if there is one, else with the cookie of who has signed in,
+// if the gateway is the page's own. It rejects with a TypeError if the
 // server can't be reached, with a TimeoutError, or with what signal was aborted with; any
 // answer resolves.
 export async function ask(url: string, token: string | undefined, { headers, signal, timeout = TIMEOUT, ...init }: Request = {}): Promise<Response> {
@@ -53,7 +54,7 @@ export async function ask(url: string, token: string | undefined, { headers, sig
       ...init,
       headers: { ...(token ? { Authorization: `Bearer ${token}` } : {}), ...headers },
       cache: 'no-store',
-      credentials: 'omit',
+      credentials: token ? 'omit' : 'same-origin',
       signal: abort.signal,
     });
   } finally {

@@ -92,6 +92,50 @@ export interface Stations {
   muteFrom: number; // participants, from which on one who enters is muted
 }
 
+export type Scope = 'whip:publish' | 'whep:play' | 'room:read' | 'room:speak' | 'room:admin';
+
+// Who one is, and what he may do.
+export interface Me {
+  signIn: boolean; // people can sign in
+  open: boolean; // nobody has to say who he is
+  who: {
+    name: string;
+    label: string; // for people
+    kind: 'token' | 'jwt' | 'invitation' | 'person';
+    role: string; // that he has to take; '' for any
+    expires: string | null;
+  } | null; // not known
+  scopes: Scope[];
+}
+
+// An Invitation lets whoever has its link into a room.
+export interface Invitation {
+  id: string;
+  room: string;
+  role: string;
+  publishers: string[]; // names, or single tracks; empty for all
+  scopes: Scope[];
+  label: string;
+  by: string;
+  created: string;
+  expires: string;
+}
+
+// An InvitationLink is a new invitation, with what is told once.
+export interface InvitationLink extends Invitation {
+  token: string;
+  url: string;
+  qr?: string; // an SVG document
+}
+
+export interface Wanted {
+  expires_in: number; // s
+  role?: string;
+  publishers?: string[];
+  scopes?: Scope[];
+  label?: string;
+}
+
 const part = encodeURIComponent;
 
 // A Gateway is one gateway with one token. Its methods throw Refused, or a TypeError if it
@@ -153,6 +197,28 @@ export class Gateway {
 
   end(room: string, publisher: string): Promise<void> {
     return this.#send('DELETE', `api/rooms/${part(room)}/publishers/${part(publisher)}`);
+  }
+
+  // me is about the room, if one is given.
+  me(room?: string, signal?: AbortSignal): Promise<Me> {
+    return this.#get(`auth/me${room ? `?room=${part(room)}` : ''}`, signal);
+  }
+
+  // signOut returns where the page should go.
+  async signOut(): Promise<string> {
+    return (await this.#send<{ url: string }>('POST', 'auth/logout')).url;
+  }
+
+  async invitations(room: string, signal?: AbortSignal): Promise<Invitation[]> {
+    return (await this.#get<{ invitations: Invitation[] }>(`api/rooms/${part(room)}/invitations`, signal)).invitations;
+  }
+
+  invite(room: string, wanted: Wanted): Promise<InvitationLink> {
+    return this.#send('POST', `api/rooms/${part(room)}/invitations`, wanted);
+  }
+
+  uninvite(room: string, id: string): Promise<void> {
+    return this.#send('DELETE', `api/rooms/${part(room)}/invitations/${part(id)}`);
   }
 
   async #get<T>(path: string, signal?: AbortSignal): Promise<T> {

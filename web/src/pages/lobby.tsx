@@ -4,6 +4,8 @@ import type { JSX } from 'preact';
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 
 import { Meter as LevelMeter } from '../media/level.ts';
+import type { Me } from '../client/rooms.ts';
+import { AccountTag, account, useMay } from '../ui/account.tsx';
 import { Banner } from '../ui/banner.tsx';
 import { Button, IconButton, LinkButton } from '../ui/button.tsx';
 import { choices, choose, visited } from '../ui/choices.ts';
@@ -13,11 +15,12 @@ import { Switch, TextField } from '../ui/field.tsx';
 import { milliseconds, percent } from '../ui/format.ts';
 import { Help, helpOpen, useHotkeys } from '../ui/hotkeys.tsx';
 import { Icon, type IconName } from '../ui/icons.tsx';
+import { Invite, inviteOpen } from '../ui/invite.tsx';
 import { Meter } from '../ui/meter.tsx';
 import { gateway, here, href } from '../ui/page.ts';
 import { People } from '../ui/people.tsx';
 import { probe, type Result, type Step } from '../ui/probe.ts';
-import { Feed, participants, pictures, type View } from '../ui/room.ts';
+import { Feed, participants, pictures, publishers, type View } from '../ui/room.ts';
 import { Settings, settingsOpen } from '../ui/settings.tsx';
 import { unlock } from '../ui/sounds.ts';
 import { useStore } from '../ui/store.ts';
@@ -40,6 +43,7 @@ export function Lobby(): JSX.Element {
     return () => feed.stop();
   }, []);
   const view = useStore(feed.store);
+  const admin = useMay('room:admin');
   return (
     <div class="page lobby">
       <header class="top">
@@ -53,6 +57,7 @@ export function Lobby(): JSX.Element {
           <LinkButton href={href()} icon="back" kind="quiet" class="leave">
             {w.back}
           </LinkButton>
+          <AccountTag onClick={() => settingsOpen.set(true)} />
           <IconButton icon="settings" kind="quiet" label={words.frame.settings} keys="," onClick={() => settingsOpen.set(true)} />
           <IconButton icon="help" kind="quiet" label={words.frame.help} keys="?" onClick={() => helpOpen.set(true)} />
         </nav>
@@ -71,6 +76,7 @@ export function Lobby(): JSX.Element {
         </div>
       </main>
       <LobbyKeys />
+      {admin && <Invite sources={publishers(view.rooms[0])} />}
       <Settings />
       <Help />
       <Toasts />
@@ -87,6 +93,7 @@ function LobbyKeys(): null {
 
 function Join(): JSX.Element {
   const name = useStore(choices, (c) => c.name);
+  const me = useStore(account);
   const [missing, setMissing] = useState(false);
   const form = useRef<HTMLFormElement>(null);
   const enter = (e: Event) => {
@@ -119,7 +126,7 @@ function Join(): JSX.Element {
       </form>
       <h3>{w.as}</h3>
       <div class="join-roles">
-        {roles.map(({ role, icon }) => (
+        {roles.filter(({ role }) => offered(role, me)).map(({ role, icon }) => (
           <a key={role} class="button join-role" href={href(here.room, role)} onClick={enter} aria-describedby={`${role}-more`}>
             <Icon name={icon} />
             <span class="words">
@@ -134,12 +141,21 @@ function Join(): JSX.Element {
   );
 }
 
+// offered reports whether somebody may take part so, as far as is known: with a role that he has
+// to take, or without one in a meeting; as the hospital if he may show anything.
+export function offered(role: keyof typeof w.roles, me: Me | undefined): boolean {
+  if (!me?.who) return true;
+  if (role === 'hospital' && !me.scopes.includes('whip:publish')) return false;
+  return role === 'room' || !me.who.role || me.who.role === role;
+}
+
 // ---- who is here ----
 
 export function Here({ view }: { view: View }): JSX.Element {
   const room = view.rooms[0];
   const people = participants(room);
   const cameras = pictures(room).length;
+  const admin = useMay('room:admin');
   return (
     <section class="card" aria-labelledby="here">
       <h2 id="here">
@@ -148,6 +164,13 @@ export function Here({ view }: { view: View }): JSX.Element {
       </h2>
       {people.length > 0 ? <People people={people} /> : <p class="soft">{w.hereNone[view.state]}</p>}
       {cameras > 0 && <p>{w.sources(cameras)}</p>}
+      {admin && (
+        <div class="row">
+          <Button icon="plus" onClick={() => inviteOpen.set(true)}>
+            {words.invite.button}
+          </Button>
+        </div>
+      )}
     </section>
   );
 }

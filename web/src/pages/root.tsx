@@ -3,6 +3,7 @@ import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 
 import type { Publisher, Room } from '../client/rooms.ts';
+import { AccountBanner, AccountTag, account } from '../ui/account.tsx';
 import { Banner } from '../ui/banner.tsx';
 import { Button, IconButton, LinkButton } from '../ui/button.tsx';
 import { choices } from '../ui/choices.ts';
@@ -37,6 +38,7 @@ export function Rooms(): JSX.Element {
           <h1>Sightline</h1>
         </div>
         <nav class="top-tools" aria-label={words.frame.tools}>
+          <AccountTag onClick={() => settingsOpen.set(true)} />
           <IconButton icon="settings" kind="quiet" label={words.frame.settings} onClick={() => settingsOpen.set(true)} />
           <IconButton icon="help" kind="quiet" label={words.frame.help} onClick={() => helpOpen.set(true)} />
         </nav>
@@ -78,8 +80,20 @@ export function Rooms(): JSX.Element {
   );
 }
 
-// Trouble is what keeps a page from knowing what is.
-export function Trouble({ view }: { view: View }): JSX.Element | null {
+// Trouble is what keeps a page from knowing what is, or will do so soon.
+export function Trouble({ view }: { view: View }): JSX.Element {
+  const { status = 0 } = view.refused ?? {};
+  const refused = view.state === 'lost' && status === 401;
+  const signedOut = useStore(account, (me) => !!me?.signIn && !me.who && !me.open);
+  return (
+    <>
+      <AccountBanner refused={refused} />
+      {!(refused && signedOut) && <Lost view={view} />}
+    </>
+  );
+}
+
+function Lost({ view }: { view: View }): JSX.Element | null {
   if (view.state !== 'lost') return null;
   const g = words.gateway;
   const { status = 0, detail = '' } = view.refused ?? {};

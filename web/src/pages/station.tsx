@@ -9,7 +9,7 @@ import { note, state } from '../ui/diagnostics.ts';
 import { Frame } from '../ui/frame.tsx';
 import { gateway, here, href } from '../ui/page.ts';
 import { roleName } from '../ui/people.tsx';
-import { Feed, participants, type View } from '../ui/room.ts';
+import { Feed, participants, publishers, type View } from '../ui/room.ts';
 import { joinSound, leaveSound } from '../ui/sounds.ts';
 import { Store, useStore } from '../ui/store.ts';
 import { Trouble } from './root.tsx';
@@ -102,6 +102,7 @@ export function Station({ role, presence: given, children, dock, banners, people
       name={mine?.name ?? name}
       role={mine?.role || role}
       people={people}
+      sources={publishers(room)}
       me={me?.id}
       {...(view.state === 'lost' ? { quality: 'lost' as const } : {})}
       onLeave={() => {

@@ -2,6 +2,7 @@
 // lobby has the stations, too.
 import { render, type JSX } from 'preact';
 
+import { watchAccount } from '../ui/account.tsx';
 import { paint } from '../ui/choices.ts';
 import { note, watchErrors } from '../ui/diagnostics.ts';
 import { listen } from '../ui/hotkeys.tsx';
@@ -18,6 +19,7 @@ paint();
 watchErrors();
 listen();
 reloadWithToken();
+watchAccount();
 note('page', here.page);
 const Page = pages[here.page];
 const app = document.getElementById('app');

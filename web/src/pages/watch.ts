@@ -5,6 +5,7 @@
 //	?for=name     of a room's sound: the publisher who listens, and does not hear himself
 //	?controls=0   no controls, and no words while the picture is live
 //	?obs=1        for an OBS browser source: nothing but the picture, on a transparent page
+import { Gateway } from '../client/rooms.ts';
 import type { Kind } from '../client/session.ts';
 import { loudness } from '../media/level.ts';
 import { Player } from '../media/player.ts';
@@ -58,6 +59,18 @@ function show(): void {
   $('meter').hidden = hasPicture || !hasSound || state !== 'live';
   if (!$('meter').hidden) $('level').style.clipPath = `inset(0 ${(100 - 100 * loudness(player.level)).toFixed(1)}% 0 0)`;
   if (state !== was) reveal();
+  if (state !== was && state === 'refused') void offerSignIn();
+}
+
+// Where people can sign in, a link leads there, and back.
+async function offerSignIn(): Promise<void> {
+  const base = new URL(root, location.href);
+  const me = token ? undefined : await new Gateway(base.href).me(room).catch(() => undefined);
+  const link = $('signin') as HTMLAnchorElement;
+  link.hidden = !me?.signIn || !!me.who;
+  const url = new URL('auth/login', base);
+  url.searchParams.set('return', `/${location.pathname.slice(base.pathname.length)}${location.search}`);
+  link.href = url.href;
 }
 
 function set(element: HTMLElement, text: string): void {

@@ -52,10 +52,15 @@ export function IconButton({ label, ...props }: Omit<ButtonProps, 'children'> & 
   return <Button {...props} label={label} title={props.title ?? tip} />;
 }
 
+export interface LinkButtonProps extends Pick<ButtonProps, 'children' | 'icon' | 'kind' | 'size' | 'class' | 'id' | 'onClick' | 'describedBy'> {
+  href: string;
+  beside?: boolean; // in a tab of its own
+}
+
 // LinkButton goes somewhere and looks as a button does.
-export function LinkButton({ href, children, icon, kind = 'plain', size = 'normal', class: more, id, onClick, describedBy }: Pick<ButtonProps, 'children' | 'icon' | 'kind' | 'size' | 'class' | 'id' | 'onClick' | 'describedBy'> & { href: string }): JSX.Element {
+export function LinkButton({ href, children, icon, kind = 'plain', size = 'normal', class: more, id, onClick, describedBy, beside }: LinkButtonProps): JSX.Element {
   return (
-    <a class={['button', kind, size === 'large' && 'large', more].filter(Boolean).join(' ')} href={href} id={id} onClick={onClick} aria-describedby={describedBy}>
+    <a class={['button', kind, size === 'large' && 'large', more].filter(Boolean).join(' ')} href={href} id={id} onClick={onClick} aria-describedby={describedBy} {...(beside ? { target: '_blank', rel: 'noopener' } : {})}>
       {icon && <Icon name={icon} />}
       <span class="words">{children}</span>
     </a>

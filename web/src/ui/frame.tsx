@@ -2,7 +2,8 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 
-import type { Participant } from '../client/rooms.ts';
+import type { Participant, Publisher } from '../client/rooms.ts';
+import { useMay } from './account.tsx';
 import { Button, IconButton } from './button.tsx';
 import { copy } from './copy.tsx';
 import { Debug, readings } from './debug.tsx';
@@ -10,6 +11,7 @@ import { note } from './diagnostics.ts';
 import { Dialog } from './dialog.tsx';
 import { milliseconds, percent, quality, type Quality } from './format.ts';
 import { Help, helpOpen, useHotkeys } from './hotkeys.tsx';
+import { Invite, inviteOpen } from './invite.tsx';
 import { People, roleName } from './people.tsx';
 import { Settings, settingsOpen } from './settings.tsx';
 import { ConnectionQuality } from './state.tsx';
@@ -22,6 +24,7 @@ export interface FrameProps {
   name: string; // of the person
   role: string;
   people: readonly Participant[];
+  sources?: readonly Publisher[]; // of the room, for invitations
   me?: string | undefined; // id
   peopleActions?: (p: Participant) => ComponentChildren;
   peopleKey?: string; // shows who is here
@@ -38,6 +41,7 @@ export function Frame(props: FrameProps): JSX.Element {
   const { room, name, role, people, me, peopleActions, peopleKey = 'p', onLeave, leave = words.frame.leave, children, dock, banners } = props;
   const [peopleOpen, setPeopleOpen] = useState(false);
   const measured = useQuality();
+  const admin = useMay('room:admin');
   const general = words.hotkeys.general;
   useHotkeys([
     { key: peopleKey, does: words.hotkeys.people, run: () => setPeopleOpen(true), group: general },
@@ -85,13 +89,28 @@ export function Frame(props: FrameProps): JSX.Element {
         open={peopleOpen}
         onClose={() => setPeopleOpen(false)}
         actions={
-          <Button icon="link" onClick={() => void invite(room)}>
-            {words.frame.invite}
-          </Button>
+          <>
+            <Button icon="link" onClick={() => void copyAddress(room)}>
+              {words.frame.copy}
+            </Button>
+            {admin && (
+              <Button
+                icon="plus"
+                kind="primary"
+                onClick={() => {
+                  setPeopleOpen(false);
+                  inviteOpen.set(true);
+                }}
+              >
+                {words.invite.button}
+              </Button>
+            )}
+          </>
         }
       >
         <People people={people} me={me} {...(peopleActions ? { actions: peopleActions } : {})} />
       </Dialog>
+      {admin && <Invite sources={props.sources ?? []} />}
       <Settings />
       <Help />
       <Debug />
@@ -106,8 +125,8 @@ function skip(e: MouseEvent): void {
   document.getElementById('main')?.focus();
 }
 
-// invite copies the room's address, without the token: everybody needs his own.
-async function invite(room: string): Promise<void> {
+// copyAddress copies the room's address, without the token: everybody needs his own.
+async function copyAddress(room: string): Promise<void> {
   const path = location.pathname.split('/');
   const at = path.lastIndexOf(room);
   const done = await copy(location.origin + path.slice(0, at + 1).join('/'));

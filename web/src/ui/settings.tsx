@@ -1,5 +1,6 @@
 import type { JSX } from 'preact';
 
+import { Account } from './account.tsx';
 import { Button } from './button.tsx';
 import { choices, choose } from './choices.ts';
 import { debugOpen } from './debug.tsx';
@@ -25,6 +26,7 @@ export function Settings({ devices = true }: SettingsProps): JSX.Element {
   const w = words.settings;
   return (
     <Dialog title={w.title} open={open} onClose={() => settingsOpen.set(false)}>
+      <Account />
       {devices && (
         <section>
           <h3>{w.devices}</h3>
