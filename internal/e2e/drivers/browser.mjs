@@ -69,6 +69,8 @@ const hands = {
     for (const key of all) await page.keyboard.down(key);
     for (const key of all.reverse()) await page.keyboard.up(key);
   },
+  // front goes back to the page from a tab that it has opened.
+  front: () => page.bringToFront(),
   write: (text) => page.keyboard.type(text),
   mouse: (selector) => page.click(selector),
   view: (width, height, deviceScaleFactor = 1) => page.setViewport({ width, height, deviceScaleFactor }),

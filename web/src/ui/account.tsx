@@ -59,8 +59,8 @@ export function watchAccount(): void {
   // Who signs in again does it in another tab.
   setInterval(() => {
     const me = account.value;
-    const urgent = !me || (me.who ? left(me) < WARNING : me.signIn);
-    if (urgent && !document.hidden) void look();
+    const beside = !!me?.who && left(me) < WARNING; // this tab is hidden then
+    if (beside || (!document.hidden && (!me || (me.signIn && !me.who)))) void look();
   }, LOOK);
 }
 
@@ -108,33 +108,27 @@ export function AccountBanner({ refused }: { refused: boolean }): JSX.Element | 
   if (ms > WARNING) return null;
   const seconds = Math.max(0, Math.ceil(ms / 1_000));
   if (me.who.kind !== 'person') {
-    return <Ending title={w.linkEnding(seconds)} more={w.linkEndingMore} />;
+    return <Ending title={w.linkEnding} more={w.linkEndingMore} seconds={seconds} />;
   }
-  return <Ending title={w.ending(seconds)} more={w.endingMore} again />;
+  return <Ending title={w.ending} more={w.endingMore} seconds={seconds} again />;
 }
 
 // Ending counts down; who listens hears it once.
-function Ending({ title, more, again }: { title: string; more: string; again?: boolean }): JSX.Element {
+function Ending({ title, more, seconds, again }: { title: string; more: string; seconds: number; again?: boolean }): JSX.Element {
   return (
-    <>
-      <p class="unseen" role="status">
-        {more}
-      </p>
-      <Banner
-        kind="warn"
-        title={title}
-        quiet
-        actions={
-          again && (
-            <LinkButton href={signInURL(true)} kind="primary" icon="next" beside>
-              {w.again}
-            </LinkButton>
-          )
-        }
-      >
-        {more}
-      </Banner>
-    </>
+    <Banner
+      kind="warn"
+      title={title}
+      actions={
+        again && (
+          <LinkButton href={signInURL(true)} kind="primary" icon="next" beside>
+            {w.again}
+          </LinkButton>
+        )
+      }
+    >
+      {more} <span aria-hidden="true">{w.left(seconds)}</span>
+    </Banner>
   );
 }
 
