@@ -301,7 +301,7 @@ func (v *verifier) file(name string, number int, last bool) error {
 				return err
 			}
 		case errors.Is(err, io.EOF):
-			v.torn(line, last)
+			v.end(line, number, last)
 			return nil
 		default:
 			return fmt.Errorf("%s: %w", name, err)
@@ -422,11 +422,17 @@ func (v *verifier) follows(seq uint64, prev string) bool {
 	return true
 }
 
-// torn judges what is left at the end of a file, without a newline: half a line is right only
+// end judges what is left at the end of a file, without a newline: half a line is right only
 // where a gateway may have died as it wrote it, which is at the end of the log, after what the head knows
 // of, and not after a stop.
-func (v *verifier) torn(rest []byte, last bool) {
+func (v *verifier) end(rest []byte, number int, last bool) {
+	if v.line == 1 && v.now.Number == 0 { // there was no first line
+		v.now.Number = number
+	}
 	switch {
+	case len(rest) == 0 && v.line == 1 && !last:
+		v.wrongLine("is empty")
+		v.blind = true
 	case len(rest) == 0:
 	case !last:
 		v.wrongLine("ends with half a line, and is not the last file")
