@@ -8,6 +8,7 @@
 //	sightline audit verify audit.log           find what was changed in an audit log
 //	sightline healthcheck                      ask a running gateway how it is
 //	sightline hash-token                       make a bearer token
+//	sightline token -sub alice -scope …        sign a JSON Web Token
 //	sightline version
 //
 // Exit codes: 0, done; 1, it failed while running; 2, the command line or the
@@ -66,6 +67,7 @@ func commands() []command {
 		{"audit", "audit verify: find what was changed in an audit log", (*process).audit},
 		{"healthcheck", "ask a running gateway how it is", (*process).healthcheck},
 		{"hash-token", "make a bearer token and the line that configures it", (*process).hashToken},
+		{"token", "sign a JSON Web Token with the configured secret", (*process).token},
 		{"version", "print the version", (*process).version},
 	}
 }

@@ -129,7 +129,7 @@ export function Links({ url, label, commands, secret }: LinksProps): JSX.Element
       {command && (
         <>
           {command.hint && <p class="hint">{command.hint}</p>}
-          <CopyField key={command.name} label={words.copy.for(command.name)} text={command.text} code={command.text.length > 72} />
+          <CopyField key={command.name} label={words.copy.for(command.name)} text={command.text} code={/\n|.{73}/.test(command.text)} />
         </>
       )}
       {secret && <p class="hint">{words.copy.secret}</p>}
