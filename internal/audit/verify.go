@@ -125,9 +125,9 @@ type verifier struct {
 	some   bool // not all of the log is there
 
 	at     point
-	begun  bool  // there was a line
-	blind  bool  // what the last line was can't be told: the next one is believed
-	event  Event // the last one
+	begun  bool   // there was a line
+	blind  bool   // what the last line was can't be told: the next one is believed
+	newest []byte // the last one that follows
 	hash   hasher
 	unread bool            // the file is under a key that was not given
 	oldest int             // the oldest file that has to be there, as the files say
@@ -385,11 +385,11 @@ func (v *verifier) take(line []byte) {
 	}
 	v.at, v.begun, v.blind = point{seq, sum}, true, false
 	v.report.Lines++
-	v.event = eventOf(line)
+	v.newest = append(v.newest[:0], line...)
 	if v.now.First == 0 {
-		v.now.First, v.now.Since = seq, v.event.Time
+		v.now.First, v.now.Since = seq, eventOf(line).Time
 	}
-	v.now.Last, v.now.Till = seq, v.event.Time
+	v.now.Last = seq
 	if v.head != nil && v.head.Seq == seq {
 		v.met = sum
 	}
@@ -429,6 +429,10 @@ func (v *verifier) end(rest []byte, number int, last bool) {
 	if v.line == 1 && v.now.Number == 0 { // there was no first line
 		v.now.Number = number
 	}
+	event := eventOf(v.newest)
+	if v.now.Last > 0 {
+		v.now.Till = event.Time
+	}
 	switch {
 	case len(rest) == 0 && v.line == 1 && !last:
 		v.wrongLine("is empty")
@@ -437,7 +441,7 @@ func (v *verifier) end(rest []byte, number int, last bool) {
 	case !last:
 		v.wrongLine("ends with half a line, and is not the last file")
 		v.blind = true
-	case v.event.What == Stopped, v.head != nil && v.head.Clean:
+	case event.What == Stopped, v.head != nil && v.head.Clean:
 		v.wrongLine("%d bytes stand after the gateway has stopped in order", len(rest))
 	case v.head != nil && v.head.Seq > v.at.Seq, !beginsNext(rest, v.at):
 		v.wrongLine("%d bytes at the end are no line, nor the beginning of the next one", len(rest))
