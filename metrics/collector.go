@@ -73,6 +73,7 @@ func descs() []*prometheus.Desc {
 	for _, m := range trackMetrics {
 		all = append(all, m.desc)
 	}
+	all = append(all, auditDescs()...)
 	return append(all, bridgeDescs()...)
 }
 
@@ -91,6 +92,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	w.gauge(buildInfo, 1, c.build.Version, c.build.Commit, c.build.Go)
 	c.collectRooms(w, c.from.Rooms())
 	c.collectBridge(w, c.from.Bridge())
+	collectAudit(w, c.from.Audit())
 	collectSessions(w, c.from.Sessions())
 	for _, r := range c.from.Requests() {
 		w.counter(requests, float64(r.Count), r.Route, r.Method, r.Class)

@@ -87,9 +87,10 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	build := metrics.ReadBuild(buildVersion())
 	router := httpapi.NewRouter(c.HTTP, log)
 	router.Record(ledger)
-	health := metrics.NewHealth(build, readiness(sessions))
+	health := metrics.NewHealth(build, readiness(sessions, ledger))
+	health.Warn(warnings(ledger))
 	numbers := metrics.New(c.Metrics, metrics.Sources{
-		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests,
+		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Audit: ledger.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests,
 	}, build, tokens, log)
 	whip.New(registry, peers, tokens, sessions, ledger, log).Route(router)
 	whep.New(registry, mixer, peers, tokens, sessions, ledger, log).Route(router)
@@ -126,6 +127,9 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	for _, s := range servers {
 		g.Go(func() error { return s.Run(life) })
 	}
+	if ledger.Speech() {
+		g.Go(func() error { return attend(life, registry, mixer) })
+	}
 	visit := welcome(life, g, guest, server.Addr().String())
 	if !tokens.Enabled() && !auth.Loopback(c.HTTP.Listen) {
 		log.Warn("no tokens are configured: everybody who reaches the gateway may publish and watch")
@@ -161,10 +165,26 @@ func checkRoutes(routes gin.RoutesInfo) error {
 }
 
 // readiness says why no new sessions are taken.
-func readiness(sessions *httpapi.Resources) func() []string {
+func readiness(sessions *httpapi.Resources, ledger *audit.Log) func() []string {
 	return func() []string {
+		if ledger.Admit() != nil {
+			return []string{unwritten}
+		}
 		if sessions.Draining() {
 			return []string{"the gateway shuts down"}
+		}
+		return nil
+	}
+}
+
+// unwritten tells a stranger no more than he can notice.
+const unwritten = "the audit log can't be written"
+
+// warnings says what is wrong though new sessions are taken.
+func warnings(ledger *audit.Log) func() []string {
+	return func() []string {
+		if ledger.Failure() != nil {
+			return []string{unwritten}
 		}
 		return nil
 	}

@@ -318,7 +318,7 @@ func TestReadingWhatIsAskedFor(t *testing.T) {
 		{"a room", Query{Limit: 100, Room: "mri-1"}, 10, true},
 		{"since", Query{Limit: 100, Room: "mri-1", Since: minute.Add(10 * time.Second)}, 7, true},
 		{"until", Query{Limit: 100, Until: minute.Add(10 * time.Second)}, 11, true},
-		{"what may be seen", Query{Limit: 100, May: func(room string) bool { return room == "mri-2" }}, 10, true},
+		{"what may be seen", Query{Limit: 100, May: func(room, publisher string) bool { return room == "mri-2" && publisher == "console" }}, 10, true},
 		{"after the end", Query{Limit: 100, After: 31}, 0, true},
 		{"far after the end", Query{Limit: 100, After: 1e6}, 0, true},
 	} {
