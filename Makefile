@@ -77,12 +77,8 @@ bench-bridge: ## the audio bridge: delay, speech, 50 speakers (docs/BRIDGE.md); 
 	go test -tags figures -count=1 -v -timeout 20m -run 'Speech|Spoken|Drift' ./internal/bridge
 	go test -tags figures -count=1 -v -timeout 20m ./internal/e2e/figures
 
-fuzz: ## each fuzz target for FUZZTIME
-	@set -e; for package in $$(go list ./...); do \
-	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package; \
-	  done; \
-	done
+fuzz: ## each fuzz target for FUZZTIME; the last lines say what each did
+	.ci/fuzz.sh $(FUZZTIME)
 
 clean:
 	rm -rf dist sightline
