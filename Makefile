@@ -11,7 +11,7 @@ SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/sightline-screenshots
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
 
-.PHONY: build check dist test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge fuzz clean
+.PHONY: build check dist sbom reproducible test-hardened test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge fuzz clean
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
@@ -21,6 +21,7 @@ check: ## what needs no running: format, vet, staticcheck, go.mod, TypeScript, g
 	  test -z "$$unformatted" || { echo "gofmt: run gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
 	go vet -tags e2e,soak,figures ./...
+	cd .ci/tools && go vet ./... && go test ./...
 	$(STATICCHECK) ./...
 	$(STATICCHECK) -tags e2e,soak,figures ./...
 	go mod tidy -diff
@@ -37,6 +38,15 @@ dist: ## static binaries for Linux, in dist/
 	    -ldflags "-s -w -X main.version=$(VERSION)" -o dist/sightline-linux-$$arch ./cmd/sightline; \
 	done
 	cd dist && sha256sum $(ARCHS:%=sightline-linux-%) > SHA256SUMS
+
+sbom: dist ## what each binary is made of: dist/*.cdx.json (CycloneDX), dist/*.licenses.txt
+	.ci/sbom.sh $(VERSION) $(ARCHS:%=dist/sightline-linux-%)
+
+reproducible: ## make dist in two clones in different places gives the same bytes
+	.ci/reproducible.sh
+
+test-hardened: ## a publisher and a viewer through the gateway as docs/sightline.service confines it
+	.ci/hardened.sh
 
 test: test-go test-web test-clients ## everything
 
