@@ -1,7 +1,7 @@
 #!/bin/bash
 # Fails if make dist depends on where, when or by whom it is run: it builds what is committed
 # in two clones, in directories of different depth, and compares the bytes. The second has
-# another time zone, locale, umask and home, and no build cache.
+# another time zone, locale, umask, home and GOFLAGS, and no build cache.
 # Usage: .ci/reproducible.sh [ARCH...], this machine's by default: any other is built alike.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ git clone -q . "$work/deeper/b"
 make -s -C "$work/a" dist ARCHS="$arch" VERSION="$version"
 (
 	umask 077
-	export TZ=Pacific/Auckland LC_ALL=C HOME="$work/home" GOCACHE="$work/cache" GOMODCACHE="$cache" GOPROXY="$proxy" GOFLAGS=
+	export TZ=Pacific/Auckland LC_ALL=C HOME="$work/home" GOCACHE="$work/cache" GOMODCACHE="$cache" GOPROXY="$proxy" GOFLAGS=-buildvcs=false
 	mkdir "$HOME"
 	make -s -C "$work/deeper/b" dist ARCHS="$arch" VERSION="$version"
 )
