@@ -1,66 +1,93 @@
-// Package auth decides who may do what: bearer tokens with scopes, rooms and publishers
-// (RFC 6750), or an open gateway when no token is configured.
+// Package auth decides who may do what, and for how long: bearer tokens with scopes, rooms and
+// publishers (RFC 6750), or an open gateway when nothing of the kind is configured.
+//
+// A request's token makes a Caller, who holds one or more Grants: scopes, and where they hold. What
+// goes on after the request (a session, a stream of events, a participant) holds a Lease of the
+// Caller's Identity, which ends when that expires or is revoked.
 package auth
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net/http"
-	"path"
-	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"sightline/internal/fault"
 )
 
-// A Scope is what a token allows. No scope implies another.
-type Scope string
-
-// The scopes.
-const (
-	Publish Scope = "publish" // WHIP
-	Play    Scope = "play"    // WHEP
-	Read    Scope = "read"    // the room API, its events and participants, and the metrics
-	Admin   Scope = "admin"   // ending a publisher's session through the room API
-)
-
-// scopes are all that there are.
-var scopes = [...]Scope{Publish, Play, Read, Admin}
-
-// Realm is the protection space that challenges name (RFC 9110, section 11.5).
-const Realm = "sightline"
-
-// An Identity is who asks. The zero value is anonymous, in an open gateway.
-type Identity struct {
-	Name      string // of the token
-	Role      string // of those who publish with it, or are in a room; "" if it says none
-	Publisher string // the only one that it is for, by name; "" if it is for others too, or for a glob
-}
-
-// Auth checks requests. It is immutable and safe for concurrent use.
+// Auth checks requests. It is safe for concurrent use, once its sources are there.
 type Auth struct {
-	tokens []token
+	tokens  []token
+	sources []Source
+	jwts    *verifier // nil: none are taken
+	query   bool      // see Config.QueryTokens
+	store   *store
+	keeper  keeper
 }
 
+// A token is a static one.
 type token struct {
-	Token
-	hash [sha256.Size]byte
+	hash  [sha256.Size]byte
+	grant *Grant
 }
 
-// New returns the check for a configuration that Validate found no fault with. A token
-// whose hash cannot be read lets nobody in.
+// Open returns the check for a configuration that Validate found no fault with, with all that
+// it keeps in files. The error names the key whose file can't be read or written.
+func Open(c Config, log *slog.Logger) (*Auth, error) {
+	a := New(c)
+	var err error
+	if a.store, err = openStore(c.StateDir, c.MaxRevocations, c.MaxInvitations, log); err != nil {
+		return nil, err
+	}
+	a.keeper.revoked = a.store.revoked
+	if c.Enabled() && c.StateDir == "" {
+		log.Warn("auth.state_dir is empty: revocations and invitations are forgotten when the gateway ends")
+	}
+	if !c.JWT.Enabled() {
+		return a, nil
+	}
+	secret, err := c.JWT.secret()
+	if err != nil {
+		return nil, err
+	}
+	var k *keys
+	if c.JWT.JWKS != "" {
+		if k, err = newKeys(c.JWT, c.StateDir, log); err != nil {
+			return nil, fmt.Errorf("auth.jwt.jwks: %w", err)
+		}
+	}
+	a.jwts = newVerifier(c.JWT, secret, k)
+	return a, nil
+}
+
+// New returns the check by the tokens that the configuration names, which keeps nothing: for
+// tests and tools. A token whose hash cannot be read lets nobody in.
 func New(c Config) *Auth {
-	a := &Auth{}
+	a := &Auth{query: c.QueryTokens}
+	a.store, _ = openStore("", c.MaxRevocations, c.MaxInvitations, nil) // can't fail
+	a.keeper = keeper{
+		warning: c.Warning.D(), revoked: a.store.revoked,
+		kick: make(chan struct{}, 1), leases: make(map[*Lease]struct{}),
+	}
 	for _, t := range c.Tokens {
 		hash, err := hex.DecodeString(t.SHA256)
 		if err != nil || len(hash) != sha256.Size {
 			continue
 		}
-		a.tokens = append(a.tokens, token{Token: t, hash: [sha256.Size]byte(hash)})
+		g := &Grant{
+			Identity: Identity{Name: t.Name, Kind: Static, Role: t.Role},
+			Scopes:   expand(t.Scopes), Rooms: t.Rooms, Publishers: t.Publishers,
+		}
+		g.complete()
+		a.tokens = append(a.tokens, token{hash: [sha256.Size]byte(hash), grant: g})
 	}
 	if len(c.Tokens) > 0 && len(a.tokens) == 0 {
 		a.tokens = []token{} // enabled, and closed to all
@@ -68,62 +95,104 @@ func New(c Config) *Auth {
 	return a
 }
 
-// Enabled reports whether tokens are configured. If not, everybody may do everything.
-func (a *Auth) Enabled() bool { return a.tokens != nil }
+// Run ends leases when their time has come, and keeps the issuer's keys fresh, until ctx is done.
+func (a *Auth) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if a.jwts != nil && a.jwts.keys != nil {
+		wg.Go(func() { a.jwts.keys.run(ctx) })
+	}
+	a.keeper.run(ctx)
+	return nil
+}
 
-// Authorize checks that the request's bearer token allows scope for a publisher in a
-// room. An empty room or publisher stands for no particular one: every token that has the
-// scope will do. Without configured tokens an Authorization header is ignored (item 24 of
-// docs/CONFORMANCE.md: some players send "Bearer undefined").
+// Enabled reports whether anybody has to say who he is. If not, everybody may do everything.
+func (a *Auth) Enabled() bool { return a.tokens != nil || a.jwts != nil || len(a.sources) > 0 }
+
+// Authorize checks that the request's bearer token allows scope for a publisher, or one of its
+// tracks ("console/video"), in a room. An empty room or publisher stands for no particular one:
+// every token that has the scope will do. Without configured tokens an Authorization header is
+// ignored (item 24 of docs/CONFORMANCE.md: some players send "Bearer undefined").
 //
 // The error is a fault: Unauthenticated without a valid token, Forbidden when the token is
 // not for this, BadRequest when the request carries more than one. It carries the
 // challenge of RFC 6750, section 3, as WWW-Authenticate.
 func (a *Auth) Authorize(r *http.Request, scope Scope, room, publisher string) (Identity, error) {
-	if !a.Enabled() {
-		return Identity{}, nil
-	}
-	secret, err := bearer(r)
+	c, err := a.Who(r)
 	if err != nil {
 		return Identity{}, err
 	}
+	return c.May(scope, room, publisher)
+}
+
+// Who returns who made a request. The error is a fault, as that of Authorize.
+func (a *Auth) Who(r *http.Request) (Caller, error) {
+	if !a.Enabled() {
+		return Caller{open: true}, nil
+	}
+	if len(r.Header.Values("Authorization")) == 0 {
+		for _, known := range a.sources {
+			if g, err := known(r); err != nil || g != nil {
+				return a.caller([]*Grant{g}, err)
+			}
+		}
+	}
+	secret, err := a.bearer(r)
+	if err != nil {
+		return Caller{}, err
+	}
+	return a.caller(a.resolve(r.Context(), secret))
+}
+
+// caller is who has the grants, if they have not been revoked.
+func (a *Auth) caller(grants []*Grant, err error) (Caller, error) {
+	if err != nil {
+		return Caller{}, err
+	}
+	for _, g := range grants {
+		if a.keeper.revoked(g.Identity) {
+			return Caller{}, of(g.Identity, invalid("the token has been revoked"))
+		}
+	}
+	return Caller{grants: grants}, nil
+}
+
+// resolve returns what a bearer token is good for.
+func (a *Auth) resolve(ctx context.Context, secret string) ([]*Grant, error) {
 	// A token may stand more than once, with other scopes for other rooms. All are
 	// compared, so that the time does not tell which one came near.
 	sum := sha256.Sum256([]byte(secret))
-	known, allowed := false, false
-	var id Identity
+	var grants []*Grant
 	for _, t := range a.tokens {
-		if subtle.ConstantTimeCompare(sum[:], t.hash[:]) == 0 {
-			continue
-		}
-		known = true
-		if !allowed && t.allows(scope, room, publisher) {
-			allowed, id = true, t.identity()
+		if subtle.ConstantTimeCompare(sum[:], t.hash[:]) == 1 {
+			grants = append(grants, t.grant)
 		}
 	}
-	switch {
-	case !known:
-		return Identity{}, challenge(fault.Unauthenticated, "invalid_token", "",
-			"the bearer token is not known here")
-	case !allowed:
-		return Identity{}, challenge(fault.Forbidden, "insufficient_scope", string(scope),
-			"the token does not allow %s here", scope)
+	if len(grants) > 0 {
+		return grants, nil
 	}
-	return id, nil
-}
-
-// Check returns Authorize for one scope, room and publisher.
-func (a *Auth) Check(scope Scope, room, publisher string) func(*http.Request) error {
-	return func(r *http.Request) error {
-		_, err := a.Authorize(r, scope, room, publisher)
-		return err
+	if g := a.store.invited(hex.EncodeToString(sum[:]), time.Now()); g != nil {
+		return []*Grant{g}, nil
 	}
+	if a.jwts != nil && looksLikeJWT(secret) {
+		g, err := a.jwts.grant(ctx, secret)
+		return []*Grant{g}, err
+	}
+	return nil, invalid("the bearer token is not known here")
 }
 
 // bearer returns the token of a request (RFC 6750, section 2.1). Tokens in the query are
-// not taken: they would end up in logs and histories (RFC 6750, section 5.3).
-func bearer(r *http.Request) (string, error) {
+// not taken, unless the configuration says so: they end up in logs and histories of others (RFC
+// 6750, section 5.3).
+func (a *Auth) bearer(r *http.Request) (string, error) {
 	values := r.Header.Values("Authorization")
+	if inQuery := a.inQuery(r); len(inQuery) > 0 {
+		if len(values)+len(inQuery) > 1 {
+			return "", challenge(fault.BadRequest, "invalid_request", "",
+				"the request has more than one token: send one, by Authorization or by access_token")
+		}
+		return inQuery[0], nil
+	}
 	switch {
 	case len(values) == 0:
 		// RFC 6750, section 3.1: no error code when the client did not know.
@@ -141,29 +210,13 @@ func bearer(r *http.Request) (string, error) {
 	return strings.Trim(secret, " "), nil
 }
 
-func (t token) allows(scope Scope, room, publisher string) bool {
-	return slices.Contains(t.Scopes, scope) && matches(t.Rooms, room) && matches(t.Publishers, publisher)
-}
-
-// identity is who has the token.
-func (t token) identity() Identity {
-	id := Identity{Name: t.Name, Role: t.Role}
-	if len(t.Publishers) == 1 && !strings.ContainsAny(t.Publishers[0], `*?[\`) { // path.Match
-		id.Publisher = t.Publishers[0]
+// inQuery returns the tokens in a request's query (RFC 6750, section 2.3), where they are taken.
+func (a *Auth) inQuery(r *http.Request) []string {
+	endpoint := strings.HasPrefix(r.URL.Path, "/whip/") || strings.HasPrefix(r.URL.Path, "/whep/")
+	if !a.query || !endpoint || r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return nil
 	}
-	return id
-}
-
-// matches reports whether name is among the globs. An empty name stands for no particular
-// one, and no globs stand for every name.
-func matches(globs []string, name string) bool {
-	if name == "" || len(globs) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(globs, func(glob string) bool {
-		ok, err := path.Match(glob, name)
-		return ok && err == nil
-	})
+	return r.URL.Query()["access_token"]
 }
 
 // NewToken returns a new token: 256 random bits in base64url.
@@ -177,31 +230,4 @@ func NewToken() string {
 func HashToken(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
-}
-
-// A refusal is a fault with its challenge.
-type refusal struct {
-	fault     *fault.Error
-	challenge string
-}
-
-func challenge(kind fault.Kind, code, scope, format string, args ...any) error {
-	value := fmt.Sprintf("Bearer realm=%q", Realm)
-	if code != "" {
-		value += fmt.Sprintf(", error=%q", code)
-	}
-	if scope != "" {
-		value += fmt.Sprintf(", scope=%q", scope)
-	}
-	return &refusal{fault.New(kind, format, args...), value}
-}
-
-func (r *refusal) Error() string { return r.fault.Detail }
-
-// Unwrap lets errors.As find the fault.
-func (r *refusal) Unwrap() error { return r.fault }
-
-// Header returns the header fields that the response has to carry.
-func (r *refusal) Header() http.Header {
-	return http.Header{"Www-Authenticate": {r.challenge}}
 }

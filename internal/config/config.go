@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/httpapi"
@@ -35,6 +36,7 @@ type Config struct {
 	Rooms    rooms.Config   `toml:"rooms"`
 	Bridge   bridge.Config  `toml:"bridge"`
 	API      api.Config     `toml:"api"`
+	Audit    audit.Config   `toml:"audit"`
 	Stations web.Config     `toml:"stations"`
 	Metrics  metrics.Config `toml:"metrics"`
 	Log      Log            `toml:"log"`
@@ -62,6 +64,7 @@ func Defaults() Config {
 		Rooms:    rooms.Defaults(),
 		Bridge:   bridge.Defaults(),
 		API:      api.Defaults(),
+		Audit:    audit.Defaults(),
 		Stations: web.Defaults(),
 		Metrics:  metrics.Defaults(),
 		Log:      Log{Level: slog.LevelInfo, Format: "text"},
@@ -80,6 +83,7 @@ func (c Config) Validate() error {
 		c.Rooms.Validate(),
 		c.Bridge.Validate(),
 		c.API.Validate(),
+		c.Audit.Validate(),
 		c.Stations.Validate(),
 		c.Metrics.Validate(),
 		c.Log.Validate(),
@@ -95,13 +99,13 @@ func (c Config) checkExposure() error {
 	if isAddress(c.HTTP.Listen) {
 		errs = append(errs,
 			auth.CheckExposure(c.HTTP.Listen, c.Auth),
-			httpapi.CheckTransport(c.HTTP, len(c.Auth.Tokens) == 0))
+			httpapi.CheckTransport(c.HTTP, !c.Auth.Enabled()))
 	}
-	if open := len(c.Auth.Tokens) == 0 && !c.Auth.Open; open && isAddress(c.Metrics.Listen) && !auth.Loopback(c.Metrics.Listen) {
+	if open := !c.Auth.Enabled() && !c.Auth.Open; open && isAddress(c.Metrics.Listen) && !auth.Loopback(c.Metrics.Listen) {
 		errs = append(errs, fmt.Errorf("metrics.listen: %s can be reached from other machines, and no token is configured: "+
 			"either add a token under [[auth.tokens]], or set auth.open = true to let everybody read", c.Metrics.Listen))
 	}
-	if len(c.Auth.Tokens) > 0 && c.Metrics.Auth && isAddress(c.Metrics.Listen) {
+	if c.Auth.Enabled() && c.Metrics.Auth && isAddress(c.Metrics.Listen) {
 		h := c.HTTP
 		h.Listen = c.Metrics.Listen
 		if err := httpapi.CheckTransport(h, false); err != nil {
