@@ -27,7 +27,7 @@ func FuzzParticipant(f *testing.F) {
 		c := httpapi.Defaults()
 		c.RateLimit = 0
 		router := httpapi.NewRouter(c, log)
-		api := New(Defaults(), registry, auth.New(auth.Config{}), &fakeBridge{})
+		api := New(Defaults(), registry, auth.New(auth.Config{}), &fakeBridge{}, noLedger(t))
 		defer api.Close()
 		api.Register(router)
 		ask := func(method, path string, body []byte) *httptest.ResponseRecorder {
@@ -63,7 +63,7 @@ func FuzzMute(f *testing.F) {
 	f.Add([]byte(`{"muted": true, "muted": false}`), `W/"x"`, "99999999999999999999")
 	h := &fakeHeart{all: []rooms.RoomInfo{roomWith("mri-2", "console")}}
 	router := httpapi.NewRouter(httpapi.Config{MaxBody: httpapi.Defaults().MaxBody, BodyTimeout: httpapi.Defaults().BodyTimeout}, slog.New(slog.DiscardHandler))
-	api := newAPI(Defaults(), h, auth.New(auth.Config{}), &h.bridge)
+	api := newAPI(Defaults(), h, auth.New(auth.Config{}), &h.bridge, noLedger(f))
 	f.Cleanup(api.Close)
 	api.Register(router)
 	f.Fuzz(func(t *testing.T, body []byte, ifMatch, lastEventID string) {
