@@ -1,7 +1,7 @@
 #!/bin/bash
 # A publisher and two viewers through a gateway that is confined as docs/sightline.service
 # and the container confine it: nobody's process, no capability, no new privileges, every file
-# system read-only. Fails if it does not stream, if it is not confined after all, or if it
+# system read-only but the one for its state. Fails if it does not stream, if it is not confined after all, or if it
 # makes a system call that the unit forbids. As root on Linux, in namespaces of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,10 +33,12 @@ ip link set lo up
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt # what this script itself writes, out of the gateway's sight
 chmod 700 /mnt
+mkdir "$work/state" # what the unit calls StateDirectory and LogsDirectory
+mount -t tmpfs -o mode=700,uid=65532,gid=65532 tmpfs "$work/state"
 export TMPDIR=/mnt
 cp "$work/sets" /mnt/
 while read -r at; do # the gateway's own mount is read-only as well
-	[ "$at" = /mnt ] || mount -o remount,bind,ro "$at" 2>/dev/null || true
+	[ "$at" = /mnt ] || [ "$at" = "$work/state" ] || mount -o remount,bind,ro "$at" 2>/dev/null || true
 done < <(findmnt -rno TARGET | sort -r)
 
 confined='setpriv --reuid=65532 --regid=65532 --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all --ambient-caps=-all'
@@ -48,6 +50,7 @@ for dir in / /tmp "$work" /var/tmp /dev/shm /run; do
 	fi
 done
 
+export SIGHTLINE_AUTH_STATE_DIR="$work/state" SIGHTLINE_AUDIT_FILE="$work/state/audit.log"
 export SIGHTLINE_HTTP_LISTEN=127.0.0.1:8080 SIGHTLINE_ICE_UDP_LISTEN=127.0.0.1:8189
 strace -f -qq -o /mnt/all $confined "$work/sightline" serve 2>/mnt/log &
 for _ in $(seq 150); do
@@ -65,6 +68,8 @@ sed -n '/"packets": {/,/}/p' /mnt/report
 kill -TERM "$pid"
 wait %1 || fail "the gateway ended with $?"
 grep -q 'msg="sightline ended".*cause=terminated' /mnt/log || fail "the gateway has not drained"
+
+[ -s "$work/state/audit.log" ] || fail "there is no audit log"
 
 # allowed prints the system calls of a list of sets and calls.
 allowed() {
