@@ -3,6 +3,7 @@
 # installs the real clients that it tests with.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 ARCHS   ?= amd64 arm64
 FUZZTIME ?= 10s
 MINUTES ?= 30
@@ -35,8 +36,8 @@ dist: ## static binaries for Linux, in dist/; one commit gives the same bytes ev
 	@mkdir -p dist
 	@set -e; for arch in $(ARCHS); do \
 	  echo "dist/sightline-linux-$$arch $(VERSION)"; \
-	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFLAGS= go build -trimpath \
-	    -ldflags "-s -w -X main.version=$(VERSION)" -o dist/sightline-linux-$$arch ./cmd/sightline; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-buildvcs=false go build -trimpath \
+	    -ldflags "-s -w -X main.version=$(VERSION) -X sightline/metrics.commit=$(COMMIT)" -o dist/sightline-linux-$$arch ./cmd/sightline; \
 	done
 	cd dist && sha256sum $(ARCHS:%=sightline-linux-%) > SHA256SUMS
 

@@ -15,7 +15,7 @@ git clone -q . "$work/deeper/b"
 make -s -C "$work/a" dist ARCHS="$arch" VERSION="$version"
 (
 	umask 077
-	export TZ=Pacific/Auckland LC_ALL=C HOME="$work/home" GOCACHE="$work/cache" GOMODCACHE="$cache" GOPROXY="$proxy" GOFLAGS=-buildvcs=false
+	export TZ=Pacific/Auckland LC_ALL=C HOME="$work/home" GOCACHE="$work/cache" GOMODCACHE="$cache" GOPROXY="$proxy" GOFLAGS=-buildvcs=true
 	mkdir "$HOME"
 	make -s -C "$work/deeper/b" dist ARCHS="$arch" VERSION="$version"
 )
