@@ -14,8 +14,10 @@ RUN make sbom ARCHS="$TARGETARCH" ${VERSION:+VERSION="$VERSION"} && \
 
 FROM scratch
 COPY --from=build /sightline /licenses.txt /sbom.cdx.json /
+# The authorities by which an ACME server is checked (http.acme).
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 # Nobody's: the gateway needs no privilege, and writes only where it is let
-# (docs/OPERATIONS.md has the line for a read-only container without capabilities).
+# (docs/OPERATIONS.md has the lines for a read-only container without capabilities).
 USER 65532:65532
 # A container is reached from outside, so without tokens (or SIGHTLINE_AUTH_OPEN=true) it
 # refuses to start and says why. A file: mount it and set SIGHTLINE_CONFIG to its path.

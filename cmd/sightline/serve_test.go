@@ -59,8 +59,8 @@ func start(t testing.TB, environ ...string) *running {
 			g.mu.Lock()
 			g.log.WriteString(lines.Text() + "\n")
 			g.mu.Unlock()
-			if m := regexp.MustCompile(`msg="http listens" addr=(\S+)`).FindStringSubmatch(lines.Text()); m != nil {
-				address <- m[1]
+			if m := regexp.MustCompile(`msg="http listens" addr=(\S+) tls=(\S+) listener=http$`).FindStringSubmatch(lines.Text()); m != nil {
+				address <- map[string]string{"false": "http://", "true": "https://"}[m[2]] + m[1]
 			}
 		}
 		close(address)
@@ -77,7 +77,7 @@ func start(t testing.TB, environ ...string) *running {
 	if !ok {
 		t.Fatalf("the gateway did not come up:\n%s", g.said())
 	}
-	g.base = "http://" + addr
+	g.base = addr
 	return g
 }
 

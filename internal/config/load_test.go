@@ -35,6 +35,7 @@ func TestNoFileIsTheDefaults(t *testing.T) {
 	}
 	want := Defaults()
 	want.ICE.Loopback = true // HTTP listens on loopback
+	want.HTTP.Open = true    // there are no tokens
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Load without a file (-want +got):\n%s", diff)
 	}
