@@ -18,6 +18,7 @@ import (
 	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
+	"sightline/internal/certs"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
 	"sightline/rooms"
@@ -30,6 +31,9 @@ type Sources struct {
 	Audit    func() audit.Snapshot
 	Sessions func() rtc.Snapshot
 	Requests func() []httpapi.RequestCount
+
+	Listeners    func() []httpapi.Snapshot
+	Certificates func() certs.Snapshot
 }
 
 // An Authorizer decides who may read the metrics. *auth.Auth is one.
