@@ -22,6 +22,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/ice/v4"
@@ -42,6 +43,8 @@ type Engine struct {
 	tcpPort     uint16
 	loopback    bool // loopback addresses are offered and taken
 	onlyIP      netip.Addr
+
+	records atomic.Uint64 // DTLS records that DTLS wasn't shown
 
 	stop    context.CancelFunc
 	workers sync.WaitGroup

@@ -292,6 +292,9 @@ func (s *Session) Run(ctx context.Context) (err error) {
 		case <-peerClosed:
 			return PeerClosed
 		case <-setup.C:
+			if err := s.transport.filter.complaint(); err != nil {
+				return errors.Join(SetupTimeout, err)
+			}
 			return SetupTimeout
 		case <-ctx.Done():
 			return context.Cause(ctx)

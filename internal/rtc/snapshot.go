@@ -8,6 +8,7 @@ type Snapshot struct {
 	Exempt    int               // sessions that live on SRTP alone: their client answers no consent checks
 	Ended     map[string]uint64 // sessions that have ended, by Cause
 	Discarded uint64            // SRTP and SRTCP of the sessions of now: bad tag, replayed, of nobody
+	Records   uint64            // DTLS records that were dropped: in the clear where nothing may be, or none
 	Socket    SocketSnapshot
 }
 
@@ -30,7 +31,7 @@ type SocketSnapshot struct {
 // Snapshot returns the engine's numbers. It is safe for concurrent use.
 func (e *Engine) Snapshot() Snapshot {
 	u := &e.udp.stats
-	out := Snapshot{Socket: SocketSnapshot{
+	out := Snapshot{Records: e.records.Load(), Socket: SocketSnapshot{
 		Received: u.received.Load(), ReceivedBytes: u.receivedBytes.Load(),
 		Sent: u.sent.Load(), SentBytes: u.sentBytes.Load(),
 		Unknown: u.unknown.Load(), Overflow: u.overflow.Load(), Full: u.full.Load(),
