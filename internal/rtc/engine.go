@@ -42,6 +42,7 @@ type Engine struct {
 	tcp         *ice.TCPMuxDefault // nil: off
 	tcpPort     uint16
 	loopback    bool // loopback addresses are offered and taken
+	remote      remotePolicy
 	onlyIP      netip.Addr
 
 	records atomic.Uint64 // DTLS records that DTLS wasn't shown
@@ -65,6 +66,10 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate for DTLS: %w", err)
 	}
+	remote, err := parseRemotePolicy(c.RemoteCandidates)
+	if err != nil {
+		return nil, fmt.Errorf("ice.remote_candidates: %w", err)
+	}
 	udp, err := listenUDP(c.UDPListen, c.SocketBuffer, log)
 	if err != nil {
 		return nil, err
@@ -78,6 +83,9 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 		e.onlyIP = local
 	}
 	e.loopback = c.Loopback || local.IsLoopback()
+	// Where the gateway itself is found on loopback its clients are there too.
+	remote.loopback = remote.loopback || e.loopback && len(c.RemoteCandidates) > 0
+	e.remote = remote
 	if c.TCPListen != "" {
 		l, err := net.Listen("tcp", c.TCPListen)
 		if err != nil {
@@ -94,7 +102,7 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 	e.stop = stop
 	e.workers.Go(udp.run)
 	e.workers.Go(func() { e.sweep(ctx) })
-	log.Info("media listens", "udp", udp.conn.LocalAddr(), "tcp", c.TCPListen, "loopback", e.loopback, "sends", udp.out.mode.String())
+	log.Info("media listens", "udp", udp.conn.LocalAddr(), "tcp", c.TCPListen, "loopback", e.loopback, "checks", c.describeRemotes(), "sends", udp.out.mode.String())
 	return e, nil
 }
 
@@ -186,21 +194,6 @@ func interfaceAddresses(loopback, ipv6 bool) []netip.Addr {
 		}
 	}
 	return append(append(loop, four...), six...)
-}
-
-// allowed tells whether the gateway may send to an address that a client named:
-// never to itself, to link-local services (cloud metadata is one) or to groups.
-func (e *Engine) allowed(a netip.Addr) bool {
-	switch {
-	case !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast():
-		return false
-	case a.IsLoopback():
-		return e.loopback
-	case a.Is4() && (a.As4() == [4]byte{255, 255, 255, 255} || a.As4()[0] == 0 || a.As4()[0] >= 240):
-		return false
-	default:
-		return true
-	}
 }
 
 // candidates are the values of the a=candidate lines of an answer: UDP before TCP,

@@ -366,6 +366,12 @@ func (s *Session) alive(now time.Time) bool {
 	return now.UnixNano()-max(s.lastMedia.Load(), s.consent.heard.Load()) < int64(lately)
 }
 
+// uses tells whether the session's path leads to remote.
+func (s *Session) uses(remote netip.AddrPort) bool {
+	p := s.path.Load()
+	return p != nil && p.udp != nil && p.udp.remote == remote
+}
+
 // authenticated takes note that a check from remote had the session's integrity: from now
 // on what comes from there is the session's.
 func (s *Session) authenticated(remote netip.AddrPort) {
