@@ -41,7 +41,8 @@ type Engine struct {
 	udp         *socket
 	tcp         *ice.TCPMuxDefault // nil: off
 	tcpPort     uint16
-	loopback    bool // loopback addresses are offered and taken
+	gate        *gate // of tcp
+	loopback    bool  // loopback addresses are offered and taken
 	remote      remotePolicy
 	onlyIP      netip.Addr
 
@@ -93,8 +94,10 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 			return nil, fmt.Errorf("ice.tcp_listen: %w", err)
 		}
 		e.tcpPort = uint16(l.Addr().(*net.TCPAddr).Port)
+		e.gate = newGate(l, udp)
+		e.workers.Go(e.gate.run)
 		e.tcp = ice.NewTCPMuxDefault(ice.TCPMuxParams{
-			Listener: l, Logger: silent{}, ReadBufferSize: 256, WriteBufferSize: 1 << 20,
+			Listener: e.gate, Logger: silent{}, ReadBufferSize: 256, WriteBufferSize: 1 << 20,
 			FirstStunBindTimeout: 10 * time.Second, AliveDurationForConnFromStun: 10 * time.Second,
 		})
 	}

@@ -41,6 +41,7 @@ type generation struct {
 	accounts   map[netip.AddrPort]*account // of all addresses that it deals with
 	ended      bool                        // the client said end-of-candidates
 	closed     bool
+	tcpConns   int // at most maxTCP
 }
 
 // newGeneration makes an agent with credentials of its own and gathers its candidates. The
@@ -167,17 +168,11 @@ func (g *generation) add(values []string, end bool) {
 func (g *generation) receiveRequest(d datagram, local netip.Addr) {
 	u := g.session.engine.udp
 	m := &stun.Message{Raw: d.buf}
-	var username stun.Username
+	if !g.isCheck(m) || !g.session.engine.came(d.remote.Addr()) {
+		u.stats.unknown.Add(1)
+		return
+	}
 	integrity := stun.NewShortTermIntegrity(g.pwd)
-	if m.Decode() != nil || username.GetFrom(m) != nil || string(username) != g.ufrag+":"+g.remoteUfrag ||
-		m.Contains(stun.AttrFingerprint) && stun.Fingerprint.Check(m) != nil || integrity.Check(m) != nil {
-		u.stats.unknown.Add(1)
-		return
-	}
-	if !g.session.engine.came(d.remote.Addr()) {
-		u.stats.unknown.Add(1)
-		return
-	}
 	if m.Contains(stun.AttrICEControlled) {
 		// The gateway never controls: it stands by its role as with the lowest tie-breaker
 		// (RFC 8445, section 7.3.1.1).

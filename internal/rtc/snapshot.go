@@ -9,6 +9,7 @@ type Snapshot struct {
 	Ended     map[string]uint64 // sessions that have ended, by Cause
 	Discarded uint64            // SRTP and SRTCP of the sessions of now: bad tag, replayed, of nobody
 	Records   uint64            // DTLS records that were dropped: in the clear where nothing may be, or none
+	Refused   uint64            // ICE-TCP connections that belonged to nobody, or were one too many of their session
 	Socket    SocketSnapshot
 }
 
@@ -36,6 +37,9 @@ func (e *Engine) Snapshot() Snapshot {
 		Sent: u.sent.Load(), SentBytes: u.sentBytes.Load(),
 		Unknown: u.unknown.Load(), Overflow: u.overflow.Load(), Full: u.full.Load(),
 	}}
+	if e.gate != nil {
+		out.Refused = e.gate.refused.Load()
+	}
 	e.mu.Lock()
 	out.Ended = maps.Clone(e.ended)
 	sessions := make([]*Session, 0, len(e.sessions))
