@@ -64,6 +64,7 @@ func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 		`sightline_udp_sent_bytes_total{}`:              14,
 		`sightline_udp_unknown_datagrams_total{}`:       15,
 		`sightline_dtls_dropped_records_total{}`:        18,
+		`sightline_srtp_discarded_packets_total{}`:      20,
 		`sightline_ice_tcp_refused_connections_total{}`: 19,
 		`sightline_udp_overflowed_datagrams_total{}`:    16,
 		`sightline_udp_unsent_datagrams_total{}`:        17,

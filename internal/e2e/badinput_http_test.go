@@ -366,10 +366,8 @@ func simulcast() string {
 // manySections is the offer with n more of audio.
 func manySections(n int) string {
 	var b strings.Builder
-	_, rest, _ := strings.Cut(goodOffer, "m=audio")
-	audio, _, _ := strings.Cut(rest, "m=video")
 	for i := range n {
-		b.WriteString(strings.ReplaceAll("m=audio"+audio, "a=mid:0", fmt.Sprint("a=mid:x", i)))
+		fmt.Fprintf(&b, "m=audio 9 UDP/TLS/RTP/SAVPF 111\nc=IN IP4 0.0.0.0\na=mid:x%d\na=sendonly\na=rtcp-mux\na=rtpmap:111 opus/48000/2\n", i)
 	}
 	return with(b.String())
 }

@@ -54,6 +54,7 @@ type Engine struct {
 	mu       sync.Mutex // guards what follows
 	sessions map[*Session]struct{}
 	ended    map[string]uint64 // sessions that have ended, by Cause
+	discards uint64            // SRTP and SRTCP that they discarded
 	addrs    []netip.Addr      // cached by localAddresses
 	addrsAt  time.Time
 

@@ -553,6 +553,7 @@ func (s *Session) end(cause error) {
 		}
 		s.engine.mu.Lock()
 		delete(s.engine.sessions, s)
+		s.engine.discards += s.discarded.Load()
 		if cause != nil {
 			s.engine.ended[Cause(cause)]++
 		}
