@@ -61,6 +61,7 @@ type Resources struct {
 	deleted, shutDown error // causes of an end
 	log               *slog.Logger
 	wg                sync.WaitGroup // one for each live session
+	gates             []func() error
 
 	mu       sync.Mutex // guards what follows
 	live     map[string]*resource
@@ -121,9 +122,18 @@ func PublicID() string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
+// AdmitIf lets no session begin while gate returns an error, which is a fault. Call it before
+// the first request.
+func (r *Resources) AdmitIf(gate func() error) { r.gates = append(r.gates, gate) }
+
 // Admit returns a fault.Unavailable while no session is taken, because the gateway is
-// about to end.
+// about to end, or a gate is closed.
 func (r *Resources) Admit() error {
+	for _, gate := range r.gates {
+		if err := gate(); err != nil {
+			return err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.admitLocked()

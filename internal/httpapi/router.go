@@ -14,6 +14,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/fault"
 )
 
@@ -29,6 +30,7 @@ const (
 type Router struct {
 	*gin.Engine
 	requests requests
+	record   audit.Recorder
 }
 
 // Requests returns the counts of requests so far, sorted.
@@ -39,7 +41,7 @@ func (r *Router) Requests() []RequestCount { return r.requests.snapshot() }
 // 404, 405 and 500.
 func NewRouter(c Config, log *slog.Logger) *Router {
 	gin.SetMode(gin.ReleaseMode) // gin's own, for all routers: no banner, no warnings
-	r := &Router{Engine: gin.New()}
+	r := &Router{Engine: gin.New(), record: audit.Discard}
 	r.HandleMethodNotAllowed = true
 	// A redirect of gin's is a 301 or 307 with a relative target, which clients follow
 	// without their token or with GET (RFC 9725, section 4.5).
@@ -78,6 +80,7 @@ func (r *Router) observe(log *slog.Logger) gin.HandlerFunc {
 
 		c.Next()
 
+		r.recordRefusal(c)
 		status := c.Writer.Status()
 		r.requests.add(c.FullPath(), c.Request.Method, status)
 		level := slog.LevelDebug
