@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -228,3 +229,40 @@ func (p pipe) ReadFrom(b []byte) (int, net.Addr, error) {
 	return n, peerAddr{}, err
 }
 func (p pipe) WriteTo(b []byte, _ net.Addr) (int, error) { return p.Write(b) }
+
+// FuzzRecords: what passes the filter is records of the datagram, in their order, and of those in
+// the clear only what a handshake may have; once there are keys nothing in the clear.
+func FuzzRecords(f *testing.F) {
+	for _, b := range forgeries() {
+		f.Add(b, false)
+	}
+	f.Add(record(handshakeRecord, 0, 1, message(11, 5000, 2, 4000, make([]byte, 1000)...)...), false)
+	f.Add(slices.Concat(record(changeCipherSpec, 0, 1, 1), record(handshakeRecord, 1, 0, make([]byte, 48)...)), true)
+	f.Fuzz(func(t *testing.T, b []byte, keyed bool) {
+		var dropped atomic.Uint64
+		filter := recordFilter{dropped: &dropped}
+		if keyed {
+			filter.finished()
+		}
+		original := slices.Clone(b)
+		passed := filter.pass(b)
+		for rest := passed; len(rest) > 0; {
+			r, more, ok := nextRecord(rest)
+			if !ok {
+				t.Fatalf("%x passes, which is no record", rest)
+			}
+			if recordEpoch(r) == 0 && (keyed || r[0] != handshakeRecord && r[0] != changeCipherSpec) {
+				t.Fatalf("%x passes in the clear", r)
+			}
+			_, after, found := bytes.Cut(original, r)
+			if !found {
+				t.Fatalf("%x passes, which was not sent", r)
+			}
+			original, rest = after, more
+		}
+		if len(passed) < len(b) && dropped.Load() == 0 {
+			t.Error("a record is dropped without being counted")
+		}
+		_ = filter.complaint()
+	})
+}
