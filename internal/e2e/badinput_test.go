@@ -32,12 +32,12 @@ const (
 	debugURL = "http://127.0.0.1:6061"
 )
 
-// targetConfig is the gateway's configuration; %s are hashes of tokens.
+// targetConfig is the gateway's configuration; %s are the origin of the browser's page and hashes of tokens.
 const targetConfig = `
 [http]
 listen = "` + serverIP + `:8080"
 insecure = true
-allowed_origins = ["https://console.example.org"]
+allowed_origins = ["https://console.example.org", "%s"]
 
 [ice]
 tcp_listen = ":8189"
@@ -72,11 +72,11 @@ func hashOf(token string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// serveTarget starts the gateway of this test.
-func serveTarget(t *testing.T) *target {
+// serveTarget starts the gateway of this test, for a browser whose page is of the origin.
+func serveTarget(t *testing.T, origin string) *target {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "config.toml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, targetConfig, hashOf(fullToken), hashOf(narrowToken)), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, targetConfig, origin, hashOf(fullToken), hashOf(narrowToken)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s := &server{t: t, base: "http://" + serverIP + ":8080"}
@@ -300,7 +300,10 @@ func (w *onlooker) look(t *testing.T, during string) {
 // Every row of the catalogue of bad input (docs/CONFORMANCE.md) against the running gateway, which meanwhile forwards a
 // live picture to a browser: that never stops, and afterwards the gateway holds what it held before.
 func TestBadInput(t *testing.T) {
-	g := serveTarget(t)
+	b := launch(t, "chromium")
+	var origin string
+	b.call(&origin, 5*time.Second, "origin")
+	g := serveTarget(t, origin)
 	ffmpeg(t, g.whip("console"), camera{Size: "640x360", Keyframe: 30, Token: g.token})
 	eventually(t, 15*time.Second, func() error {
 		if tr := g.state(t, room, "console/video"); tr.State != "live" {
@@ -308,8 +311,6 @@ func TestBadInput(t *testing.T) {
 		}
 		return nil
 	})
-	b := launch(t, "chromium")
-	b.call(nil, 10*time.Second, "open", g.base+"/healthz") // of the gateway's own origin
 	b.play("viewer", g.whep("console")+"#"+g.token, "audio video", "")
 	b.firstFrame("viewer", 10*time.Second)
 	w := &onlooker{browser: b}

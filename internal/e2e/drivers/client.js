@@ -253,5 +253,5 @@
     });
   }
 
-  window.e2e = { publish, talk, play, hear, frames, firstFrame, stats, stop, load, element, change, click, text, page, usable, focus, saved };
+  window.e2e = { publish, talk, play, hear, frames, firstFrame, stats, stop, load, element, change, click, text, page, usable, focus, saved, origin: () => location.origin };
 })();
