@@ -11,6 +11,7 @@ import (
 
 	"sightline/internal/audit"
 	"sightline/internal/auth"
+	"sightline/internal/media"
 	"sightline/internal/rtc"
 	"sightline/rooms"
 )
@@ -22,6 +23,7 @@ type session struct {
 	lease           *auth.Lease
 	id              string // public
 	peer            *rtc.Session
+	codecs          map[media.Kind]media.Codec // of its tracks
 	publication     *rooms.Publication
 	record          audit.Recorder
 	who             audit.Who
