@@ -188,7 +188,8 @@ func anonymous(body string, status int, want map[string]string, header ...string
 
 func claims(from, to time.Duration) string {
 	now := time.Now()
-	return fmt.Sprintf(`{"sub":"x","room":"bad","scope":"whip:publish","nbf":%d,"exp":%d}`, now.Add(from).Unix(), now.Add(to).Unix())
+	return fmt.Sprintf(`{"iss":"sightline","aud":"sightline","sub":"x","jti":"1","room":"bad","scope":"whip:publish","iat":%d,"nbf":%d,"exp":%d}`,
+		now.Add(from).Unix(), now.Add(from).Unix(), now.Add(to).Unix())
 }
 
 var requestRows = []row{
@@ -244,17 +245,25 @@ var requestRows = []row{
 		anonymous(change(), 401, challenge, "Content-Type", sdpType, "Authorization", fullToken),
 		anonymous(change(), 201, nil, "Content-Type", sdpType, "Authorization", "bearer "+fullToken)),
 	{21, "JSON Web Tokens that are none", func(t *testing.T, g *target) {
+		const hs = `{"alg":"HS256","typ":"JWT"}`
+		secret, good := []byte(jwtSecret), claims(-time.Minute, time.Hour)
+		anonymous(change(), 201, nil, bearer(token(hs, good, secret))...).send(t, g)
 		for name, bad := range map[string]string{
-			"none":      token(`{"alg":"none","typ":"JWT"}`, claims(-time.Minute, time.Hour), nil),
-			"None":      token(`{"alg":"None","typ":"JWT"}`, claims(-time.Minute, time.Hour), nil),
-			"own key":   token(`{"alg":"HS256","typ":"JWT"}`, claims(-time.Minute, time.Hour), []byte("guessed")),
-			"no key":    token(`{"alg":"HS256","typ":"JWT"}`, claims(-time.Minute, time.Hour), []byte{}),
-			"swapped":   token(`{"alg":"RS256","typ":"JWT"}`, claims(-time.Minute, time.Hour), []byte("guessed")),
-			"expired":   token(`{"alg":"HS256","typ":"JWT"}`, claims(-time.Hour, -time.Minute), []byte("guessed")),
-			"not yet":   token(`{"alg":"HS256","typ":"JWT"}`, claims(time.Hour, 2*time.Hour), []byte("guessed")),
-			"key's URL": token(`{"alg":"RS256","jku":"http://169.254.169.254/","kid":"../../etc/passwd"}`, claims(-time.Minute, time.Hour), []byte("x")),
-			"dots":      "..",
-			"garbage":   "e30.e30.e30",
+			"none":           token(`{"alg":"none","typ":"JWT"}`, good, nil),
+			"None":           token(`{"alg":"None","typ":"JWT"}`, good, nil),
+			"no signature":   token(hs, good, nil),
+			"another secret": token(hs, good, []byte("guessed")),
+			"empty secret":   token(hs, good, []byte{}),
+			"swapped":        token(`{"alg":"RS256","typ":"JWT"}`, good, secret),
+			"another hash":   token(`{"alg":"HS512","typ":"JWT"}`, good, secret),
+			"expired":        token(hs, claims(-time.Hour, -time.Minute), secret),
+			"not yet":        token(hs, claims(time.Hour, 2*time.Hour), secret),
+			"no end":         token(hs, `{"iss":"sightline","aud":"sightline","sub":"x","scope":"whip:publish"}`, secret),
+			"another issuer": token(hs, strings.Replace(good, `"iss":"sightline"`, `"iss":"other"`, 1), secret),
+			"for another":    token(hs, strings.Replace(good, `"aud":"sightline"`, `"aud":"other"`, 1), secret),
+			"its own key":    token(`{"alg":"RS256","jku":"http://169.254.169.254/","kid":"../../etc/passwd"}`, good, secret),
+			"dots":           "..",
+			"garbage":        "e30.e30.e30",
 		} {
 			t.Run(name, func(t *testing.T) { anonymous(change(), 401, invalid, bearer(bad)...).send(t, g) })
 		}

@@ -49,6 +49,9 @@ grace = "3s"
 [metrics]
 debug_listen = "127.0.0.1:6061"
 
+[auth.jwt]
+secret = "` + jwtSecret + `"
+
 [[auth.tokens]]
 name = "everything"
 sha256 = "%s"
@@ -63,6 +66,7 @@ publishers = ["console"]
 `
 
 const (
+	jwtSecret   = "secret-0123456789abcdef0123456789abcdef"
 	fullToken   = "full-0123456789abcdef0123456789abcdef0123456789"
 	narrowToken = "narrow-0123456789abcdef0123456789abcdef01234567"
 )
