@@ -174,7 +174,6 @@ var (
 	accept    = map[string]string{"Accept": sdpType}
 	challenge = map[string]string{"Www-Authenticate": `Bearer realm="sightline"`}
 	invalid   = map[string]string{"Www-Authenticate": `error="invalid_token"`}
-	empty     = map[string]string{"Content-Type": sdpType}
 	allowed   = map[string]string{"Allow": "POST"}
 )
 

@@ -237,18 +237,6 @@ func (g *target) settled(t *testing.T, want reading, limit time.Duration) readin
 	}
 }
 
-// api reads JSON with the token.
-func (g *target) api(t *testing.T, path string, v any) {
-	t.Helper()
-	res := g.do(t, http.MethodGet, path, "", "Authorization", "Bearer "+g.token)
-	if res.status != http.StatusOK {
-		t.Fatalf("GET %s is answered %d %s", path, res.status, res.body)
-	}
-	if err := json.Unmarshal([]byte(res.body), v); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // state is that of a track in a room, "" if there is none.
 func (g *target) state(t *testing.T, in, id string) (tr track) {
 	t.Helper()
