@@ -120,7 +120,7 @@ func columns() []column {
 // Each scope, each route and method, each kind of token: what is answered stands in
 // docs/SECURITY.md. go test ./cmd/sightline -run TestAccess -update writes it.
 func TestAccessIsAsDocumented(t *testing.T) {
-	gateway := start(t, "SIGHTLINE_AUTH_JWT_SECRET="+signer().Secret, "SIGHTLINE_HTTP_RATE_LIMIT=0")
+	gateway := start(t, "SIGHTLINE_AUTH_JWT_SECRET="+signer().Secret, "SIGHTLINE_HTTP_RATE_LIMIT=0", "SIGHTLINE_AUDIT_FILE="+filepath.Join(t.TempDir(), "audit.log"))
 	a := &access{t: t, g: doortest.At(t, gateway.base)}
 	a.all = mint(t, auth.Grant{Identity: auth.Identity{Name: "the test"}, Scopes: auth.Scopes()}, time.Hour)
 	sender, receiver := doortest.NewPeer(t), doortest.NewPeer(t)
