@@ -12,6 +12,7 @@ import (
 	"sightline/internal/audio"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
+	"sightline/internal/certs"
 	"sightline/internal/httpapi"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
@@ -24,6 +25,9 @@ type gateway struct {
 	bridge   bridge.Snapshot
 	sessions rtc.Snapshot
 	requests []httpapi.RequestCount
+
+	listeners    []httpapi.Snapshot
+	certificates certs.Snapshot
 }
 
 func (g *gateway) sources() Sources {
@@ -32,6 +36,9 @@ func (g *gateway) sources() Sources {
 		Bridge:   func() bridge.Snapshot { return g.bridge },
 		Sessions: func() rtc.Snapshot { return g.sessions },
 		Requests: func() []httpapi.RequestCount { return g.requests },
+
+		Listeners:    func() []httpapi.Snapshot { return g.listeners },
+		Certificates: func() certs.Snapshot { return g.certificates },
 	}
 }
 
@@ -97,6 +104,13 @@ func busy() *gateway {
 		requests: []httpapi.RequestCount{
 			{Route: "/whip/:room/:publisher", Method: "POST", Class: "2xx", Count: 1},
 			{Route: "/whip/:room/:publisher", Method: "POST", Class: "4xx", Count: 2},
+		},
+		listeners: []httpapi.Snapshot{{
+			Listener: "http", Connections: httpapi.Connections{Open: 21, Evicted: 22, Refused: map[string]uint64{"total": 23, "address": 24}}, Plain: 25,
+		}},
+		certificates: certs.Snapshot{
+			Certificates: []certs.Certificate{{Name: "media.example.org", NotAfter: time.Unix(2e9, 0)}, {Name: "spare.example.org"}},
+			Failures:     26,
 		},
 	}
 }

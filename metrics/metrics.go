@@ -17,6 +17,7 @@ import (
 
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
+	"sightline/internal/certs"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
 	"sightline/rooms"
@@ -28,6 +29,9 @@ type Sources struct {
 	Bridge   func() bridge.Snapshot
 	Sessions func() rtc.Snapshot
 	Requests func() []httpapi.RequestCount
+
+	Listeners    func() []httpapi.Snapshot
+	Certificates func() certs.Snapshot
 }
 
 // An Authorizer decides who may read the metrics. *auth.Auth is one.

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sightline/internal/auth"
+	"sightline/internal/certs/acmetest"
 )
 
 // beSightline makes the test binary the program, for tests that want a real process.
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, acmetest.Leaks()...)
 }
 
 // A result is what a subcommand left.

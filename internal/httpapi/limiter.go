@@ -47,12 +47,7 @@ func (l *limiter) take(client netip.Addr, now time.Time) time.Duration {
 }
 
 func (l *limiter) bucketLocked(client netip.Addr, now time.Time) *rate.Limiter {
-	client = client.Unmap().WithZone("")
-	if client.Is6() {
-		// A subscriber has a /64 at least: he must not have a bucket per address.
-		p, _ := client.Prefix(64)
-		client = p.Addr()
-	}
+	client = subscriber(client)
 	if b, ok := l.buckets[client]; ok {
 		b.used = now
 		return b.Limiter
@@ -66,6 +61,17 @@ func (l *limiter) bucketLocked(client netip.Addr, now time.Time) *rate.Limiter {
 	b := &bucket{rate.NewLimiter(l.rate, l.burst), now}
 	l.buckets[client] = b
 	return b.Limiter
+}
+
+// subscriber returns the address that a client is counted by. With IPv6 a subscriber has a
+// /64 at least: each address of it must not count for itself.
+func subscriber(client netip.Addr) netip.Addr {
+	client = client.Unmap().WithZone("")
+	if client.Is6() {
+		p, _ := client.Prefix(64)
+		client = p.Addr()
+	}
+	return client
 }
 
 // sweepLocked forgets buckets that are full again, at most once a second.

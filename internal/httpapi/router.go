@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -30,6 +31,7 @@ const (
 type Router struct {
 	*gin.Engine
 	requests requests
+	plain    atomic.Uint64 // requests refused because they came in the clear
 	record   audit.Recorder
 }
 
@@ -51,13 +53,16 @@ func NewRouter(c Config, log *slog.Logger) *Router {
 	if err := r.SetTrustedProxies(c.TrustedProxies); err != nil {
 		_ = r.SetTrustedProxies(nil)
 	}
+	base := newBase(c)
 	r.Use(
 		r.observe(log),
 		recovery,
 		secure,
+		hsts(c, base),
 		cors(c.AllowedOrigins),
-		locate(newBase(c)),
+		locate(base),
 		bound(c),
+		r.encrypted(c, base),
 		limit(c),
 	)
 	r.NoRoute(Handle(func(*gin.Context) error {
