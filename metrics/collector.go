@@ -59,6 +59,9 @@ var (
 	socketOutBytes = desc("udp_sent_bytes_total", "Bytes of the datagrams that the media socket sent.")
 	socketUnknown  = desc("udp_unknown_datagrams_total", "Datagrams that belonged to no session.")
 	socketOverflow = desc("udp_overflowed_datagrams_total", "Datagrams that were dropped because their session's queue was full.")
+	forgedRecords  = desc("dtls_dropped_records_total", "DTLS records of sessions that were dropped unread: unprotected ones that nobody has to send, or none at all.")
+	uselessSRTP    = desc("srtp_discarded_packets_total", "SRTP and SRTCP packets that were dropped: before DTLS, wrong tag, replayed, of an SSRC or payload type that nobody has.")
+	refusedTCP     = desc("ice_tcp_refused_connections_total", "ICE-TCP connections that were closed: without a session's check, or one too many of a session.")
 	socketFull     = desc("udp_unsent_datagrams_total", "Datagrams that were dropped because the socket's send buffer was full.")
 
 	requests = desc("http_requests_total", "HTTP requests by route, method and class of status.", "route", "method", "code")
@@ -79,7 +82,7 @@ func descs() []*prometheus.Desc {
 		buildInfo,
 		roomsNow, participantsNow, viewersNow, takeovers, tracksNow, unlabelled, whipNow, whepNow, withoutSTUN, ended,
 		firstPacket, firstKeyframe, forwarding,
-		socketIn, socketInBytes, socketOut, socketOutBytes, socketUnknown, socketOverflow, socketFull,
+		socketIn, socketInBytes, socketOut, socketOutBytes, socketUnknown, socketOverflow, socketFull, forgedRecords, uselessSRTP, refusedTCP,
 		requests,
 		connections, connectionsEvicted, connectionsRefused, plainRefused, certificateEnd, certificateFailed,
 		signedInNow, signInReady, signIns,
@@ -88,6 +91,7 @@ func descs() []*prometheus.Desc {
 	for _, m := range trackMetrics {
 		all = append(all, m.desc)
 	}
+	all = append(all, auditDescs()...)
 	return append(all, bridgeDescs()...)
 }
 
@@ -106,6 +110,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	w.gauge(buildInfo, 1, c.build.Version, c.build.Commit, c.build.Go)
 	c.collectRooms(w, c.from.Rooms())
 	c.collectBridge(w, c.from.Bridge())
+	collectAudit(w, c.from.Audit())
 	collectSessions(w, c.from.Sessions())
 	for _, r := range c.from.Requests() {
 		w.counter(requests, float64(r.Count), r.Route, r.Method, r.Class)
@@ -220,6 +225,9 @@ func collectSessions(w writer, s rtc.Snapshot) {
 	w.counter(socketUnknown, float64(s.Socket.Unknown))
 	w.counter(socketOverflow, float64(s.Socket.Overflow))
 	w.counter(socketFull, float64(s.Socket.Full))
+	w.counter(forgedRecords, float64(s.Records))
+	w.counter(uselessSRTP, float64(s.Discarded))
+	w.counter(refusedTCP, float64(s.Refused))
 }
 
 // codecNames are those that the gateway forwards, as labels write them.

@@ -58,13 +58,16 @@ func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 		`sightline_viewer_first_keyframe_seconds{} le=0.1`: 3,
 		`sightline_forwarding_delay_seconds{} le=1`:        5,
 
-		`sightline_udp_received_datagrams_total{}`:   11,
-		`sightline_udp_received_bytes_total{}`:       12,
-		`sightline_udp_sent_datagrams_total{}`:       13,
-		`sightline_udp_sent_bytes_total{}`:           14,
-		`sightline_udp_unknown_datagrams_total{}`:    15,
-		`sightline_udp_overflowed_datagrams_total{}`: 16,
-		`sightline_udp_unsent_datagrams_total{}`:     17,
+		`sightline_udp_received_datagrams_total{}`:      11,
+		`sightline_udp_received_bytes_total{}`:          12,
+		`sightline_udp_sent_datagrams_total{}`:          13,
+		`sightline_udp_sent_bytes_total{}`:              14,
+		`sightline_udp_unknown_datagrams_total{}`:       15,
+		`sightline_dtls_dropped_records_total{}`:        18,
+		`sightline_srtp_discarded_packets_total{}`:      20,
+		`sightline_ice_tcp_refused_connections_total{}`: 19,
+		`sightline_udp_overflowed_datagrams_total{}`:    16,
+		`sightline_udp_unsent_datagrams_total{}`:        17,
 
 		`sightline_http_requests_total{code="4xx",method="POST",route="/whip/:room/:publisher"}`: 2,
 

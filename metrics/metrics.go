@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/certs"
@@ -28,6 +29,7 @@ import (
 type Sources struct {
 	Rooms    func() rooms.Snapshot
 	Bridge   func() bridge.Snapshot
+	Audit    func() audit.Snapshot
 	Sessions func() rtc.Snapshot
 	Requests func() []httpapi.RequestCount
 

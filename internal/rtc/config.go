@@ -26,6 +26,11 @@ type Config struct {
 	// front of it: IP addresses, with the same ports as the listeners.
 	PublicAddresses []string `toml:"public_addresses"`
 
+	// RemoteCandidates are the addresses that the gateway sends checks to when a client
+	// names them as candidates: "public", "private", "link-local", "loopback", and prefixes.
+	// Empty: to none, so that clients have to come by themselves.
+	RemoteCandidates []string `toml:"remote_candidates"`
+
 	// Servers are handed out to clients in Link headers (RFC 9725, section 4.6).
 	Servers []Server `toml:"servers"`
 
@@ -54,10 +59,11 @@ type Server struct {
 // Defaults returns the configuration that the shipped file states.
 func Defaults() Config {
 	return Config{
-		UDPListen:    ":8189",
-		SetupTimeout: opt.Duration(40 * time.Second),
-		RTCPMuxOnly:  true,
-		SocketBuffer: 8 << 20,
+		UDPListen:        ":8189",
+		RemoteCandidates: []string{"public", "private"},
+		SetupTimeout:     opt.Duration(40 * time.Second),
+		RTCPMuxOnly:      true,
+		SocketBuffer:     8 << 20,
 	}
 }
 
@@ -78,6 +84,9 @@ func (c Config) Validate() error {
 		if ip, err := netip.ParseAddr(a); err != nil || ip.IsUnspecified() || ip.IsMulticast() {
 			bad("ice.public_addresses: must hold IP addresses such as \"203.0.113.7\", got %q", a)
 		}
+	}
+	if _, err := parseRemotePolicy(c.RemoteCandidates); err != nil {
+		bad("ice.remote_candidates: %w", err)
 	}
 	for i, s := range c.Servers {
 		key := fmt.Sprintf("ice.servers[%d]", i)
