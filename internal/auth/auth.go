@@ -131,7 +131,7 @@ func (a *Auth) Who(r *http.Request) (Caller, error) {
 	if !a.Enabled() {
 		return Caller{open: true}, nil
 	}
-	if len(r.Header.Values("Authorization")) == 0 {
+	if len(r.Header.Values("Authorization")) == 0 && len(a.inQuery(r)) == 0 {
 		for _, s := range a.sources {
 			if grants, err := s.Known(r); err != nil || grants != nil {
 				return a.caller(grants, err)

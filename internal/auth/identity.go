@@ -133,7 +133,7 @@ type Source interface {
 	Ended(Identity) bool
 }
 
-// Accept lets a source say who made a request that has no Authorization header. Call it before Run
+// Accept lets a source say who made a request that has no token. Call it before Run
 // and the first request.
 func (a *Auth) Accept(s Source) {
 	a.sources = append(a.sources, s)

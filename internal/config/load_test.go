@@ -222,3 +222,32 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// The provider sends people back to http.public_url, with a cookie that goes by https alone.
+func TestSignInNeedsAnAddressThatIsEncryptedOrThisMachines(t *testing.T) {
+	const people = `
+[auth.oidc]
+issuer = "https://login.example.org"
+client_id = "sightline"
+[[auth.oidc.roles]]
+value = "*"
+scopes = ["play"]
+`
+	const tls = "tls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n"
+	for _, tt := range []struct {
+		name, http string
+		right      bool
+	}{
+		{"on this machine", "", true},
+		{"on this machine, by name", `public_url = "http://localhost:8080"`, true},
+		{"behind a proxy", "public_url = \"https://media.example.org\"\ntrusted_proxies = [\"10.0.0.1\"]\nlisten = \":8080\"", true},
+		{"by itself", tls + "listen = \":8080\"\npublic_url = \"https://media.example.org\"", true},
+		{"nobody knows where", tls + `listen = ":8080"`, false},
+		{"in the clear", "listen = \":8080\"\ninsecure = true\npublic_url = \"http://media.example.org\"", false},
+	} {
+		_, problems := load(t, "[http]\n"+tt.http+people)
+		if right := !strings.Contains(problems, "http.public_url: "); right != tt.right {
+			t.Errorf("%s: got %q, want right: %t", tt.name, problems, tt.right)
+		}
+	}
+}

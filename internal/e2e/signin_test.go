@@ -190,6 +190,10 @@ func TestPeopleSignInAndWhatTheyBeganEndsWithTheirSession(t *testing.T) {
 	}
 	stranger.call(nil, 10*time.Second, "open", local+"/demo")
 	stranger.await(10*time.Second, `document.querySelector(".account") !== null`)
+	stranger.open(local + "/demo/hospital") // of another role
+	stranger.says("You are let in as technician only")
+	stranger.accessible("station of another role", "light")
+	stranger.open(local + "/demo")
 	if n := len(s.people()); n != 1 {
 		t.Errorf("%d people in the room after another page's tries", n)
 	}

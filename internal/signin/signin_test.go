@@ -796,6 +796,27 @@ func TestProvidersDiffer(t *testing.T) {
 	})
 }
 
+// A player in a page of another origin has a token in its URL: that counts, not the cookie beside it.
+func TestTokenInTheQueryCountsBeforeTheCookie(t *testing.T) {
+	h := open(t, func(o *doortest.Options) {
+		o.Auth.QueryTokens = true
+		o.Auth.Tokens = []auth.Token{{Name: "camera", SHA256: auth.HashToken("camera"), Scopes: []auth.Scope{auth.Play}}}
+	})
+	b := h.browser()
+	b.signIn("anna", "/")
+	b.site = "same-site"
+	// 415: let in, and then told that this is no offer.
+	if res := b.ask("POST", "/whep/mri-2/console?access_token=camera", "{}"); res.StatusCode != 415 {
+		t.Errorf("with a token: got %d %s, want 415", res.StatusCode, res.text)
+	}
+	if res := b.ask("POST", "/whep/mri-2/console?access_token=x", "{}"); res.StatusCode != 401 {
+		t.Errorf("with a wrong token: got %d, want 401", res.StatusCode)
+	}
+	if res := b.ask("POST", "/whep/mri-2/console", "{}"); res.StatusCode != 403 {
+		t.Errorf("with the cookie alone: got %d, want 403", res.StatusCode)
+	}
+}
+
 func TestFilesThatCannotBeReadStopTheGateway(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty")

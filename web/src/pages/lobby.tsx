@@ -143,7 +143,7 @@ function Join(): JSX.Element {
 
 // offered reports whether somebody may take part so, as far as is known: with a role that he has
 // to take, or without one in a meeting; as the hospital if he may show anything.
-export function offered(role: keyof typeof w.roles, me: Me | undefined): boolean {
+function offered(role: keyof typeof w.roles, me: Me | undefined): boolean {
   if (!me?.who) return true;
   if (role === 'hospital' && !me.scopes.includes('whip:publish')) return false;
   return role === 'room' || !me.who.role || me.who.role === role;

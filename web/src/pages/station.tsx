@@ -4,6 +4,9 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 
 import { Participation } from '../client/participant.ts';
 import type { Participant, Room, Self } from '../client/rooms.ts';
+import { account } from '../ui/account.tsx';
+import { Banner } from '../ui/banner.tsx';
+import { LinkButton } from '../ui/button.tsx';
 import { choices, visited } from '../ui/choices.ts';
 import { note, state } from '../ui/diagnostics.ts';
 import { Frame } from '../ui/frame.tsx';
@@ -12,6 +15,7 @@ import { roleName } from '../ui/people.tsx';
 import { Feed, participants, publishers, type View } from '../ui/room.ts';
 import { joinSound, leaveSound } from '../ui/sounds.ts';
 import { Store, useStore } from '../ui/store.ts';
+import { words } from '../ui/strings.ts';
 import { Trouble } from './root.tsx';
 
 // What a station gets: the room as it is now, and itself in it.
@@ -91,6 +95,8 @@ export function Station({ role, presence: given, children, dock, banners, people
     if (name !== presence.me.value?.name) self.change({ name });
   }, [name]);
   const view = useStore(feed.store);
+  // The gateway lets nobody in with another role than his.
+  const other = useStore(account, (me) => (role !== 'room' && me?.who?.role !== role && me?.who?.role) || '');
   const room = view.rooms[0];
   const people = participants(room);
   const mine = people.find((p) => p.id === me?.id) ?? me;
@@ -113,6 +119,19 @@ export function Station({ role, presence: given, children, dock, banners, people
       banners={
         <>
           <Trouble view={view} />
+          {other && (
+            <Banner
+              kind="alarm"
+              title={words.account.otherRole(roleName(other))}
+              actions={
+                <LinkButton href={href(here.room)} icon="back">
+                  {words.account.toLobby}
+                </LinkButton>
+              }
+            >
+              {words.account.otherRoleMore(roleName(role))}
+            </Banner>
+          )}
           {banners?.(place)}
         </>
       }

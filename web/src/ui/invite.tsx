@@ -35,7 +35,7 @@ type Role = keyof typeof w.roles;
 
 // wanted is what the form says, as the gateway wants it. what is a publisher, or one of its tracks;
 // '' is the whole room. Who sees one camera has no place in the room.
-export function wanted(what: string, role: Role, seconds: number, label: string): Wanted {
+function wanted(what: string, role: Role, seconds: number, label: string): Wanted {
   const out: Wanted = { expires_in: seconds, label };
   if (what) return { ...out, publishers: [what], scopes: ['whep:play'] };
   return role === 'guest' ? out : { ...out, role };
