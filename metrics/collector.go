@@ -58,6 +58,8 @@ var (
 	socketOverflow = desc("udp_overflowed_datagrams_total", "Datagrams that were dropped because their session's queue was full.")
 	socketFull     = desc("udp_unsent_datagrams_total", "Datagrams that were dropped because the socket's send buffer was full.")
 
+	refusals = desc("limit_refusals_total", "What was refused because of a limit, by the limit's key in the configuration.", "limit")
+
 	requests = desc("http_requests_total", "HTTP requests by route, method and class of status.", "route", "method", "code")
 )
 
@@ -67,7 +69,7 @@ func descs() []*prometheus.Desc {
 		roomsNow, participantsNow, viewersNow, takeovers, tracksNow, unlabelled, whipNow, whepNow, withoutSTUN, ended,
 		firstPacket, firstKeyframe, forwarding,
 		socketIn, socketInBytes, socketOut, socketOutBytes, socketUnknown, socketOverflow, socketFull,
-		requests,
+		requests, refusals,
 		trackState,
 	}
 	for _, m := range trackMetrics {
@@ -91,7 +93,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	w.gauge(buildInfo, 1, c.build.Version, c.build.Commit, c.build.Go)
 	c.collectRooms(w, c.from.Rooms())
 	c.collectBridge(w, c.from.Bridge())
-	collectSessions(w, c.from.Sessions())
+	sessions := c.from.Sessions()
+	collectSessions(w, sessions)
+	collectRefusals(w, c.from.Refusals(), sessions.Limited)
 	for _, r := range c.from.Requests() {
 		w.counter(requests, float64(r.Count), r.Route, r.Method, r.Class)
 	}

@@ -77,6 +77,11 @@ func TestDocsNameEveryMetric(t *testing.T) {
 			t.Errorf("docs/METRICS.md speaks of %s, which is not there", name)
 		}
 	}
+	for _, limit := range limits {
+		if !strings.Contains(docs, "`"+limit+"`") {
+			t.Errorf("docs/METRICS.md does not explain the limit %s", limit)
+		}
+	}
 	for _, cause := range rtc.Ends() {
 		if !strings.Contains(docs, "`"+string(cause)+"`") {
 			t.Errorf("docs/METRICS.md does not explain the cause %s", cause)

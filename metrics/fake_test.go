@@ -24,6 +24,7 @@ type gateway struct {
 	bridge   bridge.Snapshot
 	sessions rtc.Snapshot
 	requests []httpapi.RequestCount
+	refusals map[string]uint64
 }
 
 func (g *gateway) sources() Sources {
@@ -32,6 +33,7 @@ func (g *gateway) sources() Sources {
 		Bridge:   func() bridge.Snapshot { return g.bridge },
 		Sessions: func() rtc.Snapshot { return g.sessions },
 		Requests: func() []httpapi.RequestCount { return g.requests },
+		Refusals: func() map[string]uint64 { return g.refusals },
 	}
 }
 
@@ -92,8 +94,10 @@ func busy() *gateway {
 			Sessions: []rtc.SessionCount{{Publish: true, Path: "udp", Count: 1}, {Path: "tcp", Count: 2}, {Count: 3}},
 			Exempt:   1,
 			Ended:    map[string]uint64{string(rtc.PeerClosed): 5, "made up": 6},
+			Limited:  map[string]uint64{"ice.max_rtcp": 21},
 			Socket:   rtc.SocketSnapshot{Received: 11, ReceivedBytes: 12, Sent: 13, SentBytes: 14, Unknown: 15, Overflow: 16, Full: 17},
 		},
+		refusals: map[string]uint64{"http.rate_limit": 18, "rooms.max_viewers": 19, "a.new_one": 20},
 		requests: []httpapi.RequestCount{
 			{Route: "/whip/:room/:publisher", Method: "POST", Class: "2xx", Count: 1},
 			{Route: "/whip/:room/:publisher", Method: "POST", Class: "4xx", Count: 2},

@@ -28,6 +28,7 @@ type Sources struct {
 	Bridge   func() bridge.Snapshot
 	Sessions func() rtc.Snapshot
 	Requests func() []httpapi.RequestCount
+	Refusals func() map[string]uint64 // by the configuration's key of the limit
 }
 
 // An Authorizer decides who may read the metrics. *auth.Auth is one.

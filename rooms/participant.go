@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"crypto/subtle"
+	"net/netip"
 	"reflect"
 	"slices"
 	"time"
@@ -60,7 +61,8 @@ type ParticipantChange struct {
 // An EnterRequest says who wants to be in a room.
 type EnterRequest struct {
 	Room      string
-	TokenRole string // he can have no other; "": any
+	TokenRole string     // he can have no other; "": any
+	Address   netip.Addr // where he comes from, as limits count it; invalid: uncounted
 	ParticipantChange
 }
 
@@ -68,6 +70,7 @@ type EnterRequest struct {
 type participant struct {
 	room    *room
 	secret  string
+	address netip.Addr
 	info    ParticipantInfo // but for Speaking
 	bound   bool            // to his role
 	seen    time.Time       // when he was last heard of
@@ -97,7 +100,7 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 	}
 	now := time.Now()
 	p := &participant{
-		secret: rand.Text(), bound: req.TokenRole != "", seen: now,
+		secret: rand.Text(), address: req.Address, bound: req.TokenRole != "", seen: now,
 		info: ParticipantInfo{ID: rand.Text()[:12], Role: req.TokenRole, Since: now, Microphone: None, Camera: None, Publishers: []string{}},
 	}
 	if change.Role != nil && *change.Role == "" {
@@ -112,12 +115,27 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 	if len(p.room.participants) >= r.config.MaxParticipants {
 		return "", info, limit("participants in the room", "max_participants", r.config.MaxParticipants)
 	}
+	if n := r.config.MaxParticipantsPerAddress; req.Address.IsValid() && r.enteredFromLocked(req.Address) >= n {
+		return "", info, limit("participants from this address", "max_participants_per_address", n)
+	}
 	p.apply(change, now)
 	p.room.participants[p.info.ID] = p
 	r.openLocked(p.room, now)
 	r.log.Info("participant entered", "room", req.Room, "participant", p.info.ID, "role", p.info.Role)
 	r.tellParticipantLocked(p, now)
 	return p.secret, p.infoLocked(), nil
+}
+
+// enteredFromLocked returns how many participants of all rooms have come from an address.
+func (r *Registry) enteredFromLocked(address netip.Addr) (n int) {
+	for _, m := range r.rooms {
+		for _, p := range m.participants {
+			if p.address == address {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // Change says that a participant is still there, and what is new. All of that happens or

@@ -64,7 +64,7 @@ func (d *Door) publish(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.sessions.Admit(); err != nil {
+	if err := d.sessions.Admit(c); err != nil {
 		return err
 	}
 	offer, err := httpapi.ReadOffer(c)

@@ -558,7 +558,7 @@ func TestClientThatDidNotWait(t *testing.T) {
 		return ""
 	})
 	leftNothing(t, g)
-	if n := g.Peers.Snapshot().Ended[string(rtc.SetupTimeout)]; n != 1 {
+	if n := g.Peers.Snapshot().Ended[string(rtc.Unreached)]; n != 1 {
 		t.Errorf("failures: %v", g.Peers.Snapshot().Ended)
 	}
 }

@@ -62,7 +62,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	}
 	defer peers.Close()
 	tokens := auth.New(c.Auth)
-	sessions := httpapi.NewResources(c.HTTP, rtc.Deleted, rtc.Draining, log)
+	sessions := httpapi.NewResources(c.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, log)
 	defer sessions.Close()
 	roomAPI := api.New(c.API, registry, tokens, mixer)
 	defer roomAPI.Close()
@@ -73,9 +73,10 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 
 	build := metrics.ReadBuild(buildVersion())
 	router := httpapi.NewRouter(c.HTTP, log)
+	router.Recognize(tokens.Recognizes, sessions)
 	health := metrics.NewHealth(build, readiness(sessions))
 	numbers := metrics.New(c.Metrics, metrics.Sources{
-		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests,
+		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests, Refusals: router.Refusals,
 	}, build, tokens, log)
 	whip.New(registry, peers, tokens, sessions, log).Route(router)
 	whep.New(registry, mixer, peers, tokens, sessions, log).Route(router)

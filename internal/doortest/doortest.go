@@ -72,9 +72,10 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 	}
 	t.Cleanup(func() { _ = g.Peers.Close() })
 	g.Auth = auth.New(o.Auth)
-	g.Sessions = httpapi.NewResources(o.HTTP, rtc.Deleted, rtc.Draining, g.Log)
+	g.Sessions = httpapi.NewResources(o.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, g.Log)
 	t.Cleanup(g.Sessions.Close)
 	router := httpapi.NewRouter(o.HTTP, g.Log)
+	router.Recognize(g.Auth.Recognizes, g.Sessions)
 	g.Sessions.Route(router)
 	for _, door := range doors {
 		door(g).Route(router)

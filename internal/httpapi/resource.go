@@ -23,6 +23,8 @@ type Session interface {
 	SDP() []byte
 	ETag() string
 	Patch(f *sdp.Fragment, single bool) (restart []byte, err error)
+	Checked() <-chan struct{}   // closed once an ICE check of the client has come
+	Connected() <-chan struct{} // closed once the session is connected
 }
 
 // A Resource is a session of WHIP or WHEP that has been answered.
@@ -57,13 +59,14 @@ type Link struct {
 // Its URL is a capability: 256 random bits, known to its client only. Whoever has it may
 // trickle, restart and delete; a token that comes along must be right, though.
 type Resources struct {
-	lenient           bool
-	deleted, shutDown error // causes of an end
-	log               *slog.Logger
-	wg                sync.WaitGroup // one for each live session
+	lenient bool
+	causes  Causes
+	log     *slog.Logger
+	wg      sync.WaitGroup // one for each live session
 
 	mu       sync.Mutex // guards what follows
 	live     map[string]*resource
+	census   census // of live
 	graves   map[string]*resource
 	order    []*resource // of graves, oldest first
 	draining bool
@@ -73,6 +76,8 @@ type Resources struct {
 type resource struct {
 	Resource
 	id     string
+	caller caller    // who made it
+	began  time.Time // when it was answered
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when Run has returned
@@ -88,11 +93,16 @@ const (
 	retryDrain   = 5 * time.Second
 )
 
-// NewResources returns an empty set. deleted and shutDown are the causes with which the
-// contexts of sessions are cancelled. The caller closes the set.
-func NewResources(c Config, deleted, shutDown error, log *slog.Logger) *Resources {
+// Causes are why the contexts of sessions are cancelled.
+type Causes struct {
+	Deleted, ShutDown error
+	CrowdedOut        error // gave its place to another before it was connected
+}
+
+// NewResources returns an empty set. The caller closes it.
+func NewResources(c Config, causes Causes, log *slog.Logger) *Resources {
 	r := &Resources{
-		lenient: c.ETag == ETagLenient, deleted: deleted, shutDown: shutDown, log: log,
+		lenient: c.ETag == ETagLenient, causes: causes, log: log, census: newCensus(c),
 		live: make(map[string]*resource), graves: make(map[string]*resource), empty: make(chan struct{}),
 	}
 	close(r.empty)
@@ -121,19 +131,27 @@ func PublicID() string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-// Admit returns a fault.Unavailable while no session is taken, because the gateway is
-// about to end.
-func (r *Resources) Admit() error {
+// Admit returns a fault if no session is taken from who asks: Unavailable because the gateway
+// is about to end, Unavailable or TooMany because of a limit. Create asks again: it is here
+// that a refusal costs least.
+func (r *Resources) Admit(c *gin.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.admitLocked()
+	return r.admitLocked(callerOf(c), time.Now())
 }
 
-func (r *Resources) admitLocked() error {
+func (r *Resources) admitLocked(who caller, now time.Time) error {
 	if r.draining {
 		return fault.New(fault.Unavailable, "the gateway is shutting down").After(retryDrain)
 	}
-	return nil
+	return r.census.admit(who, now)
+}
+
+// isLive reports whether there is such a session.
+func (r *Resources) isLive(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.live[id] != nil
 }
 
 // Create starts the session and answers 201. When it returns an error, the session has
@@ -148,6 +166,7 @@ func (r *Resources) Create(c *gin.Context, what Resource) error {
 	s := &resource{
 		Resource: what, id: base64.RawURLEncoding.EncodeToString(raw[:]),
 		done: make(chan struct{}), turn: make(chan struct{}, 1),
+		caller: callerOf(c), began: time.Now(),
 	}
 	if what.Offer != nil {
 		s.ufrag = what.Offer.Ufrag
@@ -156,9 +175,13 @@ func (r *Resources) Create(c *gin.Context, what Resource) error {
 
 	// What the answer says is read before the session can change it.
 	answer, etag := what.Session.SDP(), what.Session.ETag()
-	if err := r.start(s); err != nil {
+	limit, err := r.start(s)
+	if err != nil {
 		s.cancel(err)
 		return err
+	}
+	if limits, ok := c.Value(limitsKey).(*limits); ok && limit != "" {
+		limits.count(limit)
 	}
 	for _, server := range what.Servers {
 		c.Writer.Header().Add("Link", server.link())
@@ -190,18 +213,24 @@ func (l Link) link() string {
 	return "<" + separators.Replace(l.URL) + `>; rel="` + l.Rel + `"`
 }
 
-func (r *Resources) start(s *resource) error {
+// start runs the session. It returns the limit because of which another had to give way, or
+// "".
+func (r *Resources) start(s *resource) (limit string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.admitLocked(); err != nil {
-		return err
+	if err := r.admitLocked(s.caller, s.began); err != nil {
+		return "", err
+	}
+	victim, limit := r.census.add(s)
+	if victim != nil {
+		victim.cancel(r.causes.CrowdedOut)
 	}
 	if len(r.live) == 0 {
 		r.empty = make(chan struct{})
 	}
 	r.live[s.id] = s
 	r.wg.Go(func() { r.run(s) })
-	return nil
+	return limit, nil
 }
 
 func (r *Resources) run(s *resource) {
@@ -225,6 +254,7 @@ func (r *Resources) bury(s *resource) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.live, s.id)
+	r.census.remove(s)
 	if len(r.live) == 0 {
 		close(r.empty)
 	}
@@ -277,7 +307,7 @@ func (r *Resources) delete(c *gin.Context) error {
 		return err
 	}
 	if s.cancel != nil {
-		s.cancel(r.deleted)
+		s.cancel(r.causes.Deleted)
 	}
 	// The client may come back at once: by then the session shall be gone.
 	const patience = 3 * time.Second
@@ -408,7 +438,7 @@ func (r *Resources) Close() {
 	r.mu.Lock()
 	r.draining = true
 	for _, s := range r.live {
-		s.cancel(r.shutDown)
+		s.cancel(r.causes.ShutDown)
 	}
 	r.mu.Unlock()
 	r.wg.Wait()

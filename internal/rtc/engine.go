@@ -43,6 +43,8 @@ type Engine struct {
 	loopback    bool // loopback addresses are offered and taken
 	onlyIP      netip.Addr
 
+	limited limitCounts
+
 	stop    context.CancelFunc
 	workers sync.WaitGroup
 

@@ -8,6 +8,7 @@ type Snapshot struct {
 	Exempt    int               // sessions that live on SRTP alone: their client answers no consent checks
 	Ended     map[string]uint64 // sessions that have ended, by Cause
 	Discarded uint64            // SRTP and SRTCP of the sessions of now: bad tag, replayed, of nobody
+	Limited   map[string]uint64 // what was not taken because of a limit, by its key in the configuration
 	Socket    SocketSnapshot
 }
 
@@ -30,7 +31,7 @@ type SocketSnapshot struct {
 // Snapshot returns the engine's numbers. It is safe for concurrent use.
 func (e *Engine) Snapshot() Snapshot {
 	u := &e.udp.stats
-	out := Snapshot{Socket: SocketSnapshot{
+	out := Snapshot{Limited: e.limited.snapshot(), Socket: SocketSnapshot{
 		Received: u.received.Load(), ReceivedBytes: u.receivedBytes.Load(),
 		Sent: u.sent.Load(), SentBytes: u.sentBytes.Load(),
 		Unknown: u.unknown.Load(), Overflow: u.overflow.Load(), Full: u.full.Load(),

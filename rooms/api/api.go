@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/netip"
 	"sync"
 
 	"github.com/gin-gonic/gin"
@@ -80,6 +81,7 @@ type API struct {
 
 	mu      sync.Mutex // guards what follows
 	streams int
+	from    map[netip.Addr]int // of streams, by address
 	closed  bool
 }
 
@@ -89,7 +91,7 @@ func New(c Config, r *rooms.Registry, a Authorizer, b Bridge) *API {
 }
 
 func newAPI(c Config, h heart, a Authorizer, b Bridge) *API {
-	api := &API{config: c, rooms: h, auth: a, bridge: b}
+	api := &API{config: c, rooms: h, auth: a, bridge: b, from: make(map[netip.Addr]int)}
 	api.running, api.end = context.WithCancel(context.Background())
 	return api
 }

@@ -122,7 +122,7 @@ func (a *API) count() int {
 }
 
 func quick() Config {
-	return Config{MaxStreams: 2, Ping: opt.Duration(time.Minute), WriteTimeout: opt.Duration(10 * time.Second)}
+	return Config{MaxStreams: 2, MaxStreamsPerAddress: 2, Ping: opt.Duration(time.Minute), WriteTimeout: opt.Duration(10 * time.Second)}
 }
 
 func TestEventsBeginWithASnapshotAndAreAsDescribed(t *testing.T) {

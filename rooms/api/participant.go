@@ -54,7 +54,7 @@ func (a *API) enterRoom(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	secret, info, err := a.rooms.Enter(rooms.EnterRequest{Room: name, TokenRole: who.Role, ParticipantChange: change})
+	secret, info, err := a.rooms.Enter(rooms.EnterRequest{Room: name, TokenRole: who.Role, Address: httpapi.Client(c), ParticipantChange: change})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,157 @@
+package httpapi
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"sightline/internal/fault"
+)
+
+// A census counts the live sessions by whose they are, and knows those that are in setup:
+// answered, but not connected. Resources.mu guards it.
+//
+// Nobody has to prove more for an offer than its token, and in an open gateway not even
+// that, so places for setups are what an attacker would take from others. Therefore
+//
+//   - who has used up those of his address makes room for himself: the oldest of his setups
+//     that no ICE check has come for gives way to the new one, if it had time for a check;
+//   - when all places are taken, the address that has most of them makes room.
+//
+// A client sends its first check a round trip after the answer: his setup is never in the
+// first group for long.
+type census struct {
+	config    Config
+	addresses map[netip.Addr]*crowd
+	tokens    map[tokenKey]int // live sessions of each
+	setups    int              // in all crowds; some may be connected by now
+}
+
+// A crowd are the sessions of one address.
+type crowd struct {
+	live   int
+	setups []*resource // the oldest first; some may be connected by now
+}
+
+// firstCheck is how long a client has for its first check before its setup may give way.
+const firstCheck = 300 * time.Millisecond
+
+// retryFull is when somebody who has all sessions that he may have should ask again.
+const retryFull = 10 * time.Second
+
+func newCensus(c Config) census {
+	return census{config: c, addresses: make(map[netip.Addr]*crowd), tokens: make(map[tokenKey]int)}
+}
+
+// admit returns a fault if who can have no session more: TooMany for his own limits,
+// Unavailable where waiting a moment will do.
+func (n *census) admit(who caller, now time.Time) error {
+	if limit := n.config.MaxSessionsPerToken; limit > 0 && who.token != (tokenKey{}) && n.tokens[who.token] >= limit {
+		return fault.New(fault.TooMany, "%d sessions are live with this token, which is the limit (http.max_sessions_per_token)", limit).
+			After(retryFull).With("limit", "http.max_sessions_per_token")
+	}
+	own := n.addresses[who.address]
+	if own == nil {
+		return nil
+	}
+	if limit := n.config.MaxSessionsPerAddress; limit > 0 && own.live >= limit {
+		return fault.New(fault.TooMany, "%d sessions are live from this address, which is the limit (http.max_sessions_per_address)", limit).
+			After(retryFull).With("limit", "http.max_sessions_per_address")
+	}
+	n.prune(own)
+	if limit := n.config.MaxSetupsPerAddress; len(own.setups) >= limit && own.unchecked(now) < 0 {
+		return fault.New(fault.Unavailable, "%d sessions from this address are being connected, which is the limit (http.max_setups_per_address)", limit).
+			After(time.Second).With("limit", "http.max_setups_per_address")
+	}
+	return nil
+}
+
+// add counts a session that admit let in. It returns who has to give way to it, no longer
+// counted as in setup, and the limit because of which; nil for nobody.
+func (n *census) add(s *resource) (victim *resource, limit string) {
+	own := n.addresses[s.caller.address]
+	if own == nil {
+		own = &crowd{}
+		n.addresses[s.caller.address] = own
+	}
+	switch {
+	case len(own.setups) >= n.config.MaxSetupsPerAddress:
+		victim, limit = n.evict(own, max(0, own.unchecked(s.began))), "http.max_setups_per_address"
+	case n.setups >= n.config.MaxSetups:
+		for _, c := range n.addresses {
+			n.prune(c)
+		}
+		if n.setups >= n.config.MaxSetups {
+			most := n.largest(own)
+			victim, limit = n.evict(most, max(0, most.unchecked(s.began))), "http.max_setups"
+		}
+	}
+	own.live++
+	own.setups = append(own.setups, s)
+	n.setups++
+	if s.caller.token != (tokenKey{}) {
+		n.tokens[s.caller.token]++
+	}
+	return victim, limit
+}
+
+// remove forgets a session that has ended.
+func (n *census) remove(s *resource) {
+	who := s.caller
+	if who.token != (tokenKey{}) {
+		if n.tokens[who.token]--; n.tokens[who.token] == 0 {
+			delete(n.tokens, who.token)
+		}
+	}
+	c := n.addresses[who.address]
+	if i := slices.Index(c.setups, s); i >= 0 {
+		n.evict(c, i)
+	}
+	if c.live--; c.live == 0 {
+		delete(n.addresses, who.address)
+	}
+}
+
+// prune forgets of a crowd's setups those that are connected.
+func (n *census) prune(c *crowd) {
+	before := len(c.setups)
+	c.setups = slices.DeleteFunc(c.setups, func(s *resource) bool { return over(s.Session.Connected()) })
+	n.setups -= before - len(c.setups)
+}
+
+// largest returns the crowd with the most setups: own, if no other has more.
+func (n *census) largest(own *crowd) *crowd {
+	most := own
+	for _, c := range n.addresses {
+		if len(c.setups) > len(most.setups) {
+			most = c
+		}
+	}
+	return most
+}
+
+// evict forgets one of a crowd's setups and returns it.
+func (n *census) evict(c *crowd, i int) *resource {
+	s := c.setups[i]
+	c.setups = slices.Delete(c.setups, i, i+1)
+	n.setups--
+	return s
+}
+
+// unchecked returns which of the setups is the oldest that had time for a check, and has got
+// none; -1 if there is no such one.
+func (c *crowd) unchecked(now time.Time) int {
+	return slices.IndexFunc(c.setups, func(s *resource) bool {
+		return now.Sub(s.began) >= firstCheck && !over(s.Session.Checked())
+	})
+}
+
+// over reports whether a channel is closed.
+func over(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
