@@ -89,6 +89,27 @@ func TestDocsNameEveryMetric(t *testing.T) {
 	}
 }
 
+// TestLimitsAreKeysOfTheConfiguration holds the labels of refusals against the manual.
+func TestLimitsAreKeysOfTheConfiguration(t *testing.T) {
+	raw, err := os.ReadFile("../config.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, section := make(map[string]bool), ""
+	for line := range strings.Lines(string(raw)) {
+		if name, ok := strings.CutPrefix(line, "["); ok {
+			section = strings.TrimSuffix(strings.TrimSpace(name), "]")
+		} else if key, _, ok := strings.Cut(line, " = "); ok {
+			keys[section+"."+key] = true
+		}
+	}
+	for _, limit := range limits {
+		if !keys[limit] {
+			t.Errorf("config.toml has no %s", limit)
+		}
+	}
+}
+
 // TestEveryMetricIsDescribed holds Describe against Collect: a metric that only shows up
 // in rare states is documented all the same.
 func TestEveryMetricIsDescribed(t *testing.T) {

@@ -360,6 +360,22 @@ func TestStreamsAreBounded(t *testing.T) {
 	connect(t, h, server.URL+"/api/rooms/mri-1/events", "")
 }
 
+func TestStreamsOfOneAddressAreBounded(t *testing.T) {
+	doc := description(t)
+	c := quick()
+	c.MaxStreams, c.MaxStreamsPerAddress = 100, 1
+	h := &fakeHeart{all: hospital()}
+	_, server := serve(t, c, h, auth.New(auth.Config{}))
+	connect(t, h, server.URL+"/api/rooms/mri-1/events", "")
+	for path, route := range map[string]string{"/api/rooms/mri-1/events": "/api/rooms/{room}/events", "/api/events": "/api/events"} {
+		res, body := request(t, "GET", server.URL+path, "")
+		if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" || !strings.Contains(string(body), "api.max_streams_per_address") {
+			t.Errorf("%s: got %d %s, want 429 that names its limit", path, res.StatusCode, body)
+		}
+		doc.Check(t, route, res, body)
+	}
+}
+
 func TestStreamsEndWithTheGateway(t *testing.T) {
 	h := &fakeHeart{all: hospital()}
 	api, server := serve(t, quick(), h, auth.New(auth.Config{}))
