@@ -111,7 +111,7 @@ func Defaults() Config {
 
 		MaxSessionsPerAddress: 1000,
 		MaxSessionsPerToken:   1000,
-		MaxSetups:             1000,
+		MaxSetups:             500,
 		MaxSetupsPerAddress:   100,
 
 		ETag:              ETagStrict,

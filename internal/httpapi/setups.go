@@ -16,10 +16,11 @@ import (
 //
 //   - who has used up those of his address makes room for himself: the oldest of his setups
 //     that no ICE check has come for gives way to the new one, if it had time for a check;
-//   - when all places are taken, the address that has most of them makes room.
+//   - when all places are taken, the address that has most of them makes room in the same way,
+//     and with a checked one if it has more than who asks.
 //
-// A client sends its first check a round trip after the answer: his setup is never in the
-// first group for long.
+// A client sends its first check a round trip after the answer, so that his setup is in
+// danger for a moment only.
 type census struct {
 	config    Config
 	addresses map[netip.Addr]*crowd
@@ -52,18 +53,45 @@ func (n *census) admit(who caller, now time.Time) error {
 	}
 	own := n.addresses[who.address]
 	if own == nil {
-		return nil
+		own = &crowd{}
 	}
 	if limit := n.config.MaxSessionsPerAddress; limit > 0 && own.live >= limit {
 		return fault.New(fault.TooMany, "%d sessions are live from this address, which is the limit (http.max_sessions_per_address)", limit).
 			After(retryFull).With("limit", "http.max_sessions_per_address")
 	}
+	_, err := n.place(own, now)
+	return err
+}
+
+// place returns the setup that has to give way to a new one of a crowd, nil if there is room;
+// or a fault.Unavailable if none should.
+func (n *census) place(own *crowd, now time.Time) (*resource, error) {
 	n.prune(own)
-	if limit := n.config.MaxSetupsPerAddress; len(own.setups) >= limit && own.unchecked(now) < 0 {
-		return fault.New(fault.Unavailable, "%d sessions from this address are being connected, which is the limit (http.max_setups_per_address)", limit).
+	if limit := n.config.MaxSetupsPerAddress; len(own.setups) >= limit {
+		if victim := own.unchecked(now); victim != nil {
+			return victim, nil
+		}
+		return nil, fault.New(fault.Unavailable, "%d sessions from this address are being connected, which is the limit (http.max_setups_per_address)", limit).
 			After(time.Second).With("limit", "http.max_setups_per_address")
 	}
-	return nil
+	if n.setups < n.config.MaxSetups {
+		return nil, nil
+	}
+	for _, c := range n.addresses {
+		n.prune(c)
+	}
+	if n.setups < n.config.MaxSetups {
+		return nil, nil
+	}
+	most := n.largest(own)
+	if victim := most.unchecked(now); victim != nil {
+		return victim, nil
+	}
+	if len(most.setups) > len(own.setups)+1 { // even checked: one address is not to have all
+		return most.setups[0], nil
+	}
+	return nil, fault.New(fault.Unavailable, "%d sessions are being connected, which is the limit (http.max_setups)", n.config.MaxSetups).
+		After(time.Second).With("limit", "http.max_setups")
 }
 
 // add counts a session that admit let in. It returns who has to give way to it, no longer
@@ -74,17 +102,12 @@ func (n *census) add(s *resource) (victim *resource, limit string) {
 		own = &crowd{}
 		n.addresses[s.caller.address] = own
 	}
-	switch {
-	case len(own.setups) >= n.config.MaxSetupsPerAddress:
-		victim, limit = n.evict(own, max(0, own.unchecked(s.began))), "http.max_setups_per_address"
-	case n.setups >= n.config.MaxSetups:
-		for _, c := range n.addresses {
-			n.prune(c)
+	if victim, _ = n.place(own, s.began); victim != nil {
+		limit = "http.max_setups"
+		if len(own.setups) >= n.config.MaxSetupsPerAddress {
+			limit = "http.max_setups_per_address"
 		}
-		if n.setups >= n.config.MaxSetups {
-			most := n.largest(own)
-			victim, limit = n.evict(most, max(0, most.unchecked(s.began))), "http.max_setups"
-		}
+		n.forget(victim)
 	}
 	own.live++
 	own.setups = append(own.setups, s)
@@ -103,10 +126,8 @@ func (n *census) remove(s *resource) {
 			delete(n.tokens, who.token)
 		}
 	}
+	n.forget(s)
 	c := n.addresses[who.address]
-	if i := slices.Index(c.setups, s); i >= 0 {
-		n.evict(c, i)
-	}
 	if c.live--; c.live == 0 {
 		delete(n.addresses, who.address)
 	}
@@ -130,20 +151,24 @@ func (n *census) largest(own *crowd) *crowd {
 	return most
 }
 
-// evict forgets one of a crowd's setups and returns it.
-func (n *census) evict(c *crowd, i int) *resource {
-	s := c.setups[i]
-	c.setups = slices.Delete(c.setups, i, i+1)
-	n.setups--
-	return s
+// forget takes a session out of its crowd's setups, if it is among them.
+func (n *census) forget(s *resource) {
+	c := n.addresses[s.caller.address]
+	if i := slices.Index(c.setups, s); i >= 0 {
+		c.setups = slices.Delete(c.setups, i, i+1)
+		n.setups--
+	}
 }
 
-// unchecked returns which of the setups is the oldest that had time for a check, and has got
-// none; -1 if there is no such one.
-func (c *crowd) unchecked(now time.Time) int {
-	return slices.IndexFunc(c.setups, func(s *resource) bool {
-		return now.Sub(s.began) >= firstCheck && !over(s.Session.Checked())
-	})
+// unchecked returns the oldest of the setups that had time for a check and has got none; nil
+// if there is no such one.
+func (c *crowd) unchecked(now time.Time) *resource {
+	for _, s := range c.setups {
+		if now.Sub(s.began) >= firstCheck && !over(s.Session.Checked()) {
+			return s
+		}
+	}
+	return nil
 }
 
 // over reports whether a channel is closed.
