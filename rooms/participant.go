@@ -109,14 +109,14 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 	if err := p.mayBe(change.Role); err != nil {
 		return "", info, err
 	}
+	if n := r.config.MaxParticipantsPerAddress; req.Address.IsValid() && r.enteredFromLocked(req.Address) >= n {
+		return "", info, limit("participants from this address", "max_participants_per_address", n)
+	}
 	if p.room, err = r.enterLocked(req.Room); err != nil {
 		return "", info, err
 	}
 	if len(p.room.participants) >= r.config.MaxParticipants {
 		return "", info, limit("participants in the room", "max_participants", r.config.MaxParticipants)
-	}
-	if n := r.config.MaxParticipantsPerAddress; req.Address.IsValid() && r.enteredFromLocked(req.Address) >= n {
-		return "", info, limit("participants from this address", "max_participants_per_address", n)
 	}
 	p.apply(change, now)
 	p.room.participants[p.info.ID] = p

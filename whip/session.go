@@ -3,12 +3,14 @@ package whip
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"sightline/internal/fault"
 	"sightline/internal/rtc"
 	"sightline/rooms"
 )
@@ -60,6 +62,8 @@ func cause(err error) error {
 		return rtc.Removed
 	case errors.Is(err, rooms.ErrClosed):
 		return rtc.Draining
+	case fault.KindOf(err) == fault.Unavailable: // others connected first, and took the last place
+		return fmt.Errorf("%w: %w", rtc.CrowdedOut, err)
 	}
 	return err
 }
