@@ -1,0 +1,151 @@
+//go:build linux
+
+package hostile
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A server is the real one, in a process of its own, with its shipped limits.
+type server struct {
+	base  string
+	media netip.AddrPort
+	pid   int
+}
+
+const hospitalToken, leakedTokens = "of-the-hospital-and-its-technicians", 4
+
+func leakedToken(i int) string { return fmt.Sprintf("leaked-%d", i) }
+
+func startServer(t *testing.T) *server {
+	t.Helper()
+	dir := t.TempDir()
+	binary, file := filepath.Join(dir, "sightline"), filepath.Join(dir, "config.toml")
+	if out, err := exec.Command("go", "build", "-o", binary, "sightline/cmd/sightline").CombinedOutput(); err != nil {
+		t.Fatalf("build the server: %v\n%s", err, out)
+	}
+	s := &server{media: netip.MustParseAddrPort(freeAddr(t))}
+	listen := freeAddr(t)
+	s.base = "http://" + listen
+	var config strings.Builder
+	fmt.Fprintf(&config, "http.listen = %q\nice.udp_listen = %q\nmetrics.auth = false\nlog.level = \"error\"\n", listen, s.media)
+	token := func(name, secret string) {
+		sum := sha256.Sum256([]byte(secret))
+		fmt.Fprintf(&config, "[[auth.tokens]]\nname = %q\nsha256 = %q\nscopes = [\"publish\", \"play\"]\n", name, hex.EncodeToString(sum[:]))
+	}
+	token("hospital", hospitalToken)
+	for i := range leakedTokens {
+		token(fmt.Sprintf("leaked-%d", i), leakedToken(i))
+	}
+	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "serve", "-config", file)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "SIGHTLINE_") })
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	spawn(t, cmd)
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the server's end: %v", err)
+		}
+	})
+	s.pid = cmd.Process.Pid
+	for range 100 {
+		if res, err := http.Get(s.base + "/readyz"); err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return s
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal("the server is not ready after 10 s")
+	return nil
+}
+
+// spawn starts a process that ends with this one.
+func spawn(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		// Pdeathsig is about the thread that starts the process: this one stays.
+		runtime.LockOSThread()
+		started <- cmd.Start()
+		<-t.Context().Done()
+		runtime.UnlockOSThread()
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// metrics reads all samples, by name and labels as they are written.
+func (s *server) metrics(t *testing.T) map[string]float64 {
+	t.Helper()
+	res, err := http.Get(s.base + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	out := make(map[string]float64)
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if i := strings.LastIndexByte(lines.Text(), ' '); i > 0 {
+			if v, err := strconv.ParseFloat(lines.Text()[i+1:], 64); err == nil {
+				out[lines.Text()[:i]] = v
+			}
+		}
+	}
+	return out
+}
+
+// dropped returns how many datagrams the kernel has dropped at the media socket, because the
+// server did not get the processor in time (proc_net_udp(5)).
+func (s *server) dropped(t *testing.T) int {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/net/udp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := fmt.Sprintf(":%04X", s.media.Port())
+	for line := range strings.Lines(string(raw)) {
+		f := strings.Fields(line)
+		if len(f) > 12 && strings.HasSuffix(f[1], port) {
+			n, err := strconv.Atoi(f[len(f)-1])
+			if err != nil {
+				t.Fatalf("/proc/net/udp: %v", err)
+			}
+			return n
+		}
+	}
+	t.Fatal("/proc/net/udp does not have the media socket")
+	return 0
+}
+
+// freeAddr returns a loopback address that nobody listened on a moment ago.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
