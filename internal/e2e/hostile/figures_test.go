@@ -13,14 +13,21 @@ func TestThirtySecondsOfAttack(t *testing.T) {
 	s := startServer(t)
 	s.try(t, 3*time.Second, nil) // warms up
 	quiet := s.try(t, 10*time.Second, nil)
+	before := s.heap(t)
 	t.Logf("quiet:  %v", quiet)
 	r := s.try(t, lasts, &full)
 	t.Logf("attack: %v", r)
 	judge(t, r, full, lasts)
+	during := s.heap(t)
 	time.Sleep(forgets) // ice.check_timeout, and rooms.grace of those who joined
 	after := s.metrics(t)
-	for _, name := range []string{"go_goroutines", "process_open_fds", "go_memstats_heap_inuse_bytes", "process_resident_memory_bytes"} {
+	left := s.heap(t)
+	for _, name := range []string{"go_goroutines", "process_open_fds", "process_resident_memory_bytes"} {
 		t.Logf("%-30s %12.0f quiet %12.0f under attack %12.0f afterwards", name, quiet.after[name], r.after[name], after[name])
+	}
+	t.Logf("heap in use, after a collection: %d KiB quiet, %d under attack, %d afterwards", before>>10, during>>10, left>>10)
+	if left > before+8<<20 {
+		t.Errorf("%d KiB of heap are left, want 8 MiB more than the %d KiB before at most", left>>10, before>>10)
 	}
 	if got, want := after["go_goroutines"], quiet.after["go_goroutines"]+30; got > want {
 		t.Errorf("%.0f goroutines are left, want %.0f at most", got, want)

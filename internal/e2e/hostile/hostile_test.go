@@ -35,7 +35,8 @@ var full = attack{HalfOpen: 200, Datagrams: 20_000, Slow: 100, Guesses: 500}
 type trial struct {
 	*bench.Report
 	joins   joins
-	dropped int // datagrams, by the kernel at the server's socket
+	dropped int     // datagrams, by the kernel at the server's socket
+	others  float64 // percent of a processor, of processes that are none of ours
 	toll    *toll
 	before  map[string]float64 // metrics
 	after   map[string]float64
@@ -56,11 +57,11 @@ func (t *trial) String() string {
 	}
 	return fmt.Sprintf("frames %d of %d, lost %d; frame delay p50 %.1f p99 %.1f max %.1f ms; packets lost %d of %d; "+
 		"joins %d of %d, p50 %.0f max %.0f ms; server %.0f %% of a processor, %d MiB resident; generator %.0f %%, late p99 %.1f max %.1f ms; "+
-		"dropped by the kernel: %d at the server, %d at the viewer",
+		"dropped by the kernel: %d at the server, %d at the viewer; others used %.0f %% of a processor",
 		t.Frames.Received, t.Frames.Expected, t.Frames.Lost, t.FrameDelay.P50, t.FrameDelay.P99, t.FrameDelay.Max,
 		t.Packets.Lost, t.Packets.Expected, t.joins.succeeded, t.joins.asked, median, slowest,
 		t.Server.CPUPercent, t.Server.MemoryKiB>>10, t.Generator.CPUPercent, t.Generator.SendLagP99MS, t.Generator.SendLagMaxMS,
-		t.dropped, t.Generator.KernelDropped)
+		t.dropped, t.Generator.KernelDropped, t.others)
 }
 
 // shortOfCPU tells whether datagrams were lost where nobody but the scheduler is to blame.
@@ -72,7 +73,7 @@ func (t *trial) shortOfCPU() bool {
 func (s *server) try(t *testing.T, lasts time.Duration, a *attack) *trial {
 	t.Helper()
 	r := &trial{before: s.metrics(t), joins: joins{failures: make(map[string]int)}}
-	dropped := s.dropped(t)
+	dropped, strangers, began := s.dropped(t), s.strangers(t), time.Now()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var beside sync.WaitGroup
@@ -86,6 +87,9 @@ func (s *server) try(t *testing.T, lasts time.Duration, a *attack) *trial {
 	c.Bitrate, c.FPS, c.Duration, c.PID = 2_500_000, 30, lasts+2*time.Second, s.pid
 	var err error
 	r.Report, err = bench.Run(t.Context(), c, func(p bench.Progress) {
+		if a != nil && testing.Verbose() {
+			t.Logf("%4.1f s: %-9s p99 %.0f ms, server %.0f %%", p.Elapsed.Seconds(), p.Phase, p.DelayP99.Seconds()*1000, p.ServerCPU)
+		}
 		if p.Phase == "measuring" {
 			begin()
 		}
@@ -99,6 +103,7 @@ func (s *server) try(t *testing.T, lasts time.Duration, a *attack) *trial {
 		t.Fatalf("the live stream: %v: %v", err, r.Joins.Failures)
 	}
 	r.dropped = s.dropped(t) - dropped
+	r.others = max(0, 100*(s.strangers(t)-strangers).Seconds()/time.Since(began).Seconds())
 	r.after = s.metrics(t)
 	return r
 }

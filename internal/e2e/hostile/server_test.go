@@ -7,12 +7,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -25,6 +27,7 @@ import (
 // A server is the real one, in a process of its own, with its shipped limits.
 type server struct {
 	base  string
+	debug string // URL of its profiles
 	media netip.AddrPort
 	pid   int
 }
@@ -41,10 +44,10 @@ func startServer(t *testing.T) *server {
 		t.Fatalf("build the server: %v\n%s", err, out)
 	}
 	s := &server{media: netip.MustParseAddrPort(freeAddr(t))}
-	listen := freeAddr(t)
-	s.base = "http://" + listen
+	listen, debug := freeAddr(t), freeAddr(t)
+	s.base, s.debug = "http://"+listen, "http://"+debug
 	var config strings.Builder
-	fmt.Fprintf(&config, "http.listen = %q\nice.udp_listen = %q\nmetrics.auth = false\nlog.level = \"error\"\n", listen, s.media)
+	fmt.Fprintf(&config, "http.listen = %q\nice.udp_listen = %q\nmetrics.auth = false\nmetrics.debug_listen = %q\nlog.level = \"error\"\n", listen, s.media, debug)
 	token := func(name, secret string) {
 		sum := sha256.Sum256([]byte(secret))
 		fmt.Fprintf(&config, "[[auth.tokens]]\nname = %q\nsha256 = %q\nscopes = [\"publish\", \"play\"]\n", name, hex.EncodeToString(sum[:]))
@@ -116,6 +119,31 @@ func (s *server) metrics(t *testing.T) map[string]float64 {
 	return out
 }
 
+var heapLine = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`)
+
+// heap returns the bytes of heap in use after a garbage collection.
+func (s *server) heap(t *testing.T) int {
+	t.Helper()
+	res, err := http.Get(s.debug + "/debug/pprof/heap?gc=1&debug=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := heapLine.FindSubmatch(body)
+	if m == nil {
+		t.Fatalf("no HeapAlloc in %s", body[:min(len(body), 200)])
+	}
+	n, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // dropped returns how many datagrams the kernel has dropped at the media socket, because the
 // server did not get the processor in time (proc_net_udp(5)).
 func (s *server) dropped(t *testing.T) int {
@@ -137,6 +165,46 @@ func (s *server) dropped(t *testing.T) int {
 	}
 	t.Fatal("/proc/net/udp does not have the media socket")
 	return 0
+}
+
+// userHZ is what /proc/stat counts in (proc_stat(5)): 100 on all of Go's ports.
+const userHZ = 100
+
+// strangers returns how much CPU time was used by all but the server, this process and the
+// attackers that it has waited for. What was taken from this machine as a virtual one is
+// theirs, too.
+func (s *server) strangers(t *testing.T) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var user, nice, system, idle, wait, irq, softirq, steal int64
+	if _, err := fmt.Sscanf(string(stat), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &softirq, &steal); err != nil {
+		t.Fatalf("/proc/stat: %v", err)
+	}
+	used := time.Duration(user+nice+system+irq+softirq+steal) * time.Second / userHZ
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var r syscall.Rusage
+		if err := syscall.Getrusage(who, &r); err != nil {
+			t.Fatal(err)
+		}
+		used -= time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	}
+	stat, err = os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	f := strings.Fields(rest) // from the third field on; utime and stime are 14 and 15
+	for _, field := range f[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			t.Fatalf("the server's stat: %v", err)
+		}
+		used -= time.Duration(n) * time.Second / userHZ
+	}
+	return used
 }
 
 // freeAddr returns a loopback address that nobody listened on a moment ago.
