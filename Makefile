@@ -62,6 +62,7 @@ screenshots: ## pictures of each page and each of its parts, to be looked at
 	web/screenshots.sh $(SCREENSHOTS)
 	web/screenshots-hospital.sh $(SCREENSHOTS)
 	web/screenshots-technician.sh $(SCREENSHOTS)
+	SIGHTLINE_E2E_PICTURES=$(SCREENSHOTS) go test -tags e2e -count=1 -run TestMeetingIsAccessible ./internal/e2e
 
 soak-technician: ## nine cameras on the technician's page for MINUTES (30); prints heap and nodes
 	SIGHTLINE_E2E_MINUTES=$(MINUTES) go test -tags e2e -count=1 -v -timeout 120m -run TestTechnicianWatchesNine ./internal/e2e

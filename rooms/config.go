@@ -39,7 +39,7 @@ type Config struct {
 func Defaults() Config {
 	return Config{
 		MaxRooms:           100,
-		MaxPublishers:      20,
+		MaxPublishers:      50,
 		MaxViewers:         2000,
 		MaxViewersPerTrack: 1000,
 		MaxParticipants:    50,

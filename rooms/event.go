@@ -73,6 +73,16 @@ func (r *Registry) emitLocked(e Event) {
 	}
 }
 
+// TellEnding tells the watchers of a room that something is about to end there. It says
+// nothing of a room that is not open.
+func (r *Registry) TellEnding(room string, e EndingInfo) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.rooms[room]; m != nil && !m.since.IsZero() && !r.closed {
+		r.emitLocked(Event{Type: SessionEnding, Room: room, Time: time.Now(), Ending: &e})
+	}
+}
+
 func (r *Registry) snapshotEventLocked(room string) Event {
 	now := time.Now()
 	rooms := r.roomsLocked(now)

@@ -39,7 +39,7 @@ type PublisherInfo struct {
 	Session  string // public id of the WHIP session that feeds it now, "" if none does
 	Client   string // its User-Agent
 	Since    time.Time
-	Muted    bool        // by Registry.Mute; it may have no audio
+	Muted    bool        // by Registry.Mute, or as PublishRequest.Silent; it may have no audio
 	Speaking bool        // by Registry.SetSpeaking
 	Tracks   []TrackInfo // audio before video
 }
@@ -94,8 +94,11 @@ const (
 	// ParticipantChanged says that Participant has come or changed, but for whether he speaks.
 	ParticipantChanged EventType = "participant"
 	ParticipantLeft    EventType = "participant-left" // Participant holds what he was
-	RoomOpened         EventType = "room"
-	RoomClosed         EventType = "room-closed"
+	// SessionEnding says that what somebody does in the room is about to end, because what lets
+	// him has expired or been revoked. It may go on yet, with something newer.
+	SessionEnding EventType = "session-ending"
+	RoomOpened    EventType = "room"
+	RoomClosed    EventType = "room-closed"
 )
 
 // An Event is one change in a room.
@@ -109,6 +112,16 @@ type Event struct {
 	Speakers []string   // SpeakingChanged: names of publishers, sorted; not to be changed
 
 	Participant *ParticipantInfo // ParticipantChanged, ParticipantLeft
+	Ending      *EndingInfo      // SessionEnding; not to be changed
+}
+
+// EndingInfo says what is about to end: a session, of WHIP or WHEP, or a participant.
+type EndingInfo struct {
+	Session     string // public id; "" if it is a participant
+	Publisher   string // who publishes, or is watched, in the session; may be the mix
+	Participant string // by ID, whose it is; "" if nobody says
+	Reason      string // "expired" or "revoked"
+	At          time.Time
 }
 
 // A Snapshot is all that metrics need, read in one call.

@@ -102,12 +102,14 @@ func (r *Registry) sweepLocked(now time.Time) {
 	for _, m := range r.rooms {
 		r.sweepParticipantsLocked(m, now)
 		for _, p := range m.publishers {
+			r.endTalkLocked(p, false, now)
 			for _, e := range p.entries() {
 				if !e.since.IsZero() && now.Sub(e.since) >= r.config.Grace.D() {
 					r.removeLocked(p, e, now)
 				}
 			}
 			if p.feed == nil && len(p.entries()) == 0 {
+				r.endTalkLocked(p, true, now)
 				delete(m.publishers, p.name)
 			}
 		}

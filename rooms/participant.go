@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"sightline/internal/audit"
 	"sightline/internal/fault"
 )
 
@@ -37,10 +38,11 @@ type ParticipantInfo struct {
 	Since time.Time
 
 	Microphone, Camera Device
-	Hand               bool     // raised
-	Privacy            bool     // all that he sends is paused
-	Call               string   // the role that he calls; "": none
-	Publishers         []string // the names under which he publishes, as he says; not to be changed
+	Hand               bool      // raised
+	HandSince          time.Time // when it was raised; zero if it is not
+	Privacy            bool      // all that he sends is paused
+	Call               string    // the role that he calls; "": none
+	Publishers         []string  // the names under which he publishes, as he says; not to be changed
 
 	Speaking  bool // the first of Publishers is, see Registry.SetSpeaking
 	Listening bool // see Registry.SetListening
@@ -63,7 +65,17 @@ type EnterRequest struct {
 	Room      string
 	TokenRole string     // he can have no other; "": any
 	Address   netip.Addr // where he comes from, as limits count it; invalid: uncounted
+	Who       audit.Who
+	Silent    bool  // he may not be heard: his microphone can't be on
+	Lease     Lease // nil: for ever
 	ParticipantChange
+}
+
+// A Lease is how long somebody may be a participant. Its methods are called under the registry's
+// lock: they don't block, and don't call the registry.
+type Lease interface {
+	Err() error // why he may not any more; its text stands in the log
+	Release()   // he is gone
 }
 
 // A participant is a person in a room. It is guarded by Registry.mu.
@@ -73,15 +85,18 @@ type participant struct {
 	address netip.Addr
 	info    ParticipantInfo // but for Speaking
 	bound   bool            // to his role
-	seen    time.Time       // when he was last heard of
-	called  time.Time       // since when info.Call is what it is
-	changed bool            // since watchers were told of him
+	who     audit.Who
+	silent  bool      // see EnterRequest
+	seen    time.Time // when he was last heard of
+	lease   Lease     // nil: none
+	called  time.Time // since when info.Call is what it is
+	changed bool      // since watchers were told of him
 }
 
 // Enter makes a participant of a room, which is open from then on, for as long as he is heard
 // of: until Leave, or rooms.participant_timeout after the last Change. The secret is for him
-// alone. He must have a name. The error is a fault: BadRequest for what can't be, Forbidden
-// for a role that is not his token's, Unavailable at a limit.
+// alone. He must have a name. With an error, the lease stays with the caller. The error is a fault: BadRequest for what can't be, Forbidden
+// for a role that is not his token's and a microphone that may not be on, Unavailable at a limit.
 func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo, err error) {
 	if err := ValidRoom(req.Room); err != nil {
 		return "", info, err
@@ -100,13 +115,13 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 	}
 	now := time.Now()
 	p := &participant{
-		secret: rand.Text(), address: req.Address, bound: req.TokenRole != "", seen: now,
+		secret: rand.Text(), address: req.Address, bound: req.TokenRole != "", silent: req.Silent, seen: now, lease: req.Lease,
 		info: ParticipantInfo{ID: rand.Text()[:12], Role: req.TokenRole, Since: now, Microphone: None, Camera: None, Publishers: []string{}},
 	}
 	if change.Role != nil && *change.Role == "" {
 		change.Role = nil
 	}
-	if err := p.mayBe(change.Role); err != nil {
+	if err := p.may(change); err != nil {
 		return "", info, err
 	}
 	if n := r.config.MaxParticipantsPerAddress; req.Address.IsValid() && r.enteredFromLocked(req.Address) >= n {
@@ -119,7 +134,9 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 		return "", info, limit("participants in the room", "max_participants", r.config.MaxParticipants)
 	}
 	p.apply(change, now)
+	p.who = req.Who
 	p.room.participants[p.info.ID] = p
+	r.recordParticipant(audit.Entered, p, now)
 	r.openLocked(p.room, now)
 	r.log.Info("participant entered", "room", req.Room, "participant", p.info.ID, "role", p.info.Role)
 	r.tellParticipantLocked(p, now)
@@ -152,7 +169,7 @@ func (r *Registry) Change(room, secret string, change ParticipantChange) (Partic
 	if err != nil {
 		return ParticipantInfo{}, err
 	}
-	if err := p.mayBe(change.Role); err != nil {
+	if err := p.may(change); err != nil {
 		return ParticipantInfo{}, err
 	}
 	called, err := p.room.other(change.Answer)
@@ -165,14 +182,30 @@ func (r *Registry) Change(room, secret string, change ParticipantChange) (Partic
 	}
 	now := time.Now()
 	p.seen = now
+	before := p.info
 	p.apply(change, now)
+	if p.info.Name != before.Name || p.info.Role != before.Role {
+		r.recordParticipant(audit.Renamed, p, now)
+	}
 	if called != nil && called.info.Call != "" {
 		called.info.Call, called.changed = "", true
 	}
 	if raised != nil && raised.info.Hand {
-		raised.info.Hand, raised.changed = false, true
+		raised.info.Hand, raised.info.HandSince, raised.changed = false, time.Time{}, true
 	}
 	return p.infoLocked(), nil
+}
+
+// LeaseOf returns the lease of a participant, nil if he has none. The error is a fault.NotFound if there
+// is no such participant any more.
+func (r *Registry) LeaseOf(room, secret string) (Lease, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, err := r.participantLocked(room, secret)
+	if err != nil {
+		return nil, err
+	}
+	return p.lease, nil
 }
 
 // Leave ends a participant. The error is a fault.NotFound if there is no such one any more.
@@ -249,10 +282,13 @@ func (d *Device) valid(member string) error {
 	return fault.New(fault.BadRequest, "%s: must be %q, %q or %q, got %q", member, On, Off, None, shown(string(*d)))
 }
 
-// mayBe returns a fault.Forbidden for a role that is not the one of the participant's token.
-func (p *participant) mayBe(role *string) error {
-	if p.bound && role != nil && *role != p.info.Role {
-		return fault.New(fault.Forbidden, "the token is for the role %q, not for %q: leave role out", p.info.Role, *role)
+// may returns a fault.Forbidden for what the participant's token does not let him be or do.
+func (p *participant) may(c ParticipantChange) error {
+	if p.bound && c.Role != nil && *c.Role != p.info.Role {
+		return fault.New(fault.Forbidden, "the token is for the role %q, not for %q: leave role out", p.info.Role, *c.Role)
+	}
+	if p.silent && c.Microphone != nil && *c.Microphone == On {
+		return fault.New(fault.Forbidden, "the token does not let its bearer be heard: microphone must be %q or %q, got %q", Off, None, On)
 	}
 	return nil
 }
@@ -271,6 +307,12 @@ func (p *participant) apply(c ParticipantChange, now time.Time) {
 	}
 	if i.Call != before.Call {
 		p.called = now
+	}
+	switch {
+	case !i.Hand:
+		i.HandSince = time.Time{}
+	case !before.Hand:
+		i.HandSince = now
 	}
 	p.changed = p.changed || !reflect.DeepEqual(*i, before)
 }
@@ -309,16 +351,22 @@ func (m *room) other(id *string) (*participant, error) {
 func (r *Registry) partLocked(p *participant, cause string, now time.Time) {
 	info := p.infoLocked()
 	delete(p.room.participants, info.ID)
+	r.recordLeft(p, cause, now)
+	if p.lease != nil {
+		p.lease.Release()
+	}
 	r.log.Info("participant left", "room", p.room.name, "participant", info.ID, "role", info.Role,
 		"cause", cause, "stayed", now.Sub(info.Since).Round(time.Millisecond))
 	r.emitLocked(Event{Type: ParticipantLeft, Room: p.room.name, Time: now, Participant: &info})
 	r.tidyLocked(p.room)
 }
 
-// sweepParticipantsLocked ends who has not been heard of, and calls that nobody answers.
+// sweepParticipantsLocked ends whose lease has ended, who has not been heard of, and calls that nobody answers.
 func (r *Registry) sweepParticipantsLocked(m *room, now time.Time) {
 	for _, p := range m.participants {
-		if now.Sub(p.seen) >= r.config.ParticipantTimeout.D() {
+		if p.lease != nil && p.lease.Err() != nil {
+			r.partLocked(p, p.lease.Err().Error(), now)
+		} else if now.Sub(p.seen) >= r.config.ParticipantTimeout.D() {
 			r.partLocked(p, "timeout", now)
 		} else if p.info.Call != "" && now.Sub(p.called) >= callTimeout {
 			p.info.Call, p.changed = "", true

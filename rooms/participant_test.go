@@ -176,6 +176,7 @@ func TestAParticipantIsWhatHeSays(t *testing.T) {
 		check(anna.change(rooms.ParticipantChange{}))
 		want.Name, want.Role, want.Microphone, want.Camera, want.Hand, want.Privacy, want.Call = "Anna", "technician", rooms.On, rooms.Off, true, true, "hospital"
 		want.Publishers = []string{"desk", "desk-screen"}
+		want.HandSince = time.Now()
 		all := rooms.ParticipantChange{
 			Name: &want.Name, Role: &want.Role, Microphone: &want.Microphone, Camera: &want.Camera, Hand: &want.Hand, Privacy: &want.Privacy,
 			Call: &want.Call, Publishers: want.Publishers,

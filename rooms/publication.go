@@ -28,6 +28,7 @@ type PublishRequest struct {
 	Client          string // its User-Agent
 	Label           string // for people; may be empty
 	Role            string // what it is to the others in the room; a name, or "" for none
+	Silent          bool   // it may not be heard: its audio is silence, and Mute can't change that
 	Codecs          map[media.Kind]media.Codec
 }
 
@@ -260,16 +261,21 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 	p.running = true
 	pub.feed = p
 	pub.label, pub.role, pub.client, pub.session = p.request.Label, p.request.Role, p.request.Client, p.request.Session
+	pub.silent = p.request.Silent
 	r.unreserveLocked(p)
 	out := make(map[*track]*feed, len(feeds))
 	for _, f := range feeds {
 		e := pub.entry(f.source.Kind())
 		if *e == nil {
 			*e = &trackEntry{track: newTrack(m.name, pub.name, f.source.Kind(), &r.config, r.forwardingDelay, r.fan, now)}
-			(*e).mute(pub.muted)
 		}
 		(*e).since = time.Time{}
+		// The session that had the track before is not heard for having been silent, nor this one.
+		if pub.hushed() {
+			(*e).mute(true)
+		}
 		(*e).attach(f, now)
+		(*e).mute(pub.hushed())
 		out[(*e).track] = f
 	}
 	for _, e := range pub.entries() { // what the session before had, and this one has not
@@ -326,7 +332,7 @@ func (r *Registry) Remove(room, publisher string) error {
 // It holds for the name, over takeovers and absences, until the publisher is gone from the
 // room. What viewers got before, they can have sent again as it was. The error is a
 // fault.NotFound if there is no such publisher in the room; one that is away for no longer
-// than the grace is there.
+// than the grace is there. It is a fault.Forbidden to let one be heard that published silently.
 func (r *Registry) Mute(room, publisher string, muted bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -335,9 +341,12 @@ func (r *Registry) Mute(room, publisher string, muted bool) error {
 		return fault.New(fault.NotFound, "there is no publisher %q in room %q", shown(publisher), shown(room))
 	}
 	p := m.publishers[publisher]
+	if !muted && p.silent {
+		return fault.New(fault.Forbidden, "publisher %q may not be heard: it published without the scope to speak", publisher)
+	}
 	p.muted = muted
 	if p.audio != nil {
-		p.audio.mute(muted)
+		p.audio.mute(p.hushed())
 	}
 	r.hushLocked(p, time.Now())
 	r.wake()

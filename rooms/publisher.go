@@ -33,8 +33,10 @@ type publisher struct {
 	client  string
 	session string // "" while it is away
 	muted   bool   // its audio track is, and will be if it has none yet
+	silent  bool   // likewise, for as long as its last session's request holds
 
 	speaking bool // by SetSpeaking; never while it is not audible
+	talk     talk
 
 	audio, video *trackEntry
 }
@@ -47,6 +49,9 @@ type trackEntry struct {
 	since    time.Time      // when its feed ended; zero while it has one
 	told     facts          // what watchers know; zero: nothing
 }
+
+// hushed reports whether what comes from the publisher is to be silence.
+func (p *publisher) hushed() bool { return p.muted || p.silent }
 
 // entries returns the publisher's tracks, audio before video.
 func (p *publisher) entries() []*trackEntry {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"sightline/internal/audit"
 	"sightline/internal/fault"
 	"sightline/internal/media"
 )
@@ -20,6 +21,7 @@ const pairPatience = 3 * time.Second
 type Registry struct {
 	config Config
 	log    *slog.Logger
+	record audit.Recorder
 
 	firstPacket     *histogram
 	firstKeyframe   *histogram
@@ -46,7 +48,7 @@ type Registry struct {
 // New returns a registry without rooms. config is valid.
 func New(config Config, log *slog.Logger) *Registry {
 	r := &Registry{
-		config: config, log: log,
+		config: config, log: log, record: audit.Discard,
 		firstPacket:     newHistogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 		firstKeyframe:   newHistogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 		forwardingDelay: newHistogram(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
@@ -62,6 +64,10 @@ func New(config Config, log *slog.Logger) *Registry {
 	r.keeper.Go(r.keepTime)
 	return r
 }
+
+// Record lets a recorder know of participants, and of who speaks. Call it before the registry is
+// used.
+func (r *Registry) Record(to audit.Recorder) { r.record = to }
 
 // Close ends all publications, subscriptions and watchers with ErrClosed, and waits until
 // all sources have ended: their sessions end when Publication.Run returns.
@@ -87,6 +93,7 @@ func (r *Registry) Close() {
 	for w := range r.watchers {
 		w.end()
 	}
+	r.recordClosingLocked(time.Now())
 	clear(r.watchers)
 	r.mu.Unlock()
 	for _, t := range tracks {

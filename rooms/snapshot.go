@@ -71,7 +71,7 @@ func (r *Registry) roomLocked(m *room, now time.Time) RoomInfo {
 	info := RoomInfo{Name: m.name, Since: m.since, Viewers: m.viewers, Participants: m.participantsLocked()}
 	for _, p := range byName(m.publishers) {
 		pub := PublisherInfo{
-			Name: p.name, Label: p.label, Role: p.role, Session: p.session, Client: p.client, Since: p.since, Muted: p.muted, Speaking: p.speaking,
+			Name: p.name, Label: p.label, Role: p.role, Session: p.session, Client: p.client, Since: p.since, Muted: p.hushed(), Speaking: p.speaking,
 		}
 		for _, e := range p.entries() {
 			pub.Tracks = append(pub.Tracks, e.infoLocked(p, now))

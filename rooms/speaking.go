@@ -31,6 +31,7 @@ func (r *Registry) SetSpeaking(room string, speakers []string) {
 	for _, p := range m.publishers {
 		if speaks := p.audible() && slices.Contains(speakers, p.name); speaks != p.speaking {
 			p.speaking, changed = speaks, true
+			r.talkLocked(p, time.Now())
 		}
 	}
 	if changed {
@@ -40,13 +41,14 @@ func (r *Registry) SetSpeaking(room string, speakers []string) {
 
 // audible reports whether sound comes from the publisher's session, and reaches others.
 func (p *publisher) audible() bool {
-	return p.audio != nil && p.audio.since.IsZero() && !p.muted
+	return p.audio != nil && p.audio.since.IsZero() && !p.hushed()
 }
 
 // hushLocked makes a publisher that can't be heard any more speak no longer.
 func (r *Registry) hushLocked(p *publisher, now time.Time) {
 	if p.speaking && !p.audible() {
 		p.speaking = false
+		r.talkLocked(p, now)
 		r.tellSpeakingLocked(p.room, now)
 	}
 }

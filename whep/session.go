@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"sightline/internal/audit"
+	"sightline/internal/auth"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
 	"sightline/rooms"
@@ -25,18 +27,29 @@ type subscription interface {
 type session struct {
 	room, publisher string // the publisher may be bridge.Mix
 	subject         string // who watches, "" if anybody may
+	participant     string // whose session it is, by ID, "" if nobody says
+	lease           *auth.Lease
 	id              string // public
 	peer            *rtc.Session
 	subscriptions   []subscription // audio, video or both
+	record          audit.Recorder
+	who             audit.Who
+	connected       time.Time // zero: not yet
+	listener        string    // the publisher that hears the mix, "" if none in particular
+	rooms           *rooms.Registry
 	log             *slog.Logger
 }
 
 // run is the session's life: once its peer is connected its tracks are forwarded, until
-// the first of peer gone, DELETE, shutdown, a track gone, a codec that the viewer can't take.
+// the first of peer gone, DELETE, shutdown, a track gone, a codec that the viewer can't take, token
+// expired or revoked.
 func (s *session) run(ctx context.Context) error {
 	began := time.Now()
 	log := s.log.With("room", s.room, "publisher", s.publisher, "session", s.id)
 	defer s.close()
+	defer s.lease.Release()
+	ctx, stop := s.lease.Bind(ctx, rtc.Expired, rtc.Revoked)
+	defer stop()
 	sinks := s.connectSinks()
 
 	ctx, end := context.WithCancelCause(ctx)
@@ -47,7 +60,13 @@ func (s *session) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return
 		}
+		s.recordBegin(sinks)
 		log.Info("viewer connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
+		s.lease.Warn(func(e auth.Ending) {
+			s.rooms.TellEnding(s.room, rooms.EndingInfo{
+				Session: s.id, Publisher: s.publisher, Participant: s.participant, Reason: e.Reason, At: e.At,
+			})
+		})
 		for sub, sink := range sinks {
 			playing.Go(func() {
 				if err := cause(sub.Run(ctx, sink)); err != nil {
@@ -63,8 +82,10 @@ func (s *session) run(ctx context.Context) error {
 	for _, sink := range sinks {
 		stats := sink.Stats()
 		total.Packets += stats.Packets
+		total.Bytes += stats.Bytes
 		total.Dropped += stats.Dropped
 	}
+	s.recordEnd(sinks, total, err)
 	log.Info("viewer left", "cause", rtc.Cause(err), "err", rtc.Detail(err), "path", s.peer.Path(),
 		"sent", total.Packets, "dropped", total.Dropped, "lasted", time.Since(began).Round(time.Millisecond))
 	return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/fault"
@@ -27,12 +28,13 @@ type Door struct {
 	peers    *rtc.Engine
 	auth     *auth.Auth
 	sessions *httpapi.Resources
+	record   audit.Recorder
 	log      *slog.Logger
 }
 
 // New returns the door. It owns nothing: its sessions belong to sessions.
-func New(r *rooms.Registry, b *bridge.Bridge, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, log *slog.Logger) *Door {
-	return &Door{rooms: r, bridge: b, peers: peers, auth: a, sessions: sessions, log: log}
+func New(r *rooms.Registry, b *bridge.Bridge, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, record audit.Recorder, log *slog.Logger) *Door {
+	return &Door{rooms: r, bridge: b, peers: peers, auth: a, sessions: sessions, record: record, log: log}
 }
 
 // Route adds the endpoints of every publisher: one for each kind of track, and one for
@@ -67,7 +69,7 @@ func (d *Door) get(c *gin.Context, suffix string) error {
 // never a reason to refuse.
 func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	room, publisher := c.Param("room"), c.Param("publisher")
-	who, err := d.authorize(c.Request, room, publisher)
+	who, err := d.authorize(c.Request, room, publisher, kind)
 	if err != nil {
 		return err
 	}
@@ -82,9 +84,13 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 		return err
 	}
 	s := &session{
-		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), log: d.log,
+		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), rooms: d.rooms, log: d.log,
+	}
+	if id := c.Query("participant"); rooms.ValidName(id) == nil {
+		s.participant = id
 	}
 	client := httpapi.UserAgent(c)
+	s.record, s.who, s.listener = d.record, who.Who(c.ClientIP(), client), cmp.Or(who.Publisher, c.Query("for"))
 	if publisher == bridge.Mix {
 		s.subscriptions, err = d.listen(c, room, who)
 	} else {
@@ -106,11 +112,19 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 		s.close()
 		return err
 	}
+	s.lease = d.auth.Keep(who)
 	err = d.sessions.Create(c, httpapi.Resource{
 		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
-		Authorize: func(r *http.Request) error { _, err := d.authorize(r, room, publisher); return err },
+		Authorize: func(r *http.Request) error {
+			who, err := d.authorize(r, room, publisher, kind)
+			if err == nil {
+				s.lease.Renew(who)
+			}
+			return err
+		},
 	})
 	if err != nil {
+		s.lease.Release()
 		s.close()
 		s.peer.Close()
 	}
@@ -140,16 +154,30 @@ func (d *Door) listen(c *gin.Context, room string, who auth.Identity) ([]subscri
 	return []subscription{l}, nil
 }
 
-// authorize checks that a token is for a publisher, or for the mix of a room. In that
-// everybody is heard: a token for one publisher is for it, since that publisher is who
-// listens, but one for several must name the mix.
-func (d *Door) authorize(r *http.Request, room, publisher string) (auth.Identity, error) {
-	if publisher == bridge.Mix {
-		if who, err := d.auth.Authorize(r, auth.Play, room, ""); err == nil && who.Publisher != "" {
+// authorize checks that a token is for a publisher's track, or for both ("") as the pair, or
+// for the mix of a room. In that everybody is heard: a token for one publisher is for it, since
+// that publisher is who listens, but one for several must name the mix.
+func (d *Door) authorize(r *http.Request, room, publisher string, kind media.Kind) (who auth.Identity, err error) {
+	caller, err := d.auth.Who(r)
+	if err != nil {
+		return who, err
+	}
+	kinds := []media.Kind{kind}
+	switch {
+	case publisher == bridge.Mix:
+		if who, err := caller.May(auth.Play, room, ""); err == nil && who.Publisher != "" {
 			return who, nil
 		}
+		kinds = []media.Kind{media.Audio}
+	case kind == "":
+		kinds = []media.Kind{media.Audio, media.Video}
 	}
-	return d.auth.Authorize(r, auth.Play, room, publisher)
+	for _, kind := range kinds {
+		if who, err = caller.May(auth.Play, room, publisher+"/"+string(kind)); err != nil {
+			return auth.Identity{}, err
+		}
+	}
+	return who, nil
 }
 
 func servers(peers *rtc.Engine) []httpapi.ICEServer {

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func start(t *testing.T, change func(*doortest.Options)) *doortest.Gateway {
 	t.Helper()
 	return doortest.Start(t, change, func(g *doortest.Gateway) doortest.Door {
-		return New(g.Rooms, g.Bridge, g.Peers, g.Auth, g.Sessions, g.Log)
+		return New(g.Rooms, g.Bridge, g.Peers, g.Auth, g.Sessions, g.Audit, g.Log)
 	})
 }
 
@@ -141,7 +141,7 @@ func TestPlayAnswers(t *testing.T) {
 
 		{name: "item 21, row 18", gateway: closed, method: "POST", path: path, body: pair, status: 401, kind: "unauthenticated", want: map[string]string{"Www-Authenticate": `Bearer realm="sightline"`}},
 		{name: "item 25: a room that is not there, without a token", gateway: closed, method: "POST", path: "/whep/ct-1/console", body: pair, status: 401, kind: "unauthenticated"},
-		{name: "row 23, item 25: another room", gateway: closed, method: "POST", path: "/whep/ct-1/console", body: pair, header: []string{"Authorization", "Bearer " + nurse}, status: 403, kind: "forbidden", want: map[string]string{"Www-Authenticate": `Bearer realm="sightline", error="insufficient_scope", scope="play"`}},
+		{name: "row 23, item 25: another room", gateway: closed, method: "POST", path: "/whep/ct-1/console", body: pair, header: []string{"Authorization", "Bearer " + nurse}, status: 403, kind: "forbidden", want: map[string]string{"Www-Authenticate": `Bearer realm="sightline", error="insufficient_scope", scope="whep:play"`}},
 		{name: "allowed, but not live", gateway: closed, method: "POST", path: path, body: pair, header: []string{"Authorization", "Bearer " + nurse}, status: 409, kind: "conflict"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

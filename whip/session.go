@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sightline/internal/fault"
+	"sightline/internal/audit"
+	"sightline/internal/auth"
 	"sightline/internal/rtc"
 	"sightline/rooms"
 )
@@ -19,19 +21,27 @@ import (
 type session struct {
 	room, publisher string
 	subject         string // who published, "" if anybody may
+	lease           *auth.Lease
 	id              string // public
 	peer            *rtc.Session
 	publication     *rooms.Publication
+	record          audit.Recorder
+	who             audit.Who
+	connected       time.Time // zero: not yet
+	rooms           *rooms.Registry
 	log             *slog.Logger
 }
 
 // run is the session's life: once its peer is connected it feeds the room, taking over
 // from an older session of that name, until the first of peer gone, DELETE, shutdown,
-// replaced by a newer session, removed through the room API.
+// replaced by a newer session, removed through the room API, token expired or revoked.
 func (s *session) run(ctx context.Context) error {
 	began := time.Now()
 	log := s.log.With("room", s.room, "publisher", s.publisher, "session", s.id)
 	defer s.publication.Close()
+	defer s.lease.Release()
+	ctx, stop := s.lease.Bind(ctx, rtc.Expired, rtc.Revoked)
+	defer stop()
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.peer.Run(ctx) })
@@ -41,10 +51,15 @@ func (s *session) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		s.recordBegin()
 		log.Info("publisher connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
+		s.lease.Warn(func(e auth.Ending) {
+			s.rooms.TellEnding(s.room, rooms.EndingInfo{Session: s.id, Publisher: s.publisher, Reason: e.Reason, At: e.At})
+		})
 		return cause(s.publication.Run(ctx, s.peer.Sources()...))
 	})
 	err := g.Wait()
+	s.recordEnd(err)
 	log.Info("publisher left", "cause", rtc.Cause(err), "err", rtc.Detail(err), "path", s.peer.Path(),
 		"lasted", time.Since(began).Round(time.Millisecond))
 	return err

@@ -4,12 +4,15 @@ package whip
 
 import (
 	"log/slog"
+	"net/http"
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
+	"sightline/internal/media"
 	"sightline/internal/rtc"
 	"sightline/rooms"
 )
@@ -24,12 +27,13 @@ type Door struct {
 	peers    *rtc.Engine
 	auth     *auth.Auth
 	sessions *httpapi.Resources
+	record   audit.Recorder
 	log      *slog.Logger
 }
 
 // New returns the door. It owns nothing: its sessions belong to sessions.
-func New(r *rooms.Registry, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, log *slog.Logger) *Door {
-	return &Door{rooms: r, peers: peers, auth: a, sessions: sessions, log: log}
+func New(r *rooms.Registry, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, record audit.Recorder, log *slog.Logger) *Door {
+	return &Door{rooms: r, peers: peers, auth: a, sessions: sessions, record: record, log: log}
 }
 
 // Route adds the endpoint of every publisher.
@@ -53,7 +57,11 @@ func (d *Door) get(c *gin.Context) error {
 // publish answers an offer and starts the session.
 func (d *Door) publish(c *gin.Context) error {
 	room, publisher := c.Param("room"), c.Param("publisher")
-	who, err := d.auth.Authorize(c.Request, auth.Publish, room, publisher)
+	caller, err := d.auth.Who(c.Request)
+	if err != nil {
+		return err
+	}
+	who, err := caller.May(auth.Publish, room, publisher)
 	if err != nil {
 		return err
 	}
@@ -72,28 +80,61 @@ func (d *Door) publish(c *gin.Context) error {
 		return err
 	}
 	s := &session{
-		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), log: d.log,
+		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), rooms: d.rooms, log: d.log,
 	}
 	client := httpapi.UserAgent(c)
+	s.record, s.who = d.record, who.Who(c.ClientIP(), client)
+	s.who.Role = role
 	if s.peer, err = d.peers.Answer(rtc.AnswerRequest{Offer: offer, Publish: true, Client: client}); err != nil {
 		return err
 	}
+	if err := mayPublish(caller, room, publisher, s.peer.Codecs()); err != nil {
+		s.peer.Close()
+		return err
+	}
+	silent := !caller.Allows(auth.Speak, room, publisher+"/audio")
 	s.publication, err = d.rooms.Publish(rooms.PublishRequest{
-		Room: room, Publisher: publisher, Subject: who.Name, Session: s.id,
+		Room: room, Publisher: publisher, Subject: who.Subject(), Session: s.id, Silent: silent,
 		Client: client, Label: rooms.Label(c.Query("label")), Role: role, Codecs: s.peer.Codecs(),
 	})
 	if err != nil {
 		s.peer.Close()
 		return err
 	}
+	s.lease = d.auth.Keep(who)
 	err = d.sessions.Create(c, httpapi.Resource{
 		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
 		Links:     []httpapi.Link{{Rel: returnAudio, URL: httpapi.MixURL(httpapi.BaseURL(c), room, publisher)}},
-		Authorize: d.auth.Check(auth.Publish, room, publisher),
+		Authorize: func(r *http.Request) error { return d.again(r, s.lease, room, publisher, silent) },
 	})
 	if err != nil {
+		s.lease.Release()
 		s.publication.Close()
 		s.peer.Close()
+	}
+	return err
+}
+
+// mayPublish returns a fault.Forbidden for a kind of track that the caller may not publish.
+func mayPublish(caller auth.Caller, room, publisher string, codecs map[media.Kind]media.Codec) error {
+	for kind := range codecs {
+		if _, err := caller.May(auth.Publish, room, publisher+"/"+string(kind)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// again checks the token that comes with a request to a session, and prolongs the session if
+// it is a newer one that may do no less.
+func (d *Door) again(r *http.Request, lease *auth.Lease, room, publisher string, silent bool) error {
+	caller, err := d.auth.Who(r)
+	if err != nil {
+		return err
+	}
+	who, err := caller.May(auth.Publish, room, publisher)
+	if err == nil && (silent || caller.Allows(auth.Speak, room, publisher+"/audio")) {
+		lease.Renew(who)
 	}
 	return err
 }

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func start(t *testing.T, change func(*doortest.Options)) *doortest.Gateway {
 	t.Helper()
 	return doortest.Start(t, change, func(g *doortest.Gateway) doortest.Door {
-		return New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Log)
+		return New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Audit, g.Log)
 	})
 }
 
@@ -120,7 +120,7 @@ func TestPublishAnswers(t *testing.T) {
 		{"row 19: Basic", closed, "POST", path, lines(offer), []string{"Authorization", "Basic YTpi"}, 401, "unauthenticated", nil},
 		{"item 22", closed, "POST", path, lines(offer), []string{"Authorization", "Bearer x"}, 401, "unauthenticated", map[string]string{"Www-Authenticate": `Bearer realm="sightline", error="invalid_token"`}},
 		{"item 22: two headers", closed, "POST", path, lines(offer), []string{"Authorization", "Bearer " + camera, "Authorization", "Bearer " + camera}, 400, "bad-request", nil},
-		{"row 23", closed, "POST", "/whip/ct-1/console", lines(offer), []string{"Authorization", "Bearer " + camera}, 403, "forbidden", map[string]string{"Www-Authenticate": `Bearer realm="sightline", error="insufficient_scope", scope="publish"`}},
+		{"row 23", closed, "POST", "/whip/ct-1/console", lines(offer), []string{"Authorization", "Bearer " + camera}, 403, "forbidden", map[string]string{"Www-Authenticate": `Bearer realm="sightline", error="insufficient_scope", scope="whip:publish"`}},
 		{"401 before 415", closed, "POST", path, "{}", []string{"Content-Type", "application/json"}, 401, "unauthenticated", nil},
 		{"item 23: preflight without a token", closed, "OPTIONS", path, "", []string{"Origin", "https://x.example", "Access-Control-Request-Method", "POST"}, 200, "", map[string]string{"Accept-Post": sdp, "Access-Control-Allow-Origin": "*"}},
 	} {

@@ -50,7 +50,7 @@ func demoToken(c *config.Config) string {
 	token := auth.NewToken()
 	c.Auth.Tokens = append(slices.Clip(c.Auth.Tokens), auth.Token{
 		Name: "demo", SHA256: auth.HashToken(token), Rooms: []string{demo.Room},
-		Scopes: []auth.Scope{auth.Publish, auth.Play, auth.Read},
+		Scopes: []auth.Scope{auth.Publish, auth.Speak, auth.Play, auth.Read},
 	})
 	return token
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"golang.org/x/sync/errgroup"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/config"
@@ -52,8 +53,16 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	defer func() { lastWords(log, began, cause, err) }()
 	log.Info("sightline starts", "version", buildVersion())
 
+	ledger, err := audit.Open(c.Audit, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ledger.Close()) }()
+	ledger.Record(audit.Event{What: audit.Started, Version: buildVersion(), Config: c.Fingerprint()})
+
 	registry := rooms.New(c.Rooms, log)
 	defer registry.Close()
+	registry.Record(ledger)
 	mixer := bridge.New(c.Bridge, registry, log)
 	defer mixer.Close()
 	peers, err := rtc.New(c.ICE, log)
@@ -64,7 +73,8 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	tokens := auth.New(c.Auth)
 	sessions := httpapi.NewResources(c.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, log)
 	defer sessions.Close()
-	roomAPI := api.New(c.API, registry, tokens, mixer)
+	sessions.AdmitIf(ledger.Admit)
+	roomAPI := api.New(c.API, registry, tokens, mixer, ledger)
 	defer roomAPI.Close()
 	pages, err := web.New(c.Stations)
 	if err != nil {
@@ -73,13 +83,14 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 
 	build := metrics.ReadBuild(buildVersion())
 	router := httpapi.NewRouter(c.HTTP, log)
-	router.Recognize(tokens.Recognizes, sessions)
+	router.Recognize(tokens.Subject, sessions)
+	router.Record(ledger)
 	health := metrics.NewHealth(build, readiness(sessions))
 	numbers := metrics.New(c.Metrics, metrics.Sources{
 		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests, Refusals: router.Refusals,
 	}, build, tokens, log)
-	whip.New(registry, peers, tokens, sessions, log).Route(router)
-	whep.New(registry, mixer, peers, tokens, sessions, log).Route(router)
+	whip.New(registry, peers, tokens, sessions, ledger, log).Route(router)
+	whep.New(registry, mixer, peers, tokens, sessions, ledger, log).Route(router)
 	sessions.Route(router)
 	roomAPI.Register(router)
 	pages.Register(router)
@@ -109,6 +120,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	g, life := errgroup.WithContext(ctx) // done at the first failure
 	life, end := context.WithCancel(life)
 	defer end()
+	g.Go(func() error { return tokens.Run(life) })
 	for _, s := range servers {
 		g.Go(func() error { return s.Run(life) })
 	}

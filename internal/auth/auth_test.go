@@ -155,7 +155,7 @@ func TestIdentitySaysRoleAndOnlyPublisher(t *testing.T) {
 		r := httptest.NewRequest(http.MethodPost, "/", nil)
 		r.Header.Set("Authorization", "Bearer "+secret)
 		who, err := a.Authorize(r, Publish, "mri-2", "")
-		if want := (Identity{Name: "x", Role: tt.role, Publisher: tt.want}); err != nil || who != want {
+		if want := (Identity{Name: "x", Kind: Static, Role: tt.role, Publisher: tt.want}); err != nil || who != want {
 			t.Errorf("%q: got %+v, %v, want %+v", tt.publishers, who, err, want)
 		}
 	}

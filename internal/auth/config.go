@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"path"
 	"slices"
 	"strings"
+	"time"
+
+	"sightline/internal/opt"
 )
 
 // Config is the section auth of the configuration.
@@ -21,6 +23,10 @@ type Config struct {
 	// Tokens are those who may do something. With one or more of them, everything but
 	// the health checks needs a token.
 	Tokens []Token `toml:"tokens"`
+
+	// Warning is how long before a token expires the events of a room say that what was begun
+	// with it is about to end.
+	Warning opt.Duration `toml:"warning"`
 }
 
 // A Token is one bearer token. The token itself is not kept: `sightline hash-token` makes
@@ -33,10 +39,11 @@ type Token struct {
 	// SHA256 is the SHA-256 of the token, in hex.
 	SHA256 string `toml:"sha256"`
 
-	// Scopes are what it allows: publish, play, read, admin. None implies another.
+	// Scopes are what it allows. None implies another.
 	Scopes []Scope `toml:"scopes"`
 
-	// Rooms and Publishers are globs ("mri-*") of the names that it is for. Empty: all.
+	// Rooms and Publishers are globs ("mri-*") of the names that it is for. Empty: all. A
+	// publisher's may be of one track: "console/video".
 	Rooms      []string `toml:"rooms"`
 	Publishers []string `toml:"publishers"`
 
@@ -47,7 +54,7 @@ type Token struct {
 
 // Defaults returns the configuration that the shipped file states: no tokens, and hence
 // loopback only.
-func Defaults() Config { return Config{} }
+func Defaults() Config { return Config{Warning: opt.Duration(30 * time.Second)} }
 
 // Validate reports everything that is wrong, each with its key.
 func (c Config) Validate() error {
@@ -73,19 +80,23 @@ func (c Config) Validate() error {
 			bad("scopes", "must hold one or more of %q", scopes)
 		}
 		for _, s := range t.Scopes {
-			if !slices.Contains(scopes[:], s) {
+			if !slices.Contains(scopes[:], s) && older[s] == nil {
 				bad("scopes", "must be of %q, got %q", scopes, s)
 			}
 		}
-		checkGlobs := func(key string, globs []string) {
-			for _, g := range globs {
-				if _, err := path.Match(g, ""); err != nil || g == "" {
-					bad(key, "must be a glob such as \"mri-*\", got %q", g)
-				}
+		for _, g := range t.Rooms {
+			if err := checkRoomGlob(g); err != nil {
+				bad("rooms", "%w", err)
 			}
 		}
-		checkGlobs("rooms", t.Rooms)
-		checkGlobs("publishers", t.Publishers)
+		for _, g := range t.Publishers {
+			if err := checkPublisherGlob(g); err != nil {
+				bad("publishers", "%w", err)
+			}
+		}
+	}
+	if d := c.Warning.D(); d < 0 || d > time.Hour {
+		errs = append(errs, fmt.Errorf("auth.warning: must be between 0s and 1h, got %s", d))
 	}
 	return errors.Join(errs...)
 }

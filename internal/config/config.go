@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/httpapi"
@@ -35,6 +36,7 @@ type Config struct {
 	Rooms    rooms.Config   `toml:"rooms"`
 	Bridge   bridge.Config  `toml:"bridge"`
 	API      api.Config     `toml:"api"`
+	Audit    audit.Config   `toml:"audit"`
 	Stations web.Config     `toml:"stations"`
 	Metrics  metrics.Config `toml:"metrics"`
 	Log      Log            `toml:"log"`
@@ -62,6 +64,7 @@ func Defaults() Config {
 		Rooms:    rooms.Defaults(),
 		Bridge:   bridge.Defaults(),
 		API:      api.Defaults(),
+		Audit:    audit.Defaults(),
 		Stations: web.Defaults(),
 		Metrics:  metrics.Defaults(),
 		Log:      Log{Level: slog.LevelInfo, Format: "text"},
@@ -80,6 +83,7 @@ func (c Config) Validate() error {
 		c.Rooms.Validate(),
 		c.Bridge.Validate(),
 		c.API.Validate(),
+		c.Audit.Validate(),
 		c.Stations.Validate(),
 		c.Metrics.Validate(),
 		c.Log.Validate(),

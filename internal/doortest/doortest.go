@@ -17,6 +17,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/pion/webrtc/v4"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/httpapi"
@@ -32,6 +33,7 @@ type Gateway struct {
 	Peers    *rtc.Engine
 	Auth     *auth.Auth
 	Sessions *httpapi.Resources
+	Audit    *Audit
 	Log      *slog.Logger
 
 	client *http.Client
@@ -62,11 +64,16 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 		change(&o)
 	}
 	g := &Gateway{Log: o.Log, client: &http.Client{Transport: &http.Transport{}}}
+	off, err := audit.Open(audit.Config{}, o.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Audit = &Audit{Log: off}
 	g.Rooms = rooms.New(o.Rooms, g.Log)
 	t.Cleanup(g.Rooms.Close)
+	g.Rooms.Record(g.Audit)
 	g.Bridge = bridge.New(o.Bridge, g.Rooms, g.Log)
 	t.Cleanup(g.Bridge.Close)
-	var err error
 	if g.Peers, err = rtc.New(o.ICE, g.Log); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +82,8 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 	g.Sessions = httpapi.NewResources(o.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, g.Log)
 	t.Cleanup(g.Sessions.Close)
 	router := httpapi.NewRouter(o.HTTP, g.Log)
-	router.Recognize(g.Auth.Recognizes, g.Sessions)
+	router.Recognize(g.Auth.Subject, g.Sessions)
+	router.Record(g.Audit)
 	g.Sessions.Route(router)
 	for _, door := range doors {
 		door(g).Route(router)
@@ -88,10 +96,11 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- server.Run(ctx) }()
+	go func() { done <- g.Auth.Run(ctx) }()
 	t.Cleanup(func() {
 		g.client.CloseIdleConnections()
 		cancel()
-		if err := <-done; err != nil {
+		if err := errors.Join(<-done, <-done); err != nil {
 			t.Error(err)
 		}
 	})

@@ -546,7 +546,12 @@ func TestHospitalCallsAndSeesTheTechnician(t *testing.T) {
 	v.publish("desk", s.whip("technician"), "")
 	h.await(10*time.Second, `document.querySelector("#room-sound").level > 0`)
 	h.await(10*time.Second, `document.querySelector("#board-people").textContent.includes("Dr. Berg speaks")`)
+	// His camera is seen, too, as long as he is here.
+	h.await(10*time.Second, `document.querySelector(".faces [data-state=live] h3")?.textContent === "Dr. Berg" && document.querySelector(".faces sightline-player").state === "live"`)
+	h.accessible("hospital with the technician's camera", "light")
+	h.picture("hospital-face")
 	berg.leave()
+	h.await(3*time.Second, `!document.querySelector(".faces")`)
 	h.await(3*time.Second, `!document.querySelector(".present").textContent.includes("Dr. Berg")`)
 
 	// Whoever speaks with the microphone off is told.

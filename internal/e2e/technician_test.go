@@ -530,6 +530,62 @@ func TestTechnicianInFirefox(t *testing.T) {
 	b.picture("technician-firefox")
 }
 
+// What the page gives to be copied is run as it stands, but with a test picture for the devices.
+func TestTechnicianCopiesCommandsThatWork(t *testing.T) {
+	s := serveStations(t)
+	b := launchStation(t, "chromium")
+	b.openTechnician(660, drBerg)
+	b.await(10*time.Second, `document.querySelector(".wall-empty button") !== null`)
+	copied := func(program string) string {
+		t.Helper()
+		b.await(3*time.Second, `document.querySelector("dialog[open] .links") !== null`)
+		return look[string](b.browser, fmt.Sprintf(`(async () => {
+			const links = document.querySelector("dialog[open] .links");
+			[...links.querySelectorAll("label")].find((l) => l.textContent === %q).click();
+			await new Promise((done) => setTimeout(done, 100));
+			return [...links.querySelectorAll(".copy")].at(-1).querySelector("input, textarea").value;
+		})()`, program))
+	}
+	b.call(nil, 5*time.Second, "look", `document.querySelector(".wall-empty button").click()`)
+	const devices = "-f v4l2 -framerate 30 -video_size 1280x720 -i /dev/video0 -f alsa -i default"
+	command := copied("FFmpeg")
+	if !strings.Contains(command, devices) {
+		t.Fatalf("the command has other devices than %q: %s", devices, command)
+	}
+	command = strings.Replace(command, devices, "-nostdin -re -f lavfi -i testsrc2=rate=30:size=1280x720 -re -f lavfi -i sine=sample_rate=48000", 1)
+	shell := []string{"bash", "-c", `real=("$@"); ffmpeg() { exec "${real[@]}" "$@"; }; ` + command, "bash"}
+	start(t, "ffmpeg", append(shell, inRoot(t.TempDir(), "ffmpeg")...))
+	s.awaitTrack("camera/video", 10*time.Second, func(tr track) error {
+		if tr.Width != 1280 {
+			return fmt.Errorf("the picture is %d wide", tr.Width)
+		}
+		return nil
+	})
+	s.awaitTrack("camera/audio", 5*time.Second, nil)
+	if obs, want := copied("OBS"), "Server: "+local+"/whip/"+room+"/camera"; !strings.Contains(obs, want) {
+		t.Errorf("OBS is told %q, want %q", obs, want)
+	}
+	if gst, want := copied("GStreamer"), `signaller::whip-endpoint="`+local+"/whip/"+room+`/camera"`; !strings.Contains(gst, want) {
+		t.Errorf("GStreamer is told %q, want %q", gst, want)
+	}
+	b.press("Escape")
+	b.awaitLive(10*time.Second, "camera")
+
+	// To play it, OBS gets a page.
+	b.call(nil, 5*time.Second, "look", `document.querySelector(".place .menu button").click()`)
+	b.await(2*time.Second, `document.querySelector("[role=menuitem]") !== null`)
+	b.call(nil, 5*time.Second, "look", `[...document.querySelectorAll("[role=menuitem]")].find((e) => e.textContent.startsWith("Play it in another program")).click()`)
+	page := copied("OBS")
+	v := launchAt(t, serverSide, "chromium")
+	v.call(nil, 10*time.Second, "open", page)
+	eventually(t, 10*time.Second, func() error {
+		if st := v.stats(""); st.Video.FramesDecoded < 10 {
+			return fmt.Errorf("the page %s shows nothing: %+v", page, st)
+		}
+		return nil
+	})
+}
+
 func TestTechnicianIsAccessibleInEachState(t *testing.T) {
 	s := serveStations(t)
 	b := launchStation(t, "chromium")

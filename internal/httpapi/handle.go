@@ -77,6 +77,7 @@ func Fail(c *gin.Context, err error) {
 	if f.RetryAfter > 0 {
 		c.Header("Retry-After", retryAfter(f.RetryAfter))
 	}
+	noteRefusal(c, f, err)
 	problem(c, Status(f.Kind), string(f.Kind), f.Detail, f.Fields)
 }
 

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"crypto/sha256"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -26,43 +25,41 @@ import (
 type limits struct {
 	config    Config
 	addresses *limiter[netip.Addr]
-	tokens    *limiter[tokenKey]
+	tokens    *limiter[string] // by subject
 	sessions  *limiter[string]
 	wrong     *limiter[netip.Addr]
 
-	right func(*http.Request) bool // whether a request's token is right for anything; nil: nobody knows
-	live  func(id string) bool     // whether a session is live; nil: none is
+	subject func(*http.Request) string // who a right token says it is; "": none, or a wrong one
+	live    func(id string) bool       // whether a session is live
 
 	mu      sync.Mutex // guards what follows
 	refused map[string]uint64
 }
 
-// A tokenKey stands for a token that is a right one; the zero value for none.
-type tokenKey [sha256.Size]byte
-
 // A caller is whose a request is.
 type caller struct {
 	address netip.Addr // see subscriber
-	token   tokenKey   // zero: none that is known to be right
+	subject string     // of his token; "": he has none that is right
 }
 
 func newLimits(c Config) *limits {
 	return &limits{
 		config:    c,
 		addresses: newLimiter[netip.Addr](c.RateLimit, c.RateBurst),
-		tokens:    newLimiter[tokenKey](c.TokenRateLimit, c.TokenRateBurst),
+		tokens:    newLimiter[string](c.TokenRateLimit, c.TokenRateBurst),
 		sessions:  newLimiter[string](c.SessionRateLimit, c.SessionRateBurst),
 		wrong:     newLimiter[netip.Addr](float64(c.MaxWrongTokens)/60, c.MaxWrongTokens),
 		refused:   make(map[string]uint64),
+		subject:   func(*http.Request) string { return "" },
+		live:      func(string) bool { return false },
 	}
 }
 
-// Recognize says how the router tells who asks, for its limits: right reports whether the
-// token of a request is a right one for anything at all, and is asked once for each request
-// that carries one; sessions know which of them are live. Call it before the first request.
-// Without it all requests are counted by address.
-func (r *Router) Recognize(right func(*http.Request) bool, sessions *Resources) {
-	r.limits.right, r.limits.live = right, sessions.isLive
+// Recognize says how the router tells who asks, for its limits: subject returns whose the
+// right token of a request is, whatever that allows, "" if it has none; sessions know which of
+// them are live. Call it before the first request. Without it all are counted by address.
+func (r *Router) Recognize(subject func(*http.Request) string, sessions *Resources) {
+	r.limits.subject, r.limits.live = subject, sessions.isLive
 }
 
 // Refusals returns how many requests were refused so far, or sessions ended, by the
@@ -85,7 +82,7 @@ func (l *limits) count(limit string) {
 func (l *limits) middleware(c *gin.Context) {
 	c.Set(limitsKey, l)
 	if changes(c.Request.Method) {
-		who := l.caller(c)
+		who := caller{address: Client(c), subject: l.subject(c.Request)}
 		c.Set(callerKey, who)
 		if err := l.admit(c.Request.URL.Path, who, time.Now()); err != nil {
 			Fail(c, err)
@@ -95,24 +92,15 @@ func (l *limits) middleware(c *gin.Context) {
 	c.Next()
 }
 
-// caller finds out whose the request is.
-func (l *limits) caller(c *gin.Context) caller {
-	who := caller{address: Client(c)}
-	if values := c.Request.Header.Values("Authorization"); len(values) == 1 && l.right != nil && l.right(c.Request) {
-		who.token = sha256.Sum256([]byte(values[0]))
-	}
-	return who
-}
-
 // admit counts a request. The error is a fault.TooMany.
 func (l *limits) admit(path string, who caller, now time.Time) error {
 	id, toSession := strings.CutPrefix(path, "/sessions/")
 	switch {
-	case toSession && l.live != nil && l.live(id):
+	case toSession && l.live(id):
 		return tooMany(l.sessions.take(id, now), "http.session_rate_limit",
 			"more than %g requests a second to one session", l.config.SessionRateLimit)
-	case who.token != tokenKey{}:
-		return tooMany(l.tokens.take(who.token, now), "http.token_rate_limit",
+	case who.subject != "":
+		return tooMany(l.tokens.take(who.subject, now), "http.token_rate_limit",
 			"more than %g requests a second with one token", l.config.TokenRateLimit)
 	}
 	return tooMany(l.addresses.take(who.address, now), "http.rate_limit",

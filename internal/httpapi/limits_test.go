@@ -34,7 +34,12 @@ func newGate(t *testing.T, change func(*Config)) *gate {
 	g := &gate{Router: NewRouter(c, log), sessions: NewResources(c, testCauses, log), causes: make(map[*peer]error)}
 	t.Cleanup(g.sessions.Close)
 	right := func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer right" }
-	g.Recognize(right, g.sessions)
+	g.Recognize(func(r *http.Request) string {
+		if right(r) {
+			return "hospital"
+		}
+		return ""
+	}, g.sessions)
 	g.sessions.Route(g)
 	g.POST("/whip", Handle(func(c *gin.Context) error {
 		if c.GetHeader("Authorization") != "" && !right(c.Request) {

@@ -63,6 +63,7 @@ type Resources struct {
 	causes  Causes
 	log     *slog.Logger
 	wg      sync.WaitGroup // one for each live session
+	gates   []func() error
 
 	mu       sync.Mutex // guards what follows
 	live     map[string]*resource
@@ -131,10 +132,19 @@ func PublicID() string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
+// AdmitIf lets no session begin while gate returns an error, which is a fault. Call it before
+// the first request.
+func (r *Resources) AdmitIf(gate func() error) { r.gates = append(r.gates, gate) }
+
 // Admit returns a fault if no session is taken from who asks: Unavailable because the gateway
-// is about to end, Unavailable or TooMany because of a limit. Create asks again: it is here
-// that a refusal costs least.
+// is about to end, or a gate is closed; Unavailable or TooMany because of a limit. Create asks
+// for the limits again: it is here that a refusal costs least.
 func (r *Resources) Admit(c *gin.Context) error {
+	for _, gate := range r.gates {
+		if err := gate(); err != nil {
+			return err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.admitLocked(callerOf(c), time.Now())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/fault"
 )
 
@@ -31,6 +32,7 @@ type Router struct {
 	*gin.Engine
 	requests requests
 	limits   *limits
+	record   audit.Recorder
 }
 
 // Requests returns the counts of requests so far, sorted.
@@ -41,7 +43,7 @@ func (r *Router) Requests() []RequestCount { return r.requests.snapshot() }
 // 404, 405 and 500.
 func NewRouter(c Config, log *slog.Logger) *Router {
 	gin.SetMode(gin.ReleaseMode) // gin's own, for all routers: no banner, no warnings
-	r := &Router{Engine: gin.New(), limits: newLimits(c)}
+	r := &Router{Engine: gin.New(), limits: newLimits(c), record: audit.Discard}
 	r.HandleMethodNotAllowed = true
 	// A redirect of gin's is a 301 or 307 with a relative target, which clients follow
 	// without their token or with GET (RFC 9725, section 4.5).
@@ -80,6 +82,7 @@ func (r *Router) observe(log *slog.Logger) gin.HandlerFunc {
 
 		c.Next()
 
+		r.recordRefusal(c)
 		status := c.Writer.Status()
 		r.requests.add(c.FullPath(), c.Request.Method, status)
 		level := slog.LevelDebug

@@ -24,8 +24,8 @@ import (
 type census struct {
 	config    Config
 	addresses map[netip.Addr]*crowd
-	tokens    map[tokenKey]int // live sessions of each
-	setups    int              // in all crowds; some may be connected by now
+	tokens    map[string]int // live sessions of each subject
+	setups    int            // in all crowds; some may be connected by now
 }
 
 // A crowd are the sessions of one address.
@@ -41,13 +41,13 @@ const firstCheck = 300 * time.Millisecond
 const retryFull = 10 * time.Second
 
 func newCensus(c Config) census {
-	return census{config: c, addresses: make(map[netip.Addr]*crowd), tokens: make(map[tokenKey]int)}
+	return census{config: c, addresses: make(map[netip.Addr]*crowd), tokens: make(map[string]int)}
 }
 
 // admit returns a fault if who can have no session more: TooMany for his own limits,
 // Unavailable where waiting a moment will do.
 func (n *census) admit(who caller, now time.Time) error {
-	if limit := n.config.MaxSessionsPerToken; limit > 0 && who.token != (tokenKey{}) && n.tokens[who.token] >= limit {
+	if limit := n.config.MaxSessionsPerToken; limit > 0 && who.subject != "" && n.tokens[who.subject] >= limit {
 		return fault.New(fault.TooMany, "%d sessions are live with this token, which is the limit (http.max_sessions_per_token)", limit).
 			After(retryFull).With("limit", "http.max_sessions_per_token")
 	}
@@ -112,8 +112,8 @@ func (n *census) add(s *resource) (victim *resource, limit string) {
 	own.live++
 	own.setups = append(own.setups, s)
 	n.setups++
-	if s.caller.token != (tokenKey{}) {
-		n.tokens[s.caller.token]++
+	if s.caller.subject != "" {
+		n.tokens[s.caller.subject]++
 	}
 	return victim, limit
 }
@@ -121,9 +121,9 @@ func (n *census) add(s *resource) (victim *resource, limit string) {
 // remove forgets a session that has ended.
 func (n *census) remove(s *resource) {
 	who := s.caller
-	if who.token != (tokenKey{}) {
-		if n.tokens[who.token]--; n.tokens[who.token] == 0 {
-			delete(n.tokens, who.token)
+	if who.subject != "" {
+		if n.tokens[who.subject]--; n.tokens[who.subject] == 0 {
+			delete(n.tokens, who.subject)
 		}
 	}
 	n.forget(s)

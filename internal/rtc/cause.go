@@ -14,6 +14,8 @@ const (
 	Replaced End = "replaced" // another session took the publisher's name over
 	Removed  End = "removed"  // ended through the room API
 	Draining End = "draining" // the gateway shuts down
+	Expired  End = "expired"  // what it was begun with has expired
+	Revoked  End = "revoked"  // what it was begun with has been revoked
 	Gone     End = "gone"     // the track that it played has ended
 	Codec    End = "codec"    // the track's new codec is none that the viewer can take
 
@@ -27,7 +29,7 @@ const (
 	Failed         End = "error"           // the gateway's own failure
 )
 
-var ends = []End{Deleted, Replaced, Removed, Draining, Gone, Codec, CrowdedOut, PeerClosed, ConsentExpired, Unreached, SetupTimeout, DTLSFailed, Failed}
+var ends = []End{Deleted, Replaced, Removed, Draining, Expired, Revoked, Gone, Codec, CrowdedOut, PeerClosed, ConsentExpired, Unreached, SetupTimeout, DTLSFailed, Failed}
 
 // Ends returns all causes, for metrics that want to show zeros.
 func Ends() []End { return ends }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
@@ -24,10 +25,11 @@ import (
 
 const jsonType = "application/json"
 
-// An Authorizer decides who may read, and who may mute publishers and end them. An empty room or publisher
-// stands for no particular one. Its error is a fault. *auth.Auth is one.
+// An Authorizer knows who may read, and who may mute publishers and end them, and for how long.
+// Errors are faults. *auth.Auth is one.
 type Authorizer interface {
-	Authorize(r *http.Request, scope auth.Scope, room, publisher string) (auth.Identity, error)
+	Who(*http.Request) (auth.Caller, error)
+	Keep(auth.Identity) *auth.Lease
 }
 
 // A Bridge is what the API tells of the audio bridge, and asks it. It is safe for concurrent use.
@@ -40,6 +42,18 @@ type Bridge interface {
 	Listeners(room string) int
 }
 
+// A Ledger is the audit log, of which the API needs that it records what is done through it, and
+// that it can be read. *audit.Log is one.
+type Ledger interface {
+	audit.Recorder
+
+	// Admit returns a fault.Unavailable while nobody may enter a room.
+	Admit() error
+
+	// Read returns a page of the log. The error is a fault.
+	Read(context.Context, audit.Query) (audit.Page, error)
+}
+
 // heart is what the API needs of rooms.Registry.
 type heart interface {
 	Rooms() []rooms.RoomInfo
@@ -50,6 +64,8 @@ type heart interface {
 	Enter(rooms.EnterRequest) (secret string, info rooms.ParticipantInfo, err error)
 	Change(room, secret string, change rooms.ParticipantChange) (rooms.ParticipantInfo, error)
 	Leave(room, secret string) error
+	LeaseOf(room, secret string) (rooms.Lease, error)
+	TellEnding(room string, e rooms.EndingInfo)
 	Participants(room string) ([]rooms.ParticipantInfo, error)
 
 	// watch is Registry.Watch. An empty room stands for all of them.
@@ -74,6 +90,7 @@ type API struct {
 	rooms  heart
 	auth   Authorizer
 	bridge Bridge
+	ledger Ledger
 
 	running context.Context // done when the API closes
 	end     context.CancelFunc
@@ -85,13 +102,13 @@ type API struct {
 	closed  bool
 }
 
-// New returns the room API of a registry, and of the bridge that mixes its sound.
-func New(c Config, r *rooms.Registry, a Authorizer, b Bridge) *API {
-	return newAPI(c, registry{r}, a, b)
+// New returns the room API of a registry, of the bridge that mixes its sound, and of the audit log.
+func New(c Config, r *rooms.Registry, a Authorizer, b Bridge, l Ledger) *API {
+	return newAPI(c, registry{r}, a, b, l)
 }
 
-func newAPI(c Config, h heart, a Authorizer, b Bridge) *API {
-	api := &API{config: c, rooms: h, auth: a, bridge: b, from: make(map[netip.Addr]int)}
+func newAPI(c Config, h heart, a Authorizer, b Bridge, l Ledger) *API {
+	api := &API{config: c, rooms: h, auth: a, bridge: b, ledger: l, from: make(map[netip.Addr]int)}
 	api.running, api.end = context.WithCancel(context.Background())
 	return api
 }
@@ -123,6 +140,7 @@ func (a *API) Register(r gin.IRouter) {
 	r.DELETE(publisher, httpapi.Handle(a.removePublisher))
 	r.OPTIONS(publisher, options("Accept-Patch", "DELETE, OPTIONS, PATCH"))
 	a.registerParticipants(r)
+	get("/api/audit", a.readAudit)
 }
 
 // options answers OPTIONS, preflights too: JSON is what the resource takes (RFC 5789, section
@@ -176,7 +194,8 @@ func (a *API) listTracks(c *gin.Context) error {
 // changePublisher mutes a publisher, or lets it be heard again.
 func (a *API) changePublisher(c *gin.Context) error {
 	room, name := c.Param("room"), c.Param("publisher")
-	if err := a.authorize(c, auth.Admin, room, name); err != nil {
+	caller, err := a.authorize(c, auth.Admin, room, name+"/audio")
+	if err != nil {
 		return err
 	}
 	muted, err := readMuted(c)
@@ -186,13 +205,18 @@ func (a *API) changePublisher(c *gin.Context) error {
 	if err := a.rooms.Mute(room, name, muted); err != nil {
 		return err
 	}
+	what := audit.Unmuted
+	if muted {
+		what = audit.Muted
+	}
+	a.record(c, caller, what, room, name)
 	info, err := a.rooms.Room(room)
 	if err != nil {
 		return err
 	}
 	for _, p := range info.Publishers {
 		if p.Name == name {
-			body, err := encode(view{base: httpapi.BaseURL(c)}.publisher(room, p))
+			body, err := encode(view{base: httpapi.BaseURL(c), sees: everything}.publisher(room, p))
 			if err != nil {
 				return err
 			}
@@ -202,6 +226,9 @@ func (a *API) changePublisher(c *gin.Context) error {
 	}
 	return fault.New(fault.NotFound, "publisher %q has just left room %q", name, room)
 }
+
+// everything is what is seen by who is told of what he has changed himself.
+func everything(string, string) bool { return true }
 
 // readMuted reads {"muted": true} or {"muted": false}. The error is a fault.
 func readMuted(c *gin.Context) (bool, error) {
@@ -223,45 +250,52 @@ func readMuted(c *gin.Context) (bool, error) {
 
 func (a *API) removePublisher(c *gin.Context) error {
 	room, publisher := c.Param("room"), c.Param("publisher")
-	if err := a.authorize(c, auth.Admin, room, publisher); err != nil {
-		return err
+	var caller auth.Caller
+	for _, track := range []string{"/audio", "/video"} {
+		var err error
+		if caller, err = a.authorize(c, auth.Admin, room, publisher+track); err != nil {
+			return err
+		}
 	}
 	if err := a.rooms.Remove(room, publisher); err != nil {
 		return err
 	}
+	a.record(c, caller, audit.Removed, room, publisher)
 	c.Header("Cache-Control", "no-store")
 	c.Status(http.StatusNoContent)
 	return nil
 }
 
 // authorize checks that the caller may do something in a room, and that there can be such a
-// room; "" stands for no particular one.
-func (a *API) authorize(c *gin.Context, scope auth.Scope, room, publisher string) error {
-	if _, err := a.auth.Authorize(c.Request, scope, room, publisher); err != nil || room == "" {
-		return err
+// room; "" stands for no particular one, as it does for a publisher or one of its tracks.
+func (a *API) authorize(c *gin.Context, scope auth.Scope, room, publisher string) (auth.Caller, error) {
+	caller, err := a.auth.Who(c.Request)
+	if err != nil {
+		return caller, err
 	}
-	return rooms.ValidRoom(room)
+	if _, err := caller.May(scope, room, publisher); err != nil || room == "" {
+		return caller, err
+	}
+	return caller, rooms.ValidRoom(room)
 }
 
 // reader checks that the caller may read of a room, or of any room if that is empty, and
 // returns how it sees the rooms. The check comes before the room is looked up, so that
 // rooms that are forbidden and rooms that don't exist look the same.
 func (a *API) reader(c *gin.Context, room string) (view, error) {
-	if err := a.authorize(c, auth.Read, room, ""); err != nil {
+	caller, err := a.authorize(c, auth.Read, room, "")
+	if err != nil {
 		return view{}, err
 	}
-	return a.view(c), nil
+	return a.view(c, caller), nil
 }
 
 // view returns how the caller sees the rooms.
-func (a *API) view(c *gin.Context) view {
+func (a *API) view(c *gin.Context, caller auth.Caller) view {
 	return view{
 		base:      httpapi.BaseURL(c),
 		listeners: a.bridge.Listeners,
-		sees: func(room, publisher string) bool {
-			_, err := a.auth.Authorize(c.Request, auth.Read, room, publisher)
-			return err == nil
-		},
+		sees:      func(room, publisher string) bool { return caller.Allows(auth.Read, room, publisher) },
 	}
 }
 

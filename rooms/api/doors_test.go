@@ -30,12 +30,14 @@ func (r route) Route(router gin.IRouter) { r(router) }
 func gateway(t *testing.T, change func(*doortest.Options)) *doortest.Gateway {
 	t.Helper()
 	return doortest.Start(t, change,
-		func(g *doortest.Gateway) doortest.Door { return whip.New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Log) },
 		func(g *doortest.Gateway) doortest.Door {
-			return whep.New(g.Rooms, g.Bridge, g.Peers, g.Auth, g.Sessions, g.Log)
+			return whip.New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Audit, g.Log)
 		},
 		func(g *doortest.Gateway) doortest.Door {
-			a := api.New(api.Defaults(), g.Rooms, g.Auth, g.Bridge)
+			return whep.New(g.Rooms, g.Bridge, g.Peers, g.Auth, g.Sessions, g.Audit, g.Log)
+		},
+		func(g *doortest.Gateway) doortest.Door {
+			a := api.New(api.Defaults(), g.Rooms, g.Auth, g.Bridge, g.Audit)
 			t.Cleanup(a.Close)
 			return route(a.Register)
 		},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
 )
@@ -21,7 +22,7 @@ import (
 const retry = 2 * time.Second
 
 // watchRoom streams a room's events, or those of all rooms on the route without one, until
-// the client leaves, takes nothing for too long, or the gateway stops. The room need not be
+// the client leaves, takes nothing for too long, its token expires or is revoked, or the gateway stops. The room need not be
 // there yet: who waits for a room to open is told when it does.
 //
 // All events are of the default type, with their own type in the JSON, so that
@@ -29,10 +30,16 @@ const retry = 2 * time.Second
 // its name beforehand.
 func (a *API) watchRoom(c *gin.Context) error {
 	room := c.Param("room")
-	v, err := a.reader(c, room)
+	caller, err := a.authorize(c, auth.Read, room, "")
 	if err != nil {
 		return err
 	}
+	who, err := caller.May(auth.Read, room, "")
+	if err != nil {
+		return err
+	}
+	lease := a.auth.Keep(who)
+	defer lease.Release()
 	address := httpapi.Client(c)
 	if err := a.enter(address); err != nil {
 		return err
@@ -46,7 +53,9 @@ func (a *API) watchRoom(c *gin.Context) error {
 	defer w.Close()
 	defer a.bridge.Attend(room)()
 
-	ctx, cancel := context.WithCancel(c.Request.Context())
+	ctx, stop := lease.Bind(c.Request.Context(), auth.ErrExpired, auth.ErrRevoked)
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(a.running, cancel)()
 
@@ -66,7 +75,7 @@ func (a *API) watchRoom(c *gin.Context) error {
 	if err := s.write(fmt.Sprintf("retry: %d\n\n", retry.Milliseconds())); err != nil {
 		return nil // the reader has gone
 	}
-	a.pump(ctx, &s, w, v)
+	a.pump(ctx, &s, w, a.view(c, caller))
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
@@ -198,6 +199,16 @@ func tokens() *auth.Auth {
 	}})
 }
 
+// noLedger is an audit log that is off.
+func noLedger(t *testing.T) *audit.Log {
+	t.Helper()
+	l, err := audit.Open(audit.Config{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 // serve starts a server with the API of h, which ends with the test.
 func serve(t *testing.T, c Config, h *fakeHeart, a *auth.Auth) (*API, *httptest.Server) {
 	t.Helper()
@@ -209,7 +220,7 @@ func serveBehind(t *testing.T, middleware httpapi.Config, c Config, h *fakeHeart
 	t.Helper()
 	h.watchers = make(chan *fakeWatcher, 8)
 	router := httpapi.NewRouter(middleware, slog.New(slog.DiscardHandler))
-	api := newAPI(c, h, a, &h.bridge)
+	api := newAPI(c, h, a, &h.bridge, noLedger(t))
 	api.Register(router)
 	server := httptest.NewServer(router)
 	t.Cleanup(server.Close)

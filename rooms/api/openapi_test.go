@@ -57,7 +57,7 @@ func TestDescriptionKnowsEveryDoor(t *testing.T) {
 
 func TestRoutesAreThoseDescribed(t *testing.T) {
 	router := httpapi.NewRouter(httpapi.Defaults(), slog.New(slog.DiscardHandler))
-	api := newAPI(Defaults(), &fakeHeart{}, auth.New(auth.Config{}), &fakeBridge{})
+	api := newAPI(Defaults(), &fakeHeart{}, auth.New(auth.Config{}), &fakeBridge{}, noLedger(t))
 	defer api.Close()
 	api.Register(router)
 	var got []string

@@ -46,23 +46,37 @@ func (a *API) listParticipants(c *gin.Context) error {
 // enterRoom makes a participant. Who may read of a room may be in it.
 func (a *API) enterRoom(c *gin.Context) error {
 	name := c.Param("room")
-	who, err := a.auth.Authorize(c.Request, auth.Read, name, "")
+	caller, err := a.auth.Who(c.Request)
 	if err != nil {
+		return err
+	}
+	who, err := caller.May(auth.Read, name, "")
+	if err != nil {
+		return err
+	}
+	if err := a.ledger.Admit(); err != nil {
 		return err
 	}
 	change, err := readParticipant(c, "Accept", false)
 	if err != nil {
 		return err
 	}
-	secret, info, err := a.rooms.Enter(rooms.EnterRequest{Room: name, TokenRole: who.Role, Address: httpapi.Client(c), ParticipantChange: change})
+	lease := a.auth.Keep(who)
+	secret, info, err := a.rooms.Enter(rooms.EnterRequest{
+		Room: name, TokenRole: who.Role, Address: httpapi.Client(c), Who: who.Who(c.ClientIP(), httpapi.UserAgent(c)), Silent: !caller.Allows(auth.Speak, name, ""), Lease: lease, ParticipantChange: change,
+	})
+	if err != nil {
+		lease.Release()
+		return err
+	}
+	lease.Warn(func(e auth.Ending) {
+		a.rooms.TellEnding(name, rooms.EndingInfo{Participant: info.ID, Reason: e.Reason, At: e.At})
+	})
+	body, err := a.own(c, caller, name, info)
 	if err != nil {
 		return err
 	}
-	body, err := a.own(c, name, info)
-	if err != nil {
-		return err
-	}
-	c.Header("Location", a.view(c).url("api", "rooms", name, "participants", secret))
+	c.Header("Location", a.view(c, caller).url("api", "rooms", name, "participants", secret))
 	c.Header("Accept-Patch", jsonType)
 	c.Data(http.StatusCreated, jsonType, body)
 	return nil
@@ -71,7 +85,8 @@ func (a *API) enterRoom(c *gin.Context) error {
 // changeParticipant takes what a participant says, be it only that he is still there.
 func (a *API) changeParticipant(c *gin.Context) error {
 	name := c.Param("room")
-	if err := a.self(c, name); err != nil {
+	caller, err := a.self(c, name)
+	if err != nil {
 		return err
 	}
 	change, err := readParticipant(c, "Accept-Patch", true)
@@ -82,7 +97,8 @@ func (a *API) changeParticipant(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	body, err := a.own(c, name, info)
+	a.prolong(caller, name, c.Param("secret"))
+	body, err := a.own(c, caller, name, info)
 	if err != nil {
 		return err
 	}
@@ -95,7 +111,7 @@ func (a *API) changeParticipant(c *gin.Context) error {
 // nothing else for sure (navigator.sendBeacon).
 func (a *API) leaveRoom(c *gin.Context) error {
 	name := c.Param("room")
-	if err := a.self(c, name); err != nil {
+	if _, err := a.self(c, name); err != nil {
 		return err
 	}
 	if err := a.rooms.Leave(name, c.Param("secret")); err != nil {
@@ -107,17 +123,35 @@ func (a *API) leaveRoom(c *gin.Context) error {
 
 // self checks a request to a participant's own URL, which is a capability: no token is asked
 // for, but one that comes along has to be right, as with the sessions of WHIP and WHEP.
-func (a *API) self(c *gin.Context, room string) error {
+func (a *API) self(c *gin.Context, room string) (auth.Caller, error) {
 	if len(c.Request.Header.Values("Authorization")) > 0 {
 		return a.authorize(c, auth.Read, room, "")
 	}
-	return rooms.ValidRoom(room)
+	caller, err := a.auth.Who(c.Request)
+	if err != nil {
+		caller = auth.Caller{} // he is who has the secret, and sees nothing of others
+	}
+	return caller, rooms.ValidRoom(room)
+}
+
+// prolong lets a participant stay for as long as the caller's token allows, if that is a newer
+// one of his.
+func (a *API) prolong(caller auth.Caller, room, secret string) {
+	who, err := caller.May(auth.Read, room, "")
+	if err != nil {
+		return
+	}
+	if held, err := a.rooms.LeaseOf(room, secret); err == nil {
+		if lease, ok := held.(*auth.Lease); ok {
+			lease.Renew(who)
+		}
+	}
 }
 
 // own shows a participant himself: all that he says, but not that a publisher speaks which he
 // may not see.
-func (a *API) own(c *gin.Context, room string, info rooms.ParticipantInfo) ([]byte, error) {
-	p := a.view(c).participant(room, info)
+func (a *API) own(c *gin.Context, caller auth.Caller, room string, info rooms.ParticipantInfo) ([]byte, error) {
+	p := a.view(c, caller).participant(room, info)
 	p.Publishers = info.Publishers
 	return encode(p)
 }

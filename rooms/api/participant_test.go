@@ -46,7 +46,7 @@ func openLobby(t *testing.T, a *auth.Auth) *lobby {
 	l.rooms = rooms.New(rooms.Defaults(), log)
 	t.Cleanup(l.rooms.Close)
 	router := httpapi.NewRouter(httpapi.Defaults(), log)
-	api := newAPI(Defaults(), registry{l.rooms}, a, &fakeBridge{})
+	api := newAPI(Defaults(), registry{l.rooms}, a, &fakeBridge{}, noLedger(t))
 	api.Register(router)
 	server := httptest.NewServer(router)
 	t.Cleanup(server.Close)
@@ -91,7 +91,7 @@ func TestTheLifeOfAParticipant(t *testing.T) {
 	}
 	_, answer := l.ask(200, participantsPath, "GET", all, "", "")
 	want := `{"room":"mri-2","participants":[{"id":"` + anna.ID + `","name":"Dr. Berg","role":"technician","since":"` + anna.Since.Format("2006-01-02T15:04:05.999Z07:00") +
-		`","microphone":"on","camera":"none","hand":false,"privacy":false,"call":"","publishers":["desk","desk-screen"],"speaking":false,"listening":false}]}`
+		`","microphone":"on","camera":"none","hand":false,"handSince":null,"privacy":false,"call":"","publishers":["desk","desk-screen"],"speaking":false,"listening":false}]}`
 	if string(answer) != want {
 		t.Errorf("got\n%s\nwant\n%s", answer, want)
 	}
@@ -120,7 +120,8 @@ func TestTheLifeOfAParticipant(t *testing.T) {
 	}
 	events := story()
 	for body, want := range map[string]string{
-		`{}`: `"hand":false`, `{"hand": true, "call": "hospital"}`: `"hand":true,"privacy":false,"call":"hospital"`,
+		`{}`: `"hand":false,"handSince":null`, `{"hand": true, "call": "hospital"}`: `"hand":true,"handSince":"` + anna.Since.Format("2006-01-02T"),
+		`{"call": "hospital"}`: `"hand":false,"handSince":null,"privacy":false,"call":"hospital"`,
 	} {
 		res, answer := l.ask(200, ownPath, "PATCH", own, "", body)
 		if !bytes.Contains(answer, []byte(want)) || res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("ETag") != "" {

@@ -33,18 +33,19 @@ type participantList struct {
 }
 
 type participant struct {
-	ID         string    `json:"id"`
-	Name       string    `json:"name"`
-	Role       string    `json:"role"`
-	Since      time.Time `json:"since"`
-	Microphone string    `json:"microphone"`
-	Camera     string    `json:"camera"`
-	Hand       bool      `json:"hand"`
-	Privacy    bool      `json:"privacy"`
-	Call       string    `json:"call"`
-	Publishers []string  `json:"publishers"`
-	Speaking   bool      `json:"speaking"`
-	Listening  bool      `json:"listening"`
+	ID         string     `json:"id"`
+	Name       string     `json:"name"`
+	Role       string     `json:"role"`
+	Since      time.Time  `json:"since"`
+	Microphone string     `json:"microphone"`
+	Camera     string     `json:"camera"`
+	Hand       bool       `json:"hand"`
+	HandSince  *time.Time `json:"handSince"`
+	Privacy    bool       `json:"privacy"`
+	Call       string     `json:"call"`
+	Publishers []string   `json:"publishers"`
+	Speaking   bool       `json:"speaking"`
+	Listening  bool       `json:"listening"`
 }
 
 type publisher struct {
@@ -108,6 +109,15 @@ type event struct {
 	Speakers *[]string `json:"speakers,omitempty"` // likewise
 
 	Participant *participant `json:"participant,omitempty"`
+	Ending      *ending      `json:"ending,omitempty"`
+}
+
+type ending struct {
+	Session     string    `json:"session,omitempty"`
+	Publisher   string    `json:"publisher,omitempty"`
+	Participant string    `json:"participant,omitempty"`
+	Reason      string    `json:"reason"`
+	At          time.Time `json:"at"`
 }
 
 // A view is how one request sees the rooms: under which URL it reached the gateway, and
@@ -118,8 +128,8 @@ type view struct {
 	// listeners returns how many listen to a room's mix.
 	listeners func(room string) int
 
-	// sees reports whether the caller may read of a publisher in a room; an empty
-	// publisher stands for the room itself.
+	// sees reports whether the caller may read of a publisher, or one of its tracks, in a room;
+	// an empty publisher stands for the room itself.
 	sees func(room, publisher string) bool
 }
 
@@ -169,7 +179,9 @@ func (v view) publisher(room string, info rooms.PublisherInfo) publisher {
 		Tracks:      make([]track, 0, len(info.Tracks)),
 	}
 	for _, t := range info.Tracks {
-		out.Tracks = append(out.Tracks, v.track(t))
+		if v.sees(room, t.ID) {
+			out.Tracks = append(out.Tracks, v.track(t))
+		}
 	}
 	return out
 }
@@ -192,6 +204,7 @@ func (v view) participant(room string, info rooms.ParticipantInfo) participant {
 		Microphone: string(info.Microphone),
 		Camera:     string(info.Camera),
 		Hand:       info.Hand,
+		HandSince:  instantOrNull(info.HandSince),
 		Privacy:    info.Privacy,
 		Call:       info.Call,
 		Publishers: v.names(room, info.Publishers),
@@ -204,7 +217,7 @@ func (v view) participant(room string, info rooms.ParticipantInfo) participant {
 func (v view) active(infos []rooms.TrackInfo) []track {
 	out := make([]track, 0, len(infos))
 	for _, info := range infos {
-		if info.State != rooms.Gone && v.sees(info.Room, info.Publisher) {
+		if info.State != rooms.Gone && v.sees(info.Room, info.ID) {
 			out = append(out, v.track(info))
 		}
 	}
@@ -262,13 +275,16 @@ func (v view) event(e rooms.Event, id string) (event, bool) {
 	case e.Track != nil:
 		t := v.track(*e.Track)
 		out.Room, out.Track = t.Room, &t
-		return out, v.sees(t.Room, t.Publisher)
+		return out, v.sees(t.Room, t.ID)
 	case e.Type == rooms.SpeakingChanged:
 		names := v.names(e.Room, e.Speakers)
 		out.Speakers = &names
 	case e.Participant != nil:
 		p := v.participant(e.Room, *e.Participant)
 		out.Participant = &p
+	case e.Ending != nil:
+		out.Ending = &ending{e.Ending.Session, e.Ending.Publisher, e.Ending.Participant, e.Ending.Reason, instant(e.Ending.At)}
+		return out, v.sees(e.Room, e.Ending.Publisher)
 	}
 	return out, v.sees(e.Room, "")
 }
@@ -294,6 +310,14 @@ func (v view) url(elements ...string) string {
 
 // instant returns t as the API writes it: UTC, to the millisecond.
 func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+// instantOrNull returns nil for the zero time.
+func instantOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return new(instant(t))
+}
 
 // milliseconds returns nil for a negative duration, which stands for "none yet".
 func milliseconds(d time.Duration) *int64 {

@@ -5,11 +5,11 @@
   const sessions = new Map(); // by the name that the test gave
 
   // Pages with their own client: all that they connect, newest last.
-  const connections = [];
+  const connections = []; // weak: what a page lets go of must not stay for the sake of a test
   window.RTCPeerConnection = class extends window.RTCPeerConnection {
     constructor(...args) {
       super(...args);
-      connections.push(this);
+      connections.push(new WeakRef(this));
     }
   };
 
@@ -128,7 +128,7 @@
   // being 32-bit floats in base64. The ear is made by the first call, and has heard nothing yet then.
   const ears = new WeakMap(); // by connection
   function hear(name) {
-    const pc = name ? sessions.get(name).pc : connections.at(-1);
+    const pc = name ? sessions.get(name).pc : connections.at(-1)?.deref();
     let ear = ears.get(pc);
     if (!ear) {
       const track = pc.getReceivers().map((r) => r.track).find((t) => t.kind === 'audio');
@@ -147,7 +147,7 @@
 
   // stats returns the readings of a session, or of the page's own newest connection if name is ''.
   async function stats(name) {
-    const pc = name ? sessions.get(name).pc : connections.at(-1);
+    const pc = name ? sessions.get(name).pc : connections.at(-1)?.deref();
     if (!pc) return { state: 'new' };
     const report = await pc.getStats();
     const out = { state: pc.connectionState };

@@ -89,9 +89,11 @@ type clicks struct {
 // measureClicks lets pairs click for a while.
 func measureClicks(t *testing.T, jitter time.Duration) *clicks {
 	g := doortest.Start(t, nil,
-		func(g *doortest.Gateway) doortest.Door { return whip.New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Log) },
 		func(g *doortest.Gateway) doortest.Door {
-			return whep.New(g.Rooms, g.Bridge, g.Peers, g.Auth, g.Sessions, g.Log)
+			return whip.New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Audit, g.Log)
+		},
+		func(g *doortest.Gateway) doortest.Door {
+			return whep.New(g.Rooms, g.Bridge, g.Peers, g.Auth, g.Sessions, g.Audit, g.Log)
 		},
 	)
 	var all clicks

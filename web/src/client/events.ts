@@ -21,6 +21,7 @@ export type RoomEvent = Base &
     | { type: 'room' | 'room-closed' }
     | { type: 'speaking'; speakers: string[] }
     | { type: 'participant' | 'participant-left'; participant: Participant }
+    | { type: 'session-ending'; ending: { session?: string; publisher?: string; participant?: string; reason: 'expired' | 'revoked'; at: string } }
   );
 
 export interface FollowOptions {

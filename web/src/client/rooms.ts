@@ -77,6 +77,7 @@ export interface Self {
 export interface Participant extends Self {
   id: string;
   since: string;
+  handSince: string | null;
   speaking: boolean;
   listening: boolean;
 }

@@ -60,7 +60,7 @@ const actions: Action[] = [
 ];
 
 function person(id: string, name: string, role: string, what: Partial<Participant> = {}): Participant {
-  return { id, name, role, since: id, microphone: 'on', camera: 'off', hand: false, privacy: false, call: '', publishers: [], speaking: false, listening: true, ...what };
+  return { id, name, role, since: id, microphone: 'on', camera: 'off', hand: false, handSince: what.hand ? id : null, privacy: false, call: '', publishers: [], speaking: false, listening: true, ...what };
 }
 
 const people = [

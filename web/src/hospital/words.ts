@@ -149,6 +149,8 @@ export const words = {
     saver: '“Save data” in the settings keeps it at 480p and 500 kbit/s.',
   },
 
+  faces: { title: 'From far away', paused: 'Paused' },
+
   people: {
     title: 'Who is here',
     watches: (names: readonly string[]) => `Watches ${list(names)}`,

@@ -8,6 +8,7 @@ import { Board } from '../hospital/board.tsx';
 import { Call, PATIENCE } from '../hospital/call.ts';
 import { CameraTile } from '../hospital/camera.tsx';
 import { Desk, SCREEN, VOICE, bounds } from '../hospital/desk.ts';
+import { Faces } from '../hospital/faces.tsx';
 import { taken } from '../hospital/naming.ts';
 import { Listener, ScreenSource, VoiceSource, useUnblock, type Hearing } from '../hospital/sources.tsx';
 import { useAwake, useLimits, useOthers, useSpeaking, useVoice, useVoiceLevel } from '../hospital/use.ts';
@@ -356,7 +357,10 @@ function Page({ shared, place }: PartProps): JSX.Element {
             </div>
           )}
         </section>
-        <Present place={place} cameras={Object.fromEntries(cameras.map((c) => [c.publisher, c.name]))} screen={`${voice}-screen`} others={others} privacy={privacy} />
+        <div class="aside">
+          <Faces place={place} others={others} />
+          <Present place={place} cameras={Object.fromEntries(cameras.map((c) => [c.publisher, c.name]))} screen={`${voice}-screen`} others={others} privacy={privacy} />
+        </div>
       </div>
       <AddCamera desk={desk} quality={bounds({ quality: '', bitrate: 0 }, limits, saver).quality} open={open} onClose={() => adding.set(false)} isTaken={isTaken} />
     </div>

@@ -11,7 +11,7 @@ import { publishers as names, voice } from '../room/name.ts';
 import { broken, busy, said, type Told } from '../room/own.ts';
 import { SeatTile } from '../room/seat.tsx';
 import { seats as all, type Seat } from '../room/seats.ts';
-import { Hands, Stage } from '../room/stage.ts';
+import { Stage, hands } from '../room/stage.ts';
 import { words } from '../room/strings.ts';
 import { Banner } from '../ui/banner.tsx';
 import { Button } from '../ui/button.tsx';
@@ -49,13 +49,12 @@ interface Meeting {
 export function Meeting(): JSX.Element {
   const own = useMemo(() => new OwnDevices(), []);
   const pinned = useMemo(() => new Store(''), []);
-  const hands = useMemo(() => new Hands(), []);
   const kept = useRef<{ name: string; id?: string }>({ name: '' });
   const limits = useLimits();
 
   const meeting = (place: Place): Meeting => {
     if (place.me) kept.current.id = place.me.id;
-    return { own, pinned, name: kept.current.name, id: kept.current.id, limits: limits ?? usual, hands: hands.take(place.people) };
+    return { own, pinned, name: kept.current.name, id: kept.current.id, limits: limits ?? usual, hands: hands(place.people) };
   };
   return (
     <Station

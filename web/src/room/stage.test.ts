@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Hands, SETTLED, Stage } from './stage.ts';
+import { hands, SETTLED, Stage } from './stage.ts';
 
 // people are named by letters; those who speak are written large.
 const people = (text: string) => [...text].map((c) => ({ key: c.toLowerCase(), speaking: c !== c.toLowerCase() }));
@@ -68,13 +68,9 @@ test('a smaller stage keeps those who spoke last', () => {
   assert.deepEqual(stage.take(people('abc'), 2, 3_000).places, ['b', 'a']);
 });
 
-test('hands are in the order of being raised', () => {
-  const hands = new Hands();
-  const at = (text: string) => hands.take(people(text).map((p) => ({ id: p.key, hand: p.speaking }))).join('');
-  assert.equal(at('abC'), 'c');
-  assert.equal(at('AbC'), 'ca');
-  assert.equal(at('ABC'), 'cab');
-  assert.equal(at('AB'), 'ab');
-  assert.equal(at('aB'), 'b');
-  assert.equal(at('AB'), 'ba');
+test('hands are in the order of being raised, whoever is told of them first', () => {
+  const at = (id: string, handSince: string | null) => ({ id, hand: handSince !== null, handSince });
+  const people = [at('a', '2026-11-26T12:00:05.120Z'), at('b', null), at('c', '2026-11-26T12:00:05.1Z')];
+  assert.deepEqual(hands(people), ['c', 'a']);
+  assert.deepEqual(hands(people.slice(0, 2)), ['a']);
 });

@@ -1,4 +1,5 @@
 // Who is on the speakers' stage. All times are milliseconds of performance.now().
+import type { Participant } from '../client/rooms.ts';
 
 export const SETTLED = 400; // who makes a noise for less does not come onto the stage
 
@@ -58,14 +59,8 @@ export class Stage {
   }
 }
 
-// Hands are those who have raised one, in the order in which that was seen; those that were
-// raised before, in the order of entering.
-export class Hands {
-  #order: string[] = [];
-
-  take(people: readonly { id: string; hand: boolean }[]): readonly string[] {
-    const raised = people.filter((p) => p.hand).map((p) => p.id);
-    this.#order = [...this.#order.filter((id) => raised.includes(id)), ...raised.filter((id) => !this.#order.includes(id))];
-    return this.#order;
-  }
+// hands are the ids of those who have raised one, in the order of that, which the gateway knows.
+export function hands(people: readonly Pick<Participant, 'id' | 'hand' | 'handSince'>[]): readonly string[] {
+  const at = ({ handSince }: { handSince: string | null }) => Date.parse(handSince ?? '') || 0;
+  return people.filter((p) => p.hand).sort((a, b) => at(a) - at(b)).map((p) => p.id);
 }

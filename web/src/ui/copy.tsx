@@ -87,6 +87,7 @@ export function publishing(whip: string, token = ''): Command[] {
     },
     {
       name: 'GStreamer',
+      hint: words.copy.gstWhip,
       text:
         `gst-launch-1.0 whipclientsink name=s signaller::whip-endpoint=${quoted(whip)}${token ? ` signaller::auth-token=${quoted(token)}` : ''} \\\n` +
         '  v4l2src ! videoconvert ! video/x-raw,width=1280,height=720 ! queue ! s. \\\n' +
@@ -106,7 +107,7 @@ export function playing(whep: string, watch: string, token = ''): Command[] {
       hint: words.copy.ffmpegWhep,
       text: `gst-launch-1.0 -q ${source} ! video/x-h264 ! h264parse ! mpegtsmux ! fdsink | \\\n  ffmpeg -i - -c copy recording.mkv`,
     },
-    { name: 'GStreamer', text: `gst-launch-1.0 ${source} ! decodebin ! videoconvert ! autovideosink` },
+    { name: 'GStreamer', hint: words.copy.gstWhep, text: `gst-launch-1.0 ${source} ! decodebin ! videoconvert ! autovideosink` },
   ];
 }
 
@@ -128,7 +129,7 @@ export function Links({ url, label, commands, secret }: LinksProps): JSX.Element
       {command && (
         <>
           {command.hint && <p class="hint">{command.hint}</p>}
-          <CopyField key={command.name} label={words.copy.for(command.name)} text={command.text} code={command.text.length > 72} />
+          <CopyField key={command.name} label={words.copy.for(command.name)} text={command.text} code={/\n|.{73}/.test(command.text)} />
         </>
       )}
       {secret && <p class="hint">{words.copy.secret}</p>}

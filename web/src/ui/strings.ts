@@ -123,7 +123,9 @@ export const words = {
     obsWhip: 'OBS 30 or newer: Settings, Stream. Set the keyframe interval to 1 s.',
     obsWhep: 'Add a browser source with this address.',
     ffmpegWhip: 'FFmpeg 8 or newer. Change the devices to yours.',
-    ffmpegWhep: 'FFmpeg does not play WHEP itself: GStreamer hands it the picture.',
+    ffmpegWhep: 'FFmpeg does not play WHEP itself: GStreamer, with its Rust plug-ins, hands it the picture.',
+    gstWhip: 'Needs whipclientsink, which is in GStreamer’s Rust plug-ins.',
+    gstWhep: 'Needs whepclientsrc, which is in GStreamer’s Rust plug-ins.',
     secret: 'The commands contain your access token. Give them to nobody.',
   },
 
