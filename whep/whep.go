@@ -112,13 +112,14 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 		s.close()
 		return err
 	}
-	s.lease = d.auth.Keep(who)
+	lease := d.auth.Keep(who)
+	s.lease = lease // a tombstone keeps Authorize, and must not keep s
 	err = d.sessions.Create(c, httpapi.Resource{
 		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
 		Authorize: func(r *http.Request) error {
 			who, err := d.authorize(r, room, publisher, kind)
 			if err == nil {
-				s.lease.Renew(who)
+				lease.Renew(who)
 			}
 			return err
 		},

@@ -101,11 +101,12 @@ func (d *Door) publish(c *gin.Context) error {
 		s.peer.Close()
 		return err
 	}
-	s.lease = d.auth.Keep(who)
+	lease := d.auth.Keep(who)
+	s.lease = lease // a tombstone keeps Authorize, and must not keep s
 	err = d.sessions.Create(c, httpapi.Resource{
 		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
 		Links:     []httpapi.Link{{Rel: returnAudio, URL: httpapi.MixURL(httpapi.BaseURL(c), room, publisher)}},
-		Authorize: func(r *http.Request) error { return d.again(r, s.lease, room, publisher, silent) },
+		Authorize: func(r *http.Request) error { return d.again(r, lease, room, publisher, silent) },
 	})
 	if err != nil {
 		s.lease.Release()

@@ -103,6 +103,7 @@ func (l *Lease) Release() {
 	if l.keeper != nil {
 		l.keeper.mu.Lock()
 		delete(l.keeper.leases, l)
+		l.warn = nil // who still has the lease need not keep what it is of
 		l.keeper.mu.Unlock()
 	}
 	l.cancel(nil)

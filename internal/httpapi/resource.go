@@ -34,7 +34,8 @@ type Resource struct {
 	Servers []ICEServer // told to the client
 	Links   []Link      // likewise, after them
 
-	// Authorize checks a token that comes with PATCH or DELETE.
+	// Authorize checks a token that comes with PATCH or DELETE. It is kept for some minutes
+	// after the session's end, so it must not hold the session.
 	Authorize func(*http.Request) error
 
 	// Run is the life of the session, from the 201 to its end. It ends when ctx is done.

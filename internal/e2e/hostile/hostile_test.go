@@ -238,12 +238,43 @@ func judge(t *testing.T, r *trial, a attack, lasts time.Duration) {
 	}
 }
 
+// forgets waits until the server has no session and no room left.
+func (s *server) forgets(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		m, sessions := s.metrics(t), 0.0
+		for _, path := range []string{"none", "udp", "tcp", "relay"} {
+			for _, kind := range []string{"whip", "whep"} {
+				sessions += m["sightline_"+kind+`_sessions{transport="`+path+`"}`]
+			}
+		}
+		if sessions == 0 && m["sightline_rooms"] == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%.0f sessions and %.0f rooms are left after a minute", sessions, m["sightline_rooms"])
+		}
+	}
+}
+
+// judgeHeap fails the test if sessions that have ended are kept: what may be left of each are
+// some hundred bytes for five minutes, so that its late DELETE is answered.
+func judgeHeap(t *testing.T, before, left int) {
+	t.Helper()
+	if left > before+8<<20 {
+		t.Errorf("%d KiB of heap are left, want 8 MiB more than the %d KiB before at most", left>>10, before>>10)
+	}
+}
+
 // The whole attack for some seconds: the viewer of a live stream loses no frame, and whoever
 // has a token joins, from the very address that guesses tokens.
 func TestAnAttackStopsNeitherViewersNorJoins(t *testing.T) {
 	const lasts = 5 * time.Second
-	s := startServer(t)
+	s := startServer(t, "ice.check_timeout = \"5s\"\nrooms.grace = \"1s\"\n")
+	before := s.heap(t)
 	r := s.try(t, lasts, &full)
 	t.Log(r)
 	judge(t, r, full, lasts)
+	s.forgets(t)
+	judgeHeap(t, before, s.heap(t))
 }

@@ -24,7 +24,8 @@ import (
 	"time"
 )
 
-// A server is the real one, in a process of its own, with its shipped limits.
+// A server is the real one, in a process of its own, with its shipped limits but for what a
+// test adds to its configuration.
 type server struct {
 	base  string
 	debug string // URL of its profiles
@@ -36,7 +37,7 @@ const hospitalToken, leakedTokens = "of-the-hospital-and-its-technicians", 4
 
 func leakedToken(i int) string { return fmt.Sprintf("leaked-%d", i) }
 
-func startServer(t *testing.T) *server {
+func startServer(t *testing.T, more string) *server {
 	t.Helper()
 	dir := t.TempDir()
 	binary, file := filepath.Join(dir, "sightline"), filepath.Join(dir, "config.toml")
@@ -48,6 +49,7 @@ func startServer(t *testing.T) *server {
 	s.base, s.debug = "http://"+listen, "http://"+debug
 	var config strings.Builder
 	fmt.Fprintf(&config, "http.listen = %q\nice.udp_listen = %q\nmetrics.auth = false\nmetrics.debug_listen = %q\nlog.level = \"error\"\n", listen, s.media, debug)
+	config.WriteString(more)
 	token := func(name, secret string) {
 		sum := sha256.Sum256([]byte(secret))
 		fmt.Fprintf(&config, "[[auth.tokens]]\nname = %q\nsha256 = %q\nscopes = [\"publish\", \"play\"]\n", name, hex.EncodeToString(sum[:]))
