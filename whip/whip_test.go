@@ -410,6 +410,12 @@ func TestLimitIsAnswered503(t *testing.T) {
 	late.Send(t, func(string) []byte { return make([]byte, 10) }, webrtc.MimeTypeVP8)
 	answer := g.Post(t, "/whip/late/b", late.Offer(t, nil))
 	publish(t, g, "/whip/c/d")
+	doortest.Eventually(t, func() string {
+		if g.Rooms.Snapshot().Rooms != 1 {
+			return "the room is not open"
+		}
+		return ""
+	})
 	res := g.Post(t, "/whip/e/f", lines(offer))
 	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || res.Problem["kind"] != "unavailable" {
 		t.Errorf("got %d %v, Retry-After %q", res.StatusCode, res.Problem, res.Header.Get("Retry-After"))
