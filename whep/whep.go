@@ -112,8 +112,8 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 		s.close()
 		return err
 	}
-	lease := d.auth.Keep(who)
-	s.lease = lease // a tombstone keeps Authorize, and must not keep s
+	lease := d.auth.Keep(who) // not s: the check outlives it
+	s.lease = lease
 	err = d.sessions.Create(c, httpapi.Resource{
 		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
 		Authorize: func(r *http.Request) error {

@@ -13,6 +13,7 @@ import (
 	"sightline/internal/fault"
 	"sightline/internal/audit"
 	"sightline/internal/auth"
+	"sightline/internal/media"
 	"sightline/internal/rtc"
 	"sightline/rooms"
 )
@@ -24,6 +25,7 @@ type session struct {
 	lease           *auth.Lease
 	id              string // public
 	peer            *rtc.Session
+	codecs          map[media.Kind]media.Codec // of its tracks
 	publication     *rooms.Publication
 	record          audit.Recorder
 	who             audit.Who

@@ -88,25 +88,26 @@ func (d *Door) publish(c *gin.Context) error {
 	if s.peer, err = d.peers.Answer(rtc.AnswerRequest{Offer: offer, Publish: true, Client: client}); err != nil {
 		return err
 	}
-	if err := mayPublish(caller, room, publisher, s.peer.Codecs()); err != nil {
+	s.codecs = s.peer.Codecs()
+	if err := mayPublish(caller, room, publisher, s.codecs); err != nil {
 		s.peer.Close()
 		return err
 	}
 	silent := !caller.Allows(auth.Speak, room, publisher+"/audio")
 	s.publication, err = d.rooms.Publish(rooms.PublishRequest{
 		Room: room, Publisher: publisher, Subject: who.Subject(), Session: s.id, Silent: silent,
-		Client: client, Label: rooms.Label(c.Query("label")), Role: role, Codecs: s.peer.Codecs(),
+		Client: client, Label: rooms.Label(c.Query("label")), Role: role, Codecs: s.codecs,
 	})
 	if err != nil {
 		s.peer.Close()
 		return err
 	}
-	lease := d.auth.Keep(who)
-	s.lease = lease // a tombstone keeps Authorize, and must not keep s
+	lease, codecs := d.auth.Keep(who), s.codecs // not s: the check outlives it
+	s.lease = lease
 	err = d.sessions.Create(c, httpapi.Resource{
 		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
 		Links:     []httpapi.Link{{Rel: returnAudio, URL: httpapi.MixURL(httpapi.BaseURL(c), room, publisher)}},
-		Authorize: func(r *http.Request) error { return d.again(r, lease, room, publisher, silent) },
+		Authorize: func(r *http.Request) error { return d.again(r, lease, room, publisher, codecs, silent) },
 	})
 	if err != nil {
 		s.lease.Release()
@@ -128,16 +129,22 @@ func mayPublish(caller auth.Caller, room, publisher string, codecs map[media.Kin
 
 // again checks the token that comes with a request to a session, and prolongs the session if
 // it is a newer one that may do no less.
-func (d *Door) again(r *http.Request, lease *auth.Lease, room, publisher string, silent bool) error {
+func (d *Door) again(r *http.Request, lease *auth.Lease, room, publisher string, codecs map[media.Kind]media.Codec, silent bool) error {
 	caller, err := d.auth.Who(r)
 	if err != nil {
 		return err
 	}
 	who, err := caller.May(auth.Publish, room, publisher)
-	if err == nil && (silent || caller.Allows(auth.Speak, room, publisher+"/audio")) {
+	if err != nil {
+		return err
+	}
+	if err := mayPublish(caller, room, publisher, codecs); err != nil {
+		return err
+	}
+	if silent || caller.Allows(auth.Speak, room, publisher+"/audio") {
 		lease.Renew(who)
 	}
-	return err
+	return nil
 }
 
 func servers(peers *rtc.Engine) []httpapi.ICEServer {

@@ -7,6 +7,7 @@
 //	sightline check-config [-config …]         report everything that is wrong
 //	sightline healthcheck                      ask a running gateway how it is
 //	sightline hash-token                       make a bearer token
+//	sightline token -sub alice -scope …        sign a JSON Web Token
 //	sightline version
 //
 // Exit codes: 0, done; 1, it failed while running; 2, the command line or the
@@ -64,6 +65,7 @@ func commands() []command {
 		{"check-config", "report everything that is wrong with a configuration", (*process).checkConfig},
 		{"healthcheck", "ask a running gateway how it is", (*process).healthcheck},
 		{"hash-token", "make a bearer token and the line that configures it", (*process).hashToken},
+		{"token", "sign a JSON Web Token with the configured secret", (*process).token},
 		{"version", "print the version", (*process).version},
 	}
 }

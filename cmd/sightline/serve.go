@@ -70,7 +70,10 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		return advise(err)
 	}
 	defer peers.Close()
-	tokens := auth.New(c.Auth)
+	tokens, err := auth.Open(c.Auth, log)
+	if err != nil {
+		return err
+	}
 	sessions := httpapi.NewResources(c.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, log)
 	defer sessions.Close()
 	sessions.AdmitIf(ledger.Admit)

@@ -13,8 +13,12 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"sightline/internal/fault"
 )
@@ -23,6 +27,9 @@ import (
 type Auth struct {
 	tokens  []token
 	sources []Source
+	jwts    *verifier // nil: none are taken
+	query   bool      // see Config.QueryTokens
+	store   *store
 	keeper  keeper
 }
 
@@ -32,12 +39,42 @@ type token struct {
 	grant *Grant
 }
 
-// New returns the check for a configuration that Validate found no fault with. A token
-// whose hash cannot be read lets nobody in. Leases end while Run runs.
+// Open returns the check for a configuration that Validate found no fault with, with all that
+// it keeps in files. The error names the key whose file can't be read or written.
+func Open(c Config, log *slog.Logger) (*Auth, error) {
+	a := New(c)
+	var err error
+	if a.store, err = openStore(c.StateDir, c.MaxRevocations, c.MaxInvitations, log); err != nil {
+		return nil, err
+	}
+	a.keeper.revoked = a.store.revoked
+	if c.Enabled() && c.StateDir == "" {
+		log.Warn("auth.state_dir is empty: revocations and invitations are forgotten when the gateway ends")
+	}
+	if !c.JWT.Enabled() {
+		return a, nil
+	}
+	secret, err := c.JWT.secret()
+	if err != nil {
+		return nil, err
+	}
+	var k *keys
+	if c.JWT.JWKS != "" {
+		if k, err = newKeys(c.JWT, c.StateDir, log); err != nil {
+			return nil, fmt.Errorf("auth.jwt.jwks: %w", err)
+		}
+	}
+	a.jwts = newVerifier(c.JWT, secret, k)
+	return a, nil
+}
+
+// New returns the check by the tokens that the configuration names, which keeps nothing: for
+// tests and tools. A token whose hash cannot be read lets nobody in.
 func New(c Config) *Auth {
-	a := &Auth{}
+	a := &Auth{query: c.QueryTokens}
+	a.store, _ = openStore("", c.MaxRevocations, c.MaxInvitations, nil) // can't fail
 	a.keeper = keeper{
-		warning: c.Warning.D(), revoked: func(Identity) bool { return false },
+		warning: c.Warning.D(), revoked: a.store.revoked,
 		kick: make(chan struct{}, 1), leases: make(map[*Lease]struct{}),
 	}
 	for _, t := range c.Tokens {
@@ -58,14 +95,19 @@ func New(c Config) *Auth {
 	return a
 }
 
-// Run ends leases when their time has come, until ctx is done.
+// Run ends leases when their time has come, and keeps the issuer's keys fresh, until ctx is done.
 func (a *Auth) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if a.jwts != nil && a.jwts.keys != nil {
+		wg.Go(func() { a.jwts.keys.run(ctx) })
+	}
 	a.keeper.run(ctx)
 	return nil
 }
 
 // Enabled reports whether anybody has to say who he is. If not, everybody may do everything.
-func (a *Auth) Enabled() bool { return a.tokens != nil || len(a.sources) > 0 }
+func (a *Auth) Enabled() bool { return a.tokens != nil || a.jwts != nil || len(a.sources) > 0 }
 
 // Authorize checks that the request's bearer token allows scope for a publisher, or one of its
 // tracks ("console/video"), in a room. An empty room or publisher stands for no particular one:
@@ -95,11 +137,11 @@ func (a *Auth) Who(r *http.Request) (Caller, error) {
 			}
 		}
 	}
-	secret, err := bearer(r)
+	secret, err := a.bearer(r)
 	if err != nil {
 		return Caller{}, err
 	}
-	return a.caller(a.resolve(secret))
+	return a.caller(a.resolve(r.Context(), secret))
 }
 
 // caller is who has the grants, if they have not been revoked.
@@ -116,7 +158,7 @@ func (a *Auth) caller(grants []*Grant, err error) (Caller, error) {
 }
 
 // resolve returns what a bearer token is good for.
-func (a *Auth) resolve(secret string) ([]*Grant, error) {
+func (a *Auth) resolve(ctx context.Context, secret string) ([]*Grant, error) {
 	// A token may stand more than once, with other scopes for other rooms. All are
 	// compared, so that the time does not tell which one came near.
 	sum := sha256.Sum256([]byte(secret))
@@ -129,13 +171,28 @@ func (a *Auth) resolve(secret string) ([]*Grant, error) {
 	if len(grants) > 0 {
 		return grants, nil
 	}
+	if g := a.store.invited(hex.EncodeToString(sum[:]), time.Now()); g != nil {
+		return []*Grant{g}, nil
+	}
+	if a.jwts != nil && looksLikeJWT(secret) {
+		g, err := a.jwts.grant(ctx, secret)
+		return []*Grant{g}, err
+	}
 	return nil, invalid("the bearer token is not known here")
 }
 
 // bearer returns the token of a request (RFC 6750, section 2.1). Tokens in the query are
-// not taken: they would end up in logs and histories (RFC 6750, section 5.3).
-func bearer(r *http.Request) (string, error) {
+// not taken, unless the configuration says so: they end up in logs and histories of others (RFC
+// 6750, section 5.3).
+func (a *Auth) bearer(r *http.Request) (string, error) {
 	values := r.Header.Values("Authorization")
+	if inQuery := a.inQuery(r); len(inQuery) > 0 {
+		if len(values)+len(inQuery) > 1 {
+			return "", challenge(fault.BadRequest, "invalid_request", "",
+				"the request has more than one token: send one, by Authorization or by access_token")
+		}
+		return inQuery[0], nil
+	}
 	switch {
 	case len(values) == 0:
 		// RFC 6750, section 3.1: no error code when the client did not know.
@@ -151,6 +208,15 @@ func bearer(r *http.Request) (string, error) {
 			"only bearer tokens are accepted: Authorization: Bearer <token>")
 	}
 	return strings.Trim(secret, " "), nil
+}
+
+// inQuery returns the tokens in a request's query (RFC 6750, section 2.3), where they are taken.
+func (a *Auth) inQuery(r *http.Request) []string {
+	endpoint := strings.HasPrefix(r.URL.Path, "/whip/") || strings.HasPrefix(r.URL.Path, "/whep/")
+	if !a.query || !endpoint || r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return nil
+	}
+	return r.URL.Query()["access_token"]
 }
 
 // NewToken returns a new token: 256 random bits in base64url.

@@ -15,12 +15,13 @@ import (
 func gateway(t *testing.T) (*Auth, map[string]string) {
 	t.Helper()
 	secrets := map[string]string{"camera": NewToken(), "nurse": NewToken(), "all": NewToken()}
-	c := Config{Tokens: []Token{
+	c := Defaults()
+	c.Tokens = []Token{
 		{Name: "camera", SHA256: HashToken(secrets["camera"]), Scopes: []Scope{Publish}, Rooms: []string{"mri-*"}, Publishers: []string{"console"}},
 		{Name: "nurse", SHA256: strings.ToUpper(HashToken(secrets["nurse"])), Scopes: []Scope{Play}, Rooms: []string{"mri-1", "mri-2"}},
 		{Name: "nurse", SHA256: HashToken(secrets["nurse"]), Scopes: []Scope{Read}},
 		{Name: "all", SHA256: HashToken(secrets["all"]), Scopes: []Scope{Admin}},
-	}}
+	}
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -183,11 +184,15 @@ func TestTokensAre256RandomBits(t *testing.T) {
 
 func TestValidateNamesEveryWrongKey(t *testing.T) {
 	hash := HashToken("x")
-	err := Config{Tokens: []Token{
+	c := Defaults()
+	c.Tokens = []Token{
 		{Name: "ok", SHA256: hash, Scopes: []Scope{Play}, Rooms: []string{"mri-[12]"}},
 		{SHA256: "the token itself", Scopes: []Scope{"watch"}, Rooms: []string{"["}, Publishers: []string{""}},
 		{Name: "ok", SHA256: HashToken("y")},
-	}}.Validate()
+	}
+	c.Warning, c.MaxRevocations, c.MaxInvitations = -1, 0, -1
+	c.JWT = JWTConfig{Secret: "short and secret", SecretFile: "x", JWKS: "http://example.org", Leeway: -1, Algorithms: []string{"none"}}
+	err := c.Validate()
 	var got []string
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		key, _, _ := strings.Cut(line, ":")
@@ -196,11 +201,14 @@ func TestValidateNamesEveryWrongKey(t *testing.T) {
 	want := []string{
 		"auth.tokens[1].name", "auth.tokens[1].sha256", "auth.tokens[1].scopes", "auth.tokens[1].rooms", "auth.tokens[1].publishers",
 		"auth.tokens[2].name", "auth.tokens[2].scopes",
+		"auth.jwt.secret", "auth.jwt.secret_file", "auth.jwt.jwks", "auth.jwt.refresh", "auth.jwt.leeway", "auth.jwt.algorithms",
+		"auth.jwt.issuer", "auth.jwt.audience", "auth.jwt.algorithms", "auth.jwt.algorithms",
+		"auth.max_revocations", "auth.max_invitations", "auth.warning",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q,\nwant %q", got, want)
 	}
-	if strings.Contains(err.Error(), "the token itself") {
+	if strings.Contains(err.Error(), "the token itself") || strings.Contains(err.Error(), "short and secret") {
 		t.Errorf("the error repeats what may be a token: %v", err)
 	}
 	if err := Defaults().Validate(); err != nil {

@@ -87,6 +87,21 @@ func (c Caller) May(scope Scope, room, publisher string) (Identity, error) {
 	return Identity{}, err
 }
 
+// MayEverywhere is May for every room and every publisher.
+func (c Caller) MayEverywhere(scope Scope) (Identity, error) {
+	if c.open {
+		return Identity{}, nil
+	}
+	all := func(globs []string) bool { return len(globs) == 0 || slices.Contains(globs, "*") }
+	for _, g := range c.grants {
+		if g.Allows(scope, "", "") && all(g.Rooms) && all(g.Publishers) {
+			return g.Identity, nil
+		}
+	}
+	return Identity{}, challenge(fault.Forbidden, "insufficient_scope", string(scope),
+		"the token does not allow %s in every room", scope)
+}
+
 // Allows reports whether May returns an identity.
 func (c Caller) Allows(scope Scope, room, publisher string) bool {
 	_, err := c.May(scope, room, publisher)

@@ -103,7 +103,7 @@ func (l *Lease) Release() {
 	if l.keeper != nil {
 		l.keeper.mu.Lock()
 		delete(l.keeper.leases, l)
-		l.warn = nil // who still has the lease need not keep what it is of
+		l.warn = nil // and what it holds
 		l.keeper.mu.Unlock()
 	}
 	l.cancel(nil)
@@ -166,13 +166,13 @@ func (k *keeper) look(now time.Time) time.Duration {
 	for l := range k.leases {
 		expires := l.id.Expires
 		switch {
+		case !expires.IsZero() && !now.Before(expires):
+			due = append(due, end{l, nil, ErrExpired, expires})
+			delete(k.leases, l)
 		case k.revoked(l.id):
 			due = append(due, end{l, l.warn, ErrRevoked, now})
 			delete(k.leases, l)
 		case expires.IsZero():
-		case !now.Before(expires):
-			due = append(due, end{l, nil, ErrExpired, expires})
-			delete(k.leases, l)
 		default:
 			next = min(next, expires.Sub(now), longest)
 			if l.warn != nil && !l.warned {

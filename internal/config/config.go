@@ -99,13 +99,13 @@ func (c Config) checkExposure() error {
 	if isAddress(c.HTTP.Listen) {
 		errs = append(errs,
 			auth.CheckExposure(c.HTTP.Listen, c.Auth),
-			httpapi.CheckTransport(c.HTTP, len(c.Auth.Tokens) == 0))
+			httpapi.CheckTransport(c.HTTP, !c.Auth.Enabled()))
 	}
-	if open := len(c.Auth.Tokens) == 0 && !c.Auth.Open; open && isAddress(c.Metrics.Listen) && !auth.Loopback(c.Metrics.Listen) {
+	if open := !c.Auth.Enabled() && !c.Auth.Open; open && isAddress(c.Metrics.Listen) && !auth.Loopback(c.Metrics.Listen) {
 		errs = append(errs, fmt.Errorf("metrics.listen: %s can be reached from other machines, and no token is configured: "+
 			"either add a token under [[auth.tokens]], or set auth.open = true to let everybody read", c.Metrics.Listen))
 	}
-	if len(c.Auth.Tokens) > 0 && c.Metrics.Auth && isAddress(c.Metrics.Listen) {
+	if c.Auth.Enabled() && c.Metrics.Auth && isAddress(c.Metrics.Listen) {
 		h := c.HTTP
 		h.Listen = c.Metrics.Listen
 		if err := httpapi.CheckTransport(h, false); err != nil {

@@ -78,7 +78,9 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = g.Peers.Close() })
-	g.Auth = auth.New(o.Auth)
+	if g.Auth, err = auth.Open(o.Auth, g.Log); err != nil {
+		t.Fatal(err)
+	}
 	g.Sessions = httpapi.NewResources(o.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, g.Log)
 	t.Cleanup(g.Sessions.Close)
 	router := httpapi.NewRouter(o.HTTP, g.Log)
@@ -104,6 +106,14 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 			t.Error(err)
 		}
 	})
+	return g
+}
+
+// At returns a gateway that runs elsewhere, such as in a process of its own: its peers and
+// requests, and nothing of its inside. url has no slash at its end.
+func At(t *testing.T, url string) *Gateway {
+	g := &Gateway{URL: url, client: &http.Client{Transport: &http.Transport{}}}
+	t.Cleanup(g.client.CloseIdleConnections)
 	return g
 }
 
@@ -283,6 +293,9 @@ func (p *Peer) Connect(t *testing.T, g *Gateway, path string, header ...string) 
 	}
 	return res
 }
+
+// Closed is closed when the gateway has closed the connection, or it has failed.
+func (p *Peer) Closed() <-chan struct{} { return p.closed }
 
 // WaitClosed waits until the gateway has closed the connection.
 func (p *Peer) WaitClosed(t *testing.T) {

@@ -58,7 +58,7 @@ func Fail(c *gin.Context, err error) {
 	}
 	if limits, ok := c.Value(limitsKey).(*limits); ok {
 		if f.Kind == fault.Unauthenticated {
-			if refusal := limits.guessed(c, f); refusal != nil {
+			if refusal := limits.guessed(c, f, err); refusal != nil {
 				err = refusal
 				errors.As(err, &f)
 			}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/fault"
 )
 
@@ -115,13 +117,18 @@ func tooMany(wait time.Duration, limit, format string, args ...any) error {
 	return fault.New(fault.TooMany, format+" ("+limit+")", args...).After(wait).With("limit", limit)
 }
 
-// guessed counts a refused token. It returns the fault to answer with: that of the token
+// guessed counts a refused token, unless err says whose it was: one that has expired or was
+// revoked is not guessed, and its bearer has to know that he needs another. It returns the fault to answer with: that of the token
 // until the address has used up its budget.
 //
 // The token was compared all the same: a right one gets through at any time, so that nobody
 // can lock out those with whom he shares an address. What the budget bounds is what a
 // guesser learns of why he was refused, and what the log and the challenge cost.
-func (l *limits) guessed(c *gin.Context, f *fault.Error) error {
+func (l *limits) guessed(c *gin.Context, f *fault.Error, err error) error {
+	var known interface{ Who() audit.Who }
+	if errors.As(err, &known) {
+		return nil
+	}
 	if len(c.Request.Header.Values("Authorization")) == 0 && !strings.Contains(c.Request.URL.RawQuery, "access_token=") {
 		return nil // he did not know that one is needed
 	}

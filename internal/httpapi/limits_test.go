@@ -15,6 +15,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/audit"
 	"sightline/internal/fault"
 )
 
@@ -186,6 +187,23 @@ func TestWrongTokensHaveABudget(t *testing.T) {
 		}
 		g.sessions.Close()
 	})
+}
+
+// owned is a refusal of a token whose bearer is known, as one that has expired.
+type owned struct{ error }
+
+func (o owned) Unwrap() error  { return o.error }
+func (o owned) Who() audit.Who { return audit.Who{Name: "anna"} }
+
+func TestATokenThatHasExpiredIsNotGuessed(t *testing.T) {
+	g := newGate(t, func(c *Config) { c.RateLimit, c.MaxWrongTokens = 0, 5 })
+	g.POST("/expired", Handle(func(*gin.Context) error { return owned{fault.New(fault.Unauthenticated, "the token has expired")} }))
+	if got := g.flood(t, 100, hospital, "POST", "/expired", "old"); got[401] != 100 {
+		t.Errorf("got %v, want 100 of 401", got)
+	}
+	if got := g.flood(t, 10, hospital, "POST", "/whip", "wrong"); got[401] != 5 {
+		t.Errorf("wrong tokens got %v, want 5 of 401", got)
+	}
 }
 
 func TestSessionsArePartedByAddressAndByToken(t *testing.T) {

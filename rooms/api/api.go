@@ -1,5 +1,6 @@
 // Package api is the room API: what is live and who is there, as JSON and as server-sent
-// events, a mute for a publisher, and an end to it; and the way in for participants.
+// events, a mute for a publisher, and an end to it; the way in for participants; invitations,
+// and revocations of what lets people in.
 //
 // Every handler is one call on the heart, seen through a view: a token that is for
 // certain rooms or publishers is shown only these. openapi.yaml describes what goes over
@@ -30,6 +31,14 @@ const jsonType = "application/json"
 type Authorizer interface {
 	Who(*http.Request) (auth.Caller, error)
 	Keep(auth.Identity) *auth.Lease
+
+	Invite(by auth.Caller, wanted auth.Invitation) (secret string, made auth.Invitation, err error)
+	Invitations(room string) []auth.Invitation
+	Uninvite(room, id string) error
+
+	Revoke(by auth.Identity, wanted auth.Revocation) (auth.Revocation, error)
+	Revocations() []auth.Revocation
+	Unrevoke(id string) error
 }
 
 // A Bridge is what the API tells of the audio bridge, and asks it. It is safe for concurrent use.
@@ -140,6 +149,8 @@ func (a *API) Register(r gin.IRouter) {
 	r.DELETE(publisher, httpapi.Handle(a.removePublisher))
 	r.OPTIONS(publisher, options("Accept-Patch", "DELETE, OPTIONS, PATCH"))
 	a.registerParticipants(r)
+	a.registerInvitations(r)
+	a.registerRevocations(r)
 	get("/api/audit", a.readAudit)
 }
 

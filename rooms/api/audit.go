@@ -21,6 +21,11 @@ func (a *API) record(c *gin.Context, caller auth.Caller, what audit.What, room, 
 	a.ledger.Record(audit.Event{What: what, Room: room, Publisher: publisher, Who: who.Who(c.ClientIP(), httpapi.UserAgent(c))})
 }
 
+// recordAccess tells the audit log whom the caller has let in, or no longer.
+func (a *API) recordAccess(c *gin.Context, who auth.Identity, what audit.What, room, detail string) {
+	a.ledger.Record(audit.Event{What: what, Room: room, Detail: detail, Who: who.Who(c.ClientIP(), httpapi.UserAgent(c))})
+}
+
 // A page of the audit log. Its events are the log's own lines, so that whoever keeps them can
 // check the hashes later.
 type auditPage struct {

@@ -1,11 +1,7 @@
 package api
 
 import (
-	"encoding/json"
-	"maps"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -93,6 +89,9 @@ func (a *API) changeParticipant(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if who, err := caller.May(auth.Read, name, ""); err == nil && who.Role != "" && change.Role != nil && *change.Role != who.Role {
+		return fault.New(fault.Forbidden, "the token is for the role %q, not for %q: leave role out", who.Role, clip(*change.Role))
+	}
 	info, err := a.rooms.Change(name, c.Param("secret"), change)
 	if err != nil {
 		return err
@@ -156,31 +155,9 @@ func (a *API) own(c *gin.Context, caller auth.Caller, room string, info rooms.Pa
 	return encode(p)
 }
 
-// A setter reads the value of one member of a JSON object.
-type setter func(json.RawMessage) error
-
-// into returns a setter of a field, whose value must be what it says.
-func into[T any](field **T, what string) setter {
-	return func(raw json.RawMessage) error {
-		var v *T
-		if err := json.Unmarshal(raw, &v); err != nil || v == nil { // null
-			return fault.New(fault.BadRequest, "must be %s", what)
-		}
-		*field = v
-		return nil
-	}
-}
-
 // readParticipant reads what a participant says of himself and, if there can be others yet,
 // does to them: a JSON object with no other members. The error is a fault.
 func readParticipant(c *gin.Context, accept string, others bool) (change rooms.ParticipantChange, err error) {
-	if err := httpapi.CheckType(c, jsonType, accept); err != nil {
-		return change, err
-	}
-	body, err := httpapi.ReadBody(c)
-	if err != nil {
-		return change, err
-	}
 	const text, flag, id = "a text", "true or false", "the id of a participant"
 	var publishers *[]string
 	members := map[string]setter{
@@ -192,30 +169,11 @@ func readParticipant(c *gin.Context, accept string, others bool) (change rooms.P
 	if others {
 		members["answer"], members["lower"] = into(&change.Answer, id), into(&change.Lower, id)
 	}
-	var object map[string]json.RawMessage // a struct would take other spellings of its members
-	if err := json.Unmarshal(body, &object); err != nil || object == nil {
-		return change, fault.New(fault.BadRequest, "the body must be a JSON object")
-	}
-	for _, name := range slices.Sorted(maps.Keys(object)) {
-		set := members[name]
-		if set == nil {
-			return change, fault.New(fault.BadRequest, "there is no member %q, only %s", clip(name), strings.Join(slices.Sorted(maps.Keys(members)), ", "))
-		}
-		if err := set(object[name]); err != nil {
-			return change, fault.New(fault.BadRequest, "%s: %w", name, err)
-		}
+	if err := readObject(c, accept, members); err != nil {
+		return change, err
 	}
 	if publishers != nil {
 		change.Publishers = *publishers
 	}
 	return change, nil
-}
-
-// clip bounds what an error repeats.
-func clip(s string) string {
-	const longest = 64
-	if len(s) > longest {
-		return strings.ToValidUTF8(s[:longest], "") + "…"
-	}
-	return s
 }

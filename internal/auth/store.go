@@ -1,0 +1,268 @@
+package auth
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"sightline/internal/fault"
+)
+
+// maxInvitations bounds the invitations of all rooms together.
+const maxInvitations = 10_000
+
+// A Revocation ends what was begun with a token, or by a name, and lets them in no more.
+type Revocation struct {
+	ID      string    `json:"id"`             // of the revocation itself
+	JTI     string    `json:"jti,omitempty"`  // the ID of the identities that are meant, or else
+	Name    string    `json:"name,omitempty"` // their name, of every kind
+	Reason  string    `json:"reason"`         // for people
+	By      string    `json:"by"`             // who revoked, by name
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires,omitzero"` // when it is forgotten: what is revoked has expired; zero: never
+}
+
+// A store keeps revocations and invitations, in memory and, if it has a path, in one file. It is
+// safe for concurrent use.
+type store struct {
+	path           string // "": memory only
+	maxRevocations int
+	maxInvitations int // of one room
+
+	saving sync.Mutex // held while the file is written; before mu
+
+	mu          sync.RWMutex // guards what follows; after keeper.mu
+	revocations map[string]Revocation
+	tokens      map[string]int // how many revocations mean an ID
+	names       map[string]int // likewise a name
+	invitations map[string]Invitation
+	secrets     map[string]string // IDs of invitations, by the hash of their secret
+}
+
+// document is the store's file.
+type document struct {
+	Version     int          `json:"version"`
+	Revocations []Revocation `json:"revocations"`
+	Invitations []Invitation `json:"invitations"`
+}
+
+const stateVersion = 1
+
+// openStore reads what is kept in dir, which is made if it is not there. "" keeps nothing.
+func openStore(dir string, maxRevocations, maxInvitations int, log *slog.Logger) (*store, error) {
+	s := &store{
+		maxRevocations: maxRevocations, maxInvitations: maxInvitations,
+		revocations: make(map[string]Revocation), tokens: make(map[string]int), names: make(map[string]int),
+		invitations: make(map[string]Invitation), secrets: make(map[string]string),
+	}
+	if dir == "" {
+		return s, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("auth.state_dir: %w", err)
+	}
+	s.path = filepath.Join(dir, "auth.json")
+	raw, err := os.ReadFile(s.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("auth.state_dir: %w", err)
+	default:
+		if err := s.read(raw); err != nil {
+			return nil, fmt.Errorf("auth.state_dir: %s: %w: put a copy of it back, or remove it and revoke again what was revoked", s.path, err)
+		}
+	}
+	// Whether it can be written shall not turn out at the first revocation.
+	if err := s.change(func(time.Time) error { return nil }); err != nil {
+		return nil, fmt.Errorf("auth.state_dir: %w", err)
+	}
+	log.Info("revocations and invitations are kept", "file", s.path, "revocations", len(s.revocations), "invitations", len(s.invitations))
+	return s, nil
+}
+
+func (s *store) read(raw []byte) error {
+	var doc document
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		return err
+	}
+	if doc.Version != stateVersion {
+		return fmt.Errorf("its version is %d, must be %d", doc.Version, stateVersion)
+	}
+	for _, r := range doc.Revocations {
+		s.putLocked(r)
+	}
+	for _, i := range doc.Invitations {
+		s.invitations[i.ID] = i
+		s.secrets[i.Hash] = i.ID
+	}
+	return nil
+}
+
+// change changes the store by f, which has the lock, and keeps what it is then. An error
+// of f means that nothing has changed; after one of the file the change holds in memory.
+func (s *store) change(f func(now time.Time) error) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.mu.Lock()
+	now := time.Now()
+	s.forgetLocked(now)
+	if err := f(now); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	doc := document{Version: stateVersion, Revocations: s.revocationsLocked(), Invitations: s.invitationsLocked("")}
+	s.mu.Unlock()
+	if s.path == "" {
+		return nil
+	}
+	raw, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(s.path, append(raw, '\n'))
+}
+
+// forgetLocked drops what has no effect any more.
+func (s *store) forgetLocked(now time.Time) {
+	for _, r := range s.revocations {
+		if !r.Expires.IsZero() && !now.Before(r.Expires) {
+			s.dropLocked(r)
+		}
+	}
+	for id, i := range s.invitations {
+		if !now.Before(i.Expires) {
+			delete(s.invitations, id)
+			delete(s.secrets, i.Hash)
+		}
+	}
+}
+
+func (s *store) putLocked(r Revocation) {
+	s.revocations[r.ID] = r
+	count(s.tokens, r.JTI, 1)
+	count(s.names, r.Name, 1)
+}
+
+func (s *store) dropLocked(r Revocation) {
+	delete(s.revocations, r.ID)
+	count(s.tokens, r.JTI, -1)
+	count(s.names, r.Name, -1)
+}
+
+func count(m map[string]int, key string, n int) {
+	if key == "" {
+		return
+	}
+	if m[key] += n; m[key] <= 0 {
+		delete(m, key)
+	}
+}
+
+// revoked reports whether an identity lets nobody in any more. It doesn't block.
+func (s *store) revoked(id Identity) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.names[id.Name] > 0 || id.ID != "" && s.tokens[id.ID] > 0 {
+		return true
+	}
+	if id.Kind == Invited {
+		_, known := s.invitations[id.ID]
+		return !known
+	}
+	return false
+}
+
+func (s *store) revocationsLocked() []Revocation {
+	out := make([]Revocation, 0, len(s.revocations))
+	for _, r := range s.revocations {
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b Revocation) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+// Revoke ends, within a second, what was begun with the tokens that r.JTI or r.Name means, and
+// lets them in no more. by is who asks. The error is a fault: BadRequest if it means none or
+// both, Conflict if it means by, Unavailable at the limit (auth.max_revocations); another one
+// says that the revocation holds, but could not be kept over a restart.
+func (a *Auth) Revoke(by Identity, r Revocation) (Revocation, error) {
+	switch {
+	case (r.JTI == "") == (r.Name == ""):
+		return r, fault.New(fault.BadRequest, "a revocation must have either jti, the id of a token or an invitation, or name")
+	case len(r.JTI) > maxText || len(r.Name) > maxText || len(r.Reason) > maxText:
+		return r, fault.New(fault.BadRequest, "jti, name and reason of a revocation must have at most %d bytes", maxText)
+	case !r.Expires.IsZero() && !time.Now().Before(r.Expires):
+		return r, fault.New(fault.BadRequest, "expires of a revocation must be in the future: when what is revoked has expired")
+	case by.Kind != Anonymous && (r.Name != "" && r.Name == by.Name || r.JTI != "" && r.JTI == by.ID):
+		return r, fault.New(fault.Conflict, "that is your own token: somebody else has to revoke it")
+	}
+	err := a.store.change(func(now time.Time) error {
+		if len(a.store.revocations) >= a.store.maxRevocations {
+			return fault.New(fault.Unavailable, "there are %d revocations, which is the limit (auth.max_revocations)", len(a.store.revocations))
+		}
+		r.ID, r.By, r.Created = rand.Text()[:12], by.Name, now.UTC().Truncate(time.Millisecond)
+		a.store.putLocked(r)
+		a.keeper.wake()
+		return nil
+	})
+	return r, err
+}
+
+// Revocations returns those that hold, in the order of their making.
+func (a *Auth) Revocations() []Revocation {
+	a.store.mu.RLock()
+	defer a.store.mu.RUnlock()
+	now := time.Now()
+	return slices.DeleteFunc(a.store.revocationsLocked(), func(r Revocation) bool {
+		return !r.Expires.IsZero() && !now.Before(r.Expires)
+	})
+}
+
+// Unrevoke takes a revocation back, by its own ID. The error is a fault.NotFound if there is none.
+func (a *Auth) Unrevoke(id string) error {
+	return a.store.change(func(time.Time) error {
+		r, known := a.store.revocations[id]
+		if !known {
+			return fault.New(fault.NotFound, "there is no such revocation (any more)")
+		}
+		a.store.dropLocked(r)
+		return nil
+	})
+}
+
+// writeFile replaces a file, at once and for good, with one that only its owner may read.
+func writeFile(path string, content []byte) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, filepath.Base(path)+".*") // 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
