@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"sightline/internal/fault"
 	"sightline/internal/audit"
 	"sightline/internal/auth"
+	"sightline/internal/fault"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
 	"sightline/rooms"
