@@ -8,10 +8,16 @@ ARG TARGETARCH=amd64
 ARG VERSION
 RUN make dist ARCHS="$TARGETARCH" ${VERSION:+VERSION="$VERSION"}
 RUN cp "dist/sightline-linux-$TARGETARCH" /sightline
+RUN make sbom ARCHS="$TARGETARCH" ${VERSION:+VERSION="$VERSION"} && \
+    cp "dist/sightline-linux-$TARGETARCH.licenses.txt" /licenses.txt && \
+    cp "dist/sightline-linux-$TARGETARCH.cdx.json" /sbom.cdx.json
 
 FROM scratch
-COPY --from=build /sightline /sightline
-# Nobody's: the gateway writes no file and needs no privilege.
+COPY --from=build /sightline /licenses.txt /sbom.cdx.json /
+# The authorities by which an ACME server is checked (http.acme).
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+# Nobody's: the gateway needs no privilege, and writes only where it is let
+# (docs/OPERATIONS.md has the lines for a read-only container without capabilities).
 USER 65532:65532
 # A container is reached from outside, so without tokens (or SIGHTLINE_AUTH_OPEN=true) it
 # refuses to start and says why. A file: mount it and set SIGHTLINE_CONFIG to its path.

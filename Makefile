@@ -3,6 +3,7 @@
 # installs the real clients that it tests with.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 ARCHS   ?= amd64 arm64
 FUZZTIME ?= 10s
 MINUTES ?= 30
@@ -11,7 +12,7 @@ SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/sightline-screenshots
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
 
-.PHONY: build check dist test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge bench-hostile fuzz clean
+.PHONY: build check dist sbom reproducible test-hardened test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge bench-hostile fuzz clean
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
@@ -21,6 +22,7 @@ check: ## what needs no running: format, vet, staticcheck, go.mod, TypeScript, g
 	  test -z "$$unformatted" || { echo "gofmt: run gofmt -w $$unformatted"; exit 1; }
 	go vet ./...
 	go vet -tags e2e,soak,figures ./...
+	cd .ci/tools && go vet ./... && go test ./...
 	$(STATICCHECK) ./...
 	$(STATICCHECK) -tags e2e,soak,figures ./...
 	go mod tidy -diff
@@ -29,14 +31,24 @@ check: ## what needs no running: format, vet, staticcheck, go.mod, TypeScript, g
 	$(TSC) --project web/tsconfig.test.json
 	.ci/generated.sh
 
-dist: ## static binaries for Linux, in dist/
+# What the environment sets must not show in the binary, and the commit has to.
+dist: ## static binaries for Linux, in dist/; one commit gives the same bytes everywhere
 	@mkdir -p dist
 	@set -e; for arch in $(ARCHS); do \
 	  echo "dist/sightline-linux-$$arch $(VERSION)"; \
-	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath \
-	    -ldflags "-s -w -X main.version=$(VERSION)" -o dist/sightline-linux-$$arch ./cmd/sightline; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 GOFLAGS=-buildvcs=false go build -trimpath \
+	    -ldflags "-s -w -X main.version=$(VERSION) -X sightline/metrics.commit=$(COMMIT)" -o dist/sightline-linux-$$arch ./cmd/sightline; \
 	done
 	cd dist && sha256sum $(ARCHS:%=sightline-linux-%) > SHA256SUMS
+
+sbom: dist ## what each binary is made of: dist/*.cdx.json (CycloneDX), dist/*.licenses.txt
+	.ci/sbom.sh $(VERSION) $(ARCHS:%=dist/sightline-linux-%)
+
+reproducible: ## make dist in two clones in different places gives the same bytes
+	.ci/reproducible.sh
+
+test-hardened: ## a publisher and a viewer through the gateway as docs/sightline.service confines it
+	.ci/hardened.sh
 
 test: test-go test-web test-clients ## everything
 
@@ -83,12 +95,8 @@ bench-hostile: ## a live stream under attack for half a minute (docs/SECURITY.md
 	go test -count=1 -v -run HalfOpen ./internal/rtc
 	go test -tags figures -count=1 -v -timeout 10m -run Attack ./internal/e2e/hostile
 
-fuzz: ## each fuzz target for FUZZTIME
-	@set -e; for package in $$(go list ./...); do \
-	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$package; \
-	  done; \
-	done
+fuzz: ## each fuzz target for FUZZTIME; the last lines say what each did
+	.ci/fuzz.sh $(FUZZTIME)
 
 clean:
 	rm -rf dist sightline

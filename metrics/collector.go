@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"sightline/internal/certs"
+	"sightline/internal/httpapi"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
 	"sightline/rooms"
@@ -61,6 +63,13 @@ var (
 	refusals = desc("limit_refusals_total", "What was refused because of a limit, by the limit's key in the configuration.", "limit")
 
 	requests = desc("http_requests_total", "HTTP requests by route, method and class of status.", "route", "method", "code")
+
+	connections        = desc("http_connections", "Open connections, by listener.", "listener")
+	connectionsEvicted = desc("http_connections_evicted_total", "Idle connections that were closed to make room for others.", "listener")
+	connectionsRefused = desc("http_connections_refused_total", "Connections refused at a limit: of all, or of one address.", "listener", "reason")
+	plainRefused       = desc("http_plain_refused_total", "Requests refused because they came in the clear.", "listener")
+	certificateEnd     = desc("tls_certificate_not_after_seconds", "When the certificate ends, in Unix time; 0 while there is none.", "name")
+	certificateFailed  = desc("tls_certificate_failures_total", "Attempts to read or to obtain a certificate that failed.")
 )
 
 func descs() []*prometheus.Desc {
@@ -70,6 +79,7 @@ func descs() []*prometheus.Desc {
 		firstPacket, firstKeyframe, forwarding,
 		socketIn, socketInBytes, socketOut, socketOutBytes, socketUnknown, socketOverflow, socketFull,
 		requests, refusals,
+		connections, connectionsEvicted, connectionsRefused, plainRefused, certificateEnd, certificateFailed,
 		trackState,
 	}
 	for _, m := range trackMetrics {
@@ -99,6 +109,34 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, r := range c.from.Requests() {
 		w.counter(requests, float64(r.Count), r.Route, r.Method, r.Class)
 	}
+	collectListeners(w, c.from.Listeners())
+	collectCertificates(w, c.from.Certificates())
+}
+
+func collectListeners(w writer, listeners []httpapi.Snapshot) {
+	for _, l := range listeners {
+		w.gauge(connections, float64(l.Open), l.Listener)
+		w.counter(connectionsEvicted, float64(l.Evicted), l.Listener)
+		for reason, n := range l.Refused {
+			w.counter(connectionsRefused, float64(n), l.Listener, reason)
+		}
+		w.counter(plainRefused, float64(l.Plain), l.Listener)
+	}
+}
+
+// collectCertificates tells nothing of a gateway that speaks plain HTTP.
+func collectCertificates(w writer, s certs.Snapshot) {
+	if len(s.Certificates) == 0 {
+		return
+	}
+	for _, c := range s.Certificates {
+		end := 0.0
+		if !c.NotAfter.IsZero() {
+			end = float64(c.NotAfter.Unix())
+		}
+		w.gauge(certificateEnd, end, c.Name)
+	}
+	w.counter(certificateFailed, float64(s.Failures))
 }
 
 func (c *collector) collectRooms(w writer, s rooms.Snapshot) {

@@ -105,6 +105,15 @@ func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 		"sightline_track_viewer_jitter_seconds" + v:          0.004,
 		"sightline_track_viewer_loss_ratio" + v:              0.02,
 
+		`sightline_http_connections{listener="http"}`:                                21,
+		`sightline_http_connections_evicted_total{listener="http"}`:                  22,
+		`sightline_http_connections_refused_total{listener="http",reason="total"}`:   23,
+		`sightline_http_connections_refused_total{listener="http",reason="address"}`: 24,
+		`sightline_http_plain_refused_total{listener="http"}`:                        25,
+		`sightline_tls_certificate_failures_total{}`:                                 26,
+		`sightline_tls_certificate_not_after_seconds{name="media.example.org"}`:      2e9,
+		`sightline_tls_certificate_not_after_seconds{name="spare.example.org"}`:      0,
+
 		`sightline_track_state{kind="video",publisher="console",room="mri-1",state="live"}`:    1,
 		`sightline_track_state{kind="video",publisher="console",room="mri-1",state="stalled"}`: 0,
 

@@ -12,6 +12,7 @@ import (
 	"sightline/internal/audio"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
+	"sightline/internal/certs"
 	"sightline/internal/httpapi"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
@@ -25,6 +26,9 @@ type gateway struct {
 	sessions rtc.Snapshot
 	requests []httpapi.RequestCount
 	refusals map[string]uint64
+
+	listeners    []httpapi.Snapshot
+	certificates certs.Snapshot
 }
 
 func (g *gateway) sources() Sources {
@@ -34,6 +38,9 @@ func (g *gateway) sources() Sources {
 		Sessions: func() rtc.Snapshot { return g.sessions },
 		Requests: func() []httpapi.RequestCount { return g.requests },
 		Refusals: func() map[string]uint64 { return g.refusals },
+
+		Listeners:    func() []httpapi.Snapshot { return g.listeners },
+		Certificates: func() certs.Snapshot { return g.certificates },
 	}
 }
 
@@ -101,6 +108,13 @@ func busy() *gateway {
 		requests: []httpapi.RequestCount{
 			{Route: "/whip/:room/:publisher", Method: "POST", Class: "2xx", Count: 1},
 			{Route: "/whip/:room/:publisher", Method: "POST", Class: "4xx", Count: 2},
+		},
+		listeners: []httpapi.Snapshot{{
+			Listener: "http", Connections: httpapi.Connections{Open: 21, Evicted: 22, Refused: map[string]uint64{"total": 23, "address": 24}}, Plain: 25,
+		}},
+		certificates: certs.Snapshot{
+			Certificates: []certs.Certificate{{Name: "media.example.org", NotAfter: time.Unix(2e9, 0)}, {Name: "spare.example.org"}},
+			Failures:     26,
 		},
 	}
 }

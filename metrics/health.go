@@ -20,10 +20,14 @@ type Build struct {
 	Go      string `json:"go"`
 }
 
+// commit is set by the linker for what is given to others (see Makefile): what Go stamps by
+// itself depends on the clone, by its depth, tags and work tree.
+var commit string
+
 // ReadBuild returns the build of this program; its version is for the caller to know.
 func ReadBuild(version string) Build {
-	b := Build{Version: version, Go: runtime.Version()}
-	if info, ok := debug.ReadBuildInfo(); ok {
+	b := Build{Version: version, Commit: commit, Go: runtime.Version()}
+	if info, ok := debug.ReadBuildInfo(); ok && commit == "" {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
 				b.Commit = s.Value

@@ -130,7 +130,7 @@ func run(t *testing.T, c Config) []string {
 	t.Helper()
 	m := New(c, busy().sources(), build, auth.New(auth.Config{}), quiet())
 	health := NewHealth(build, func() []string { return nil })
-	servers, err := Listen(c, httpapi.Defaults(), m, health, quiet())
+	servers, err := Listen(c, httpapi.Defaults(), m, health, nil, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestListenerThatCannotOpenNamesItsKey(t *testing.T) {
 		"metrics.debug_listen: ": {Enabled: true, Listen: "127.0.0.1:0", DebugListen: taken.Addr().String()},
 	} {
 		m := New(c, busy().sources(), build, auth.New(auth.Config{}), quiet())
-		servers, err := Listen(c, httpapi.Defaults(), m, NewHealth(build, nil), quiet())
+		servers, err := Listen(c, httpapi.Defaults(), m, NewHealth(build, nil), nil, quiet())
 		if err == nil || !strings.HasPrefix(err.Error(), key) || !errors.Is(err, syscall.EADDRINUSE) || servers != nil {
 			t.Errorf("got %d listeners and %v, want none and an error that begins with %q", len(servers), err, key)
 		}

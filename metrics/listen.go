@@ -1,22 +1,21 @@
 package metrics
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"strings"
 
 	"sightline/internal/auth"
+	"sightline/internal/certs"
 	"sightline/internal/httpapi"
 )
 
 // Listen opens the listeners of the metrics' own: metrics.listen for /metrics and the
-// health checks, with the limits and the certificate of the section http, and
+// health checks, with the limits of the section http and the gateway's certificates, and
 // metrics.debug_listen for the profiles. It returns none if neither is configured. The
 // caller runs and closes them. An error begins with the key.
-func Listen(c Config, h httpapi.Config, m *Metrics, health *Health, log *slog.Logger) (servers []*httpapi.Server, err error) {
+func Listen(c Config, h httpapi.Config, m *Metrics, health *Health, certificates certs.Source, log *slog.Logger) (servers []*httpapi.Server, err error) {
 	defer func() {
 		if err != nil {
 			for _, s := range servers {
@@ -26,33 +25,26 @@ func Listen(c Config, h httpapi.Config, m *Metrics, health *Health, log *slog.Lo
 		}
 	}()
 	if c.Enabled && c.Listen != "" {
-		h.Listen = c.Listen
-		router := httpapi.NewRouter(h, log)
+		own := h
+		own.Listen, own.Open = c.Listen, h.Open || !c.Auth // who asks for no token has none to lose
+		router := httpapi.NewRouter(own, log)
 		m.Register(router)
 		health.Register(router)
-		s, err := httpapi.NewServer(h, router, log)
+		s, err := httpapi.NewServer("metrics", own, router, certificates, log)
 		if err != nil {
-			return servers, rename(err, "metrics.listen")
+			return servers, err
 		}
 		servers = append(servers, s)
 	}
 	if c.DebugListen != "" {
-		h.Listen, h.TLSCert, h.TLSKey = c.DebugListen, "", ""
-		s, err := httpapi.NewServer(h, profiles(), log)
+		h.Listen = c.DebugListen
+		s, err := httpapi.NewServer("debug", h, profiles(), nil, log)
 		if err != nil {
-			return servers, rename(err, "metrics.debug_listen")
+			return servers, err
 		}
 		servers = append(servers, s)
 	}
 	return servers, nil
-}
-
-// rename gives an error of a listener the key that the listener has here.
-func rename(err error, key string) error {
-	if inner := errors.Unwrap(err); inner != nil && strings.HasPrefix(err.Error(), "http.listen: ") {
-		return fmt.Errorf("%s: %w", key, inner)
-	}
-	return err
 }
 
 // profiles serves Go's profiles under /debug/pprof/.

@@ -17,6 +17,7 @@ import (
 
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
+	"sightline/internal/certs"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
 	"sightline/rooms"
@@ -29,6 +30,9 @@ type Sources struct {
 	Sessions func() rtc.Snapshot
 	Requests func() []httpapi.RequestCount
 	Refusals func() map[string]uint64 // by the configuration's key of the limit
+
+	Listeners    func() []httpapi.Snapshot
+	Certificates func() certs.Snapshot
 }
 
 // An Authorizer decides who may read the metrics. *auth.Auth is one.

@@ -50,8 +50,20 @@ func (w *witness) Write(burst []media.Outgoing) bool {
 func TestHostilePublishers(t *testing.T) {
 	r := New(Defaults(), slog.New(slog.DiscardHandler))
 	defer r.Close()
+	rapid.Check(t, hostilePublisher(r))
+}
+
+// FuzzHostilePublishers is the same, guided by what the code does.
+func FuzzHostilePublishers(f *testing.F) {
+	r := New(Defaults(), slog.New(slog.DiscardHandler))
+	f.Cleanup(r.Close)
+	f.Fuzz(rapid.MakeFuzz(hostilePublisher(r)))
+}
+
+// hostilePublisher is the life of one track.
+func hostilePublisher(r *Registry) func(*rapid.T) {
 	codecs := []media.Codec{h264, {Name: "VP8", ClockRate: 90000}, {Name: "AV1", ClockRate: 90000}, {Name: "none", ClockRate: 1}, {}}
-	rapid.Check(t, func(t *rapid.T) {
+	return func(t *rapid.T) {
 		kind := rapid.SampledFrom([]media.Kind{media.Audio, media.Video}).Draw(t, "kind")
 		now := time.Now().Add(-time.Hour)
 		tr := newTrack("r", "cam", kind, &r.config, r.forwardingDelay, r.fan, now)
@@ -131,7 +143,7 @@ func TestHostilePublishers(t *testing.T) {
 		if n := tr.waiting.Load(); n != 0 {
 			t.Fatalf("%d viewers wait that have left", n)
 		}
-	})
+	}
 }
 
 // catchUpNow does in one go what catchUp takes its time for.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,7 +28,12 @@ func (p *process) healthcheck(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	if err := askHealth(ctx, healthURL(c)); err != nil {
+	switch err := askHealth(ctx, healthURL(c)); {
+	case err != nil && c.HTTP.ACME.Enabled() && alerted(err):
+		// To start it again would not bring the certificate sooner.
+		fmt.Fprintln(p.stdout, "healthy, waits for its TLS certificate")
+		return nil
+	case err != nil:
 		return fmt.Errorf("unhealthy: %w", err)
 	}
 	fmt.Fprintln(p.stdout, "healthy")
@@ -37,7 +43,7 @@ func (p *process) healthcheck(ctx context.Context) error {
 // healthURL returns where the gateway of this machine answers.
 func healthURL(c config.Config) string {
 	scheme := "http"
-	if c.HTTP.TLSCert != "" {
+	if c.HTTP.TLS() {
 		scheme = "https"
 	}
 	return scheme + "://" + reachable(c.HTTP.Listen) + "/healthz"
@@ -60,6 +66,13 @@ func reachable(listen string) string {
 		host = "::1"
 	}
 	return net.JoinHostPort(host, port)
+}
+
+// alerted reports whether the other side has broken off the TLS handshake with an alert,
+// as a gateway without a certificate does.
+func alerted(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 func askHealth(ctx context.Context, url string) error {

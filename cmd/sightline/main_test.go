@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"sightline/internal/certs/acmetest"
 )
 
 // beSightline makes the test binary the program, for tests that want a real process.
@@ -21,7 +23,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, acmetest.Leaks()...)
 }
 
 // A result is what a subcommand left.

@@ -17,6 +17,7 @@ import (
 	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
+	"sightline/internal/certs"
 	"sightline/internal/config"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
@@ -77,6 +78,10 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	sessions := httpapi.NewResources(c.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, log)
 	defer sessions.Close()
 	sessions.AdmitIf(ledger.Admit)
+	certificates, err := httpapi.OpenCertificates(c.HTTP, log)
+	if err != nil {
+		return err
+	}
 	roomAPI := api.New(c.API, registry, tokens, mixer, ledger)
 	defer roomAPI.Close()
 	pages, err := web.New(c.Stations)
@@ -88,9 +93,11 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	router := httpapi.NewRouter(c.HTTP, log)
 	router.Recognize(tokens.Subject, sessions)
 	router.Record(ledger)
-	health := metrics.NewHealth(build, readiness(sessions))
+	var servers []*httpapi.Server // all of them, before the first runs
+	health := metrics.NewHealth(build, readiness(sessions, certificates))
 	numbers := metrics.New(c.Metrics, metrics.Sources{
 		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests, Refusals: router.Refusals,
+		Listeners: func() []httpapi.Snapshot { return snapshots(servers) }, Certificates: certificateSnapshot(certificates),
 	}, build, tokens, log)
 	whip.New(registry, peers, tokens, sessions, ledger, log).Route(router)
 	whep.New(registry, mixer, peers, tokens, sessions, ledger, log).Route(router)
@@ -106,19 +113,18 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		return err
 	}
 
-	server, err := httpapi.NewServer(c.HTTP, router, log)
+	servers, err = httpapi.Listen(c.HTTP, router, certificates, log)
 	if err != nil {
 		return advise(err)
 	}
-	defer server.Close()
-	servers, err := metrics.Listen(c.Metrics, c.HTTP, numbers, health, log)
+	defer closeAll(servers)
+	server := servers[0]
+	others, err := metrics.Listen(c.Metrics, c.HTTP, numbers, health, certificates, log)
 	if err != nil {
 		return advise(err)
 	}
-	servers = append(servers, server)
-	for _, s := range servers {
-		defer s.Close()
-	}
+	defer closeAll(others)
+	servers = append(servers, others...)
 
 	g, life := errgroup.WithContext(ctx) // done at the first failure
 	life, end := context.WithCancel(life)
@@ -127,9 +133,18 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	for _, s := range servers {
 		g.Go(func() error { return s.Run(life) })
 	}
+	if certificates != nil {
+		g.Go(func() error {
+			certificates.Run(life)
+			return nil
+		})
+	}
 	visit := welcome(life, g, guest, server.Addr().String())
 	if !tokens.Enabled() && !auth.Loopback(c.HTTP.Listen) {
 		log.Warn("no tokens are configured: everybody who reaches the gateway may publish and watch")
+	}
+	if httpapi.OnlyFromHere(c.HTTP) {
+		log.Warn("plain HTTP is taken from this machine only: http.trusted_proxies names no proxy", "listen", c.HTTP.Listen)
 	}
 
 	select {
@@ -162,12 +177,36 @@ func checkRoutes(routes gin.RoutesInfo) error {
 }
 
 // readiness says why no new sessions are taken.
-func readiness(sessions *httpapi.Resources) func() []string {
-	return func() []string {
+func readiness(sessions *httpapi.Resources, certificates certs.Source) func() []string {
+	return func() (reasons []string) {
 		if sessions.Draining() {
-			return []string{"the gateway shuts down"}
+			reasons = append(reasons, "the gateway shuts down")
 		}
-		return nil
+		if certificates != nil && certificates.Snapshot().Missing() {
+			reasons = append(reasons, "the gateway waits for its TLS certificate")
+		}
+		return reasons
+	}
+}
+
+func certificateSnapshot(c certs.Source) func() certs.Snapshot {
+	if c == nil {
+		return func() certs.Snapshot { return certs.Snapshot{} }
+	}
+	return c.Snapshot
+}
+
+func snapshots(servers []*httpapi.Server) []httpapi.Snapshot {
+	out := make([]httpapi.Snapshot, len(servers))
+	for i, s := range servers {
+		out[i] = s.Snapshot()
+	}
+	return out
+}
+
+func closeAll(servers []*httpapi.Server) {
+	for _, s := range servers {
+		s.Close()
 	}
 }
 
@@ -252,6 +291,7 @@ func advise(err error) error {
 	key, _, _ := strings.Cut(err.Error(), ": ")
 	example, known := map[string]string{
 		"http.listen":          "127.0.0.1:8081",
+		"http.redirect_listen": ":8082",
 		"ice.udp_listen":       ":8190",
 		"ice.tcp_listen":       ":8190",
 		"metrics.listen":       "127.0.0.1:9091",

@@ -27,7 +27,7 @@ var loopback = []string{"SIGHTLINE_HTTP_LISTEN=127.0.0.1:0", "SIGHTLINE_ICE_UDP_
 
 // A running gateway.
 type running struct {
-	t       *testing.T
+	t       testing.TB
 	base    string
 	signals chan<- os.Signal
 	ended   <-chan int // its exit code
@@ -37,7 +37,7 @@ type running struct {
 }
 
 // start runs serve until a test signals it.
-func start(t *testing.T, environ ...string) *running {
+func start(t testing.TB, environ ...string) *running {
 	t.Helper()
 	signals := make(chan os.Signal, 2)
 	out, in := io.Pipe()
@@ -59,8 +59,8 @@ func start(t *testing.T, environ ...string) *running {
 			g.mu.Lock()
 			g.log.WriteString(lines.Text() + "\n")
 			g.mu.Unlock()
-			if m := regexp.MustCompile(`msg="http listens" addr=(\S+)`).FindStringSubmatch(lines.Text()); m != nil {
-				address <- m[1]
+			if m := regexp.MustCompile(`msg="http listens" addr=(\S+) tls=(\S+) listener=http$`).FindStringSubmatch(lines.Text()); m != nil {
+				address <- map[string]string{"false": "http://", "true": "https://"}[m[2]] + m[1]
 			}
 		}
 		close(address)
@@ -77,7 +77,7 @@ func start(t *testing.T, environ ...string) *running {
 	if !ok {
 		t.Fatalf("the gateway did not come up:\n%s", g.said())
 	}
-	g.base = "http://" + addr
+	g.base = addr
 	return g
 }
 
@@ -118,7 +118,7 @@ func (g *running) get(path string) (int, string) {
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 
 // eventually waits until ok, for 15 s at most.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(15 * time.Second); !ok(); {
 		if time.Now().After(deadline) {

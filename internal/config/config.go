@@ -133,10 +133,12 @@ func isAddress(listen string) bool {
 	return err == nil
 }
 
-// derive sets what follows from other sections. A gateway that is only reached from its
+// derive sets what follows from other sections. A gateway without tokens has none to
+// protect on the way. A gateway that is only reached from its
 // own machine offers loopback candidates; behind a proxy (http.public_url) its clients
 // are elsewhere.
 func (c *Config) derive() {
+	c.HTTP.Open = !c.Auth.Enabled()
 	c.ICE.Loopback = auth.Loopback(c.HTTP.Listen) && c.HTTP.PublicURL == ""
 }
 

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +35,7 @@ func TestNoFileIsTheDefaults(t *testing.T) {
 	}
 	want := Defaults()
 	want.ICE.Loopback = true // HTTP listens on loopback
+	want.HTTP.Open = true    // there are no tokens
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Load without a file (-want +got):\n%s", diff)
 	}
@@ -188,17 +191,34 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
-// Any document either loads or is refused with at least one problem.
+// Any document and any variable either load or are refused with at least one problem, and
+// then with nothing of a configuration.
 func FuzzLoad(f *testing.F) {
-	f.Add("[ice]\nudp_listen = \":8189\"\n[[ice.servers]]\nurl = \"stun:a\"\n")
-	f.Add("a.b = [1, [2], {c = 3}]\n[a.d]\n[[a.e]]\n[a.e.f]\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		path := filepath.Join(t.TempDir(), "config.toml")
+	manual, err := os.ReadFile("../../config.toml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(manual), "HTTP_LISTEN=:0")
+	f.Add("[ice]\nudp_listen = \":8189\"\n[[ice.servers]]\nurl = \"stun:a\"\n", `ICE_SERVERS=[{url = "stun:b"}]`)
+	f.Add("a.b = [1, [2], {c = 3}]\n[a.d]\n[[a.e]]\n[a.e.f]\n", "ICE_PUBLIC_ADDRESSES=192.0.2.1, ,x")
+	f.Add("[rooms]\nmax_publishers = 9223372036854775808\ngrace = \"1h1\"\n", "HTTP_RATE_LIMIT=NaN")
+	path := filepath.Join(f.TempDir(), "config.toml")
+	f.Fuzz(func(t *testing.T, text, variable string) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Load(path, nil); err != nil && err.Error() == "" {
-			t.Error("refused without a word")
+		c, err := Load(path, []string{prefix + variable})
+		if err == nil {
+			if wrong := c.Validate(); wrong != nil {
+				t.Errorf("loaded, and invalid: %v", wrong)
+			}
+			return
+		}
+		if problems, ok := errors.AsType[*Problems](err); !ok || len(problems.List) == 0 || strings.Contains(err.Error(), "%!") {
+			t.Errorf("refused with %q", err)
+		}
+		if !reflect.DeepEqual(c, Config{}) {
+			t.Error("refused, and there is a configuration")
 		}
 	})
 }

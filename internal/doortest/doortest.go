@@ -90,7 +90,7 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 	for _, door := range doors {
 		door(g).Route(router)
 	}
-	server, err := httpapi.NewServer(o.HTTP, router, g.Log)
+	server, err := httpapi.NewServer("http", o.HTTP, router, nil, g.Log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -42,14 +43,20 @@ type base struct {
 }
 
 func newBase(c Config) *base {
-	b := &base{public: strings.TrimRight(c.PublicURL, "/")}
-	for _, p := range c.TrustedProxies {
-		if prefix, err := parsePrefix(p); err == nil {
-			b.proxies = append(b.proxies, prefix)
-		}
-	}
+	b := &base{public: strings.TrimRight(c.PublicURL, "/"), proxies: c.proxies()}
 	b.hostname, _ = os.Hostname()
 	return b
+}
+
+// proxies returns the networks of TrustedProxies.
+func (c Config) proxies() []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range c.TrustedProxies {
+		if prefix, err := parsePrefix(p); err == nil { // Validate has checked it
+			out = append(out, prefix)
+		}
+	}
+	return out
 }
 
 func locate(b *base) gin.HandlerFunc {
@@ -90,15 +97,12 @@ func (b *base) of(r *http.Request) string {
 
 func (b *base) trusted(remote string) bool {
 	ap, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return false
-	}
-	for _, p := range b.proxies {
-		if p.Contains(ap.Addr().Unmap()) {
-			return true
-		}
-	}
-	return false
+	return err == nil && within(b.proxies, ap.Addr())
+}
+
+func within(networks []netip.Prefix, ip netip.Addr) bool {
+	ip = ip.Unmap().WithZone("")
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
 // own reports whether the request's Host is this machine: the address that the

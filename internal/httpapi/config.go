@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"sightline/internal/certs"
 	"sightline/internal/opt"
 )
 
@@ -28,21 +29,36 @@ type Config struct {
 	TLSCert string `toml:"tls_cert"`
 	TLSKey  string `toml:"tls_key"`
 
+	// ACME obtains the certificate instead of the two files.
+	ACME certs.ACME `toml:"acme"`
+
+	// RedirectListen is the address, host:port, of a plain listener that sends browsers to
+	// PublicURL, and answers the challenges of ACME. Empty: none.
+	RedirectListen string `toml:"redirect_listen"`
+
+	// HSTS is how long a browser that has been here by HTTPS asks for nothing else (RFC
+	// 6797). 0: it is not told to.
+	HSTS opt.Duration `toml:"hsts"`
+
 	// Insecure lets a gateway with tokens speak plain HTTP beyond loopback. Tokens and
 	// the secret URLs of sessions can then be read along the way: for a trial in a
-	// closed network, or when something in front of it encrypts (RFC 9725, section 5).
+	// closed network (RFC 9725, section 5).
 	// A gateway with auth.open needs no second key: it has no secret to lose.
 	Insecure bool `toml:"insecure"`
 
+	// Open says that the gateway asks for no tokens. It follows from the section auth.
+	Open bool `toml:"-"`
+
 	// TrustedProxies are the addresses or networks of reverse proxies whose
-	// X-Forwarded-For, -Proto and -Host are believed. From anyone else they are ignored.
+	// X-Forwarded-For, -Proto and -Host are believed, and which may ask by plain HTTP.
+	// From anyone else the header fields are ignored.
 	TrustedProxies []string `toml:"trusted_proxies"`
 
 	// AllowedOrigins are the origins whose pages may use the gateway from a browser
-	// (CORS): "https://console.example.org", or "*" for all. The gateway knows no
-	// cookies, so a foreign page can do no more than who has the token can; without
-	// tokens it can do what everybody can who reaches the gateway. Empty: only the
-	// gateway's own pages.
+	// (CORS): "https://console.example.org", or "*" for all. They are never let in by
+	// cookies (no Access-Control-Allow-Credentials), so a foreign page can do no more than
+	// who has the token can; without tokens it can do what everybody can who reaches the
+	// gateway. Empty: only the gateway's own pages.
 	AllowedOrigins []string `toml:"allowed_origins"`
 
 	// MaxBody is the longest request body, in bytes. Offers of browsers have up to 10 KB.
@@ -77,6 +93,13 @@ type Config struct {
 	MaxSetups           int `toml:"max_setups"`
 	MaxSetupsPerAddress int `toml:"max_setups_per_address"`
 
+	// MaxConnections is how many connections a listener holds, MaxConnectionsPerAddress how
+	// many of one client address (IPv6: of a /64; trusted proxies have no limit of their
+	// own). At either limit one that is idle, or has asked for nothing yet, gives way to the
+	// newcomer; if there is none, the newcomer is refused.
+	MaxConnections           int `toml:"max_connections"`
+	MaxConnectionsPerAddress int `toml:"max_connections_per_address"`
+
 	// ETag is "strict": a PATCH without If-Match is refused with 428, as RFC 9725 wants;
 	// or "lenient": it is taken as long as it names the current ICE session, for players
 	// that forget it. A restart always needs If-Match.
@@ -99,6 +122,8 @@ const (
 func Defaults() Config {
 	return Config{
 		Listen:           "127.0.0.1:8080",
+		ACME:             certs.Defaults(),
+		HSTS:             opt.Duration(30 * 24 * time.Hour),
 		AllowedOrigins:   []string{"*"},
 		MaxBody:          64 << 10,
 		RateLimit:        100,
@@ -118,8 +143,14 @@ func Defaults() Config {
 		ReadHeaderTimeout: opt.Duration(10 * time.Second),
 		BodyTimeout:       opt.Duration(10 * time.Second),
 		IdleTimeout:       opt.Duration(2 * time.Minute),
+
+		MaxConnections:           5000,
+		MaxConnectionsPerAddress: 1000,
 	}
 }
+
+// TLS reports whether the gateway encrypts by itself.
+func (c Config) TLS() bool { return c.TLSCert != "" || c.ACME.Enabled() }
 
 // Validate reports everything that is wrong, each with its key.
 func (c Config) Validate() error {
@@ -128,10 +159,8 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("http.%s: %w", key, fmt.Errorf(format, args...)))
 	}
 
-	if _, port, err := net.SplitHostPort(c.Listen); err != nil {
-		bad("listen", "must be host:port such as \"127.0.0.1:8080\", got %q", c.Listen)
-	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		bad("listen", "port must be 0 to 65535, got %q", port)
+	if err := checkListen(c.Listen, "127.0.0.1:8080"); err != nil {
+		bad("listen", "%w", err)
 	}
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)
@@ -142,6 +171,13 @@ func (c Config) Validate() error {
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		bad("tls_cert", "needs http.tls_key, and the other way round")
+	}
+	if c.TLSCert != "" && c.ACME.Enabled() {
+		bad("tls_cert", "must be empty where http.acme.domains is set: the certificate is from files or from an ACME server, not from both")
+	}
+	errs = append(errs, c.ACME.Validate(), c.checkRedirect())
+	if c.HSTS.D() < 0 || c.HSTS.D() > 2*365*24*time.Hour {
+		bad("hsts", "must be between 0s (off) and 17520h (two years), got %s", c.HSTS)
 	}
 	for _, p := range c.TrustedProxies {
 		if _, err := parsePrefix(p); err != nil {
@@ -187,6 +223,12 @@ func (c Config) Validate() error {
 			bad(n.key, "must be %s, got %d", n.what, n.n)
 		}
 	}
+	if c.MaxConnections < 10 || c.MaxConnections > 1_000_000 {
+		bad("max_connections", "must be between 10 and 1000000, got %d", c.MaxConnections)
+	}
+	if c.MaxConnectionsPerAddress < 1 || c.MaxConnectionsPerAddress > max(c.MaxConnections, 1) {
+		bad("max_connections_per_address", "must be between 1 and http.max_connections, got %d", c.MaxConnectionsPerAddress)
+	}
 	if c.ETag != ETagStrict && c.ETag != ETagLenient {
 		bad("etag", "must be %q or %q, got %q", ETagStrict, ETagLenient, c.ETag)
 	}
@@ -205,17 +247,53 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// checkRedirect is about the plain listener, and what needs it.
+func (c Config) checkRedirect() error {
+	if c.RedirectListen == "" {
+		if c.ACME.Enabled() && c.ACME.Challenge == certs.ChallengeHTTP {
+			return fmt.Errorf("http.acme.challenge: %q needs http.redirect_listen, such as \":80\", where the challenge arrives", certs.ChallengeHTTP)
+		}
+		return nil
+	}
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("http.redirect_listen: %w", fmt.Errorf(format, args...)))
+	}
+	if err := checkListen(c.RedirectListen, ":80"); err != nil {
+		bad("%w", err)
+	}
+	if !c.TLS() {
+		bad("needs http.tls_cert or http.acme: there is no HTTPS to redirect to")
+	}
+	if !strings.HasPrefix(c.PublicURL, "https://") {
+		bad("needs http.public_url = \"https://…\", where it redirects to: the name that a client asks for can be anything")
+	}
+	return errors.Join(errs...)
+}
+
+func checkListen(s, example string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("must be host:port such as %q, got %q", example, s)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("port must be 0 to 65535, got %q", port)
+	}
+	return nil
+}
+
 // CheckTransport refuses to let tokens travel in the clear (RFC 9725, section 5). open
 // says that the gateway has no tokens. The error names the ways out.
 func CheckTransport(c Config, open bool) error {
 	switch {
-	case open, c.Insecure, c.TLSCert != "", loopback(c.Listen):
+	case open, c.Insecure, c.TLS(), loopback(c.Listen):
 		return nil
 	case strings.HasPrefix(c.PublicURL, "https://"):
 		return nil // a proxy in front of the gateway has the certificate
 	}
 	return fmt.Errorf("http.listen: %s can be reached from other machines, and tokens would travel there in the clear: "+
-		"set http.tls_cert and http.tls_key; or http.public_url = \"https://…\" when a proxy in front of it encrypts; "+
+		"set http.tls_cert and http.tls_key, or http.acme.domains; or http.public_url = \"https://…\" and http.trusted_proxies "+
+		"when a proxy in front of it encrypts; "+
 		"or http.insecure = true for a trial in a closed network", c.Listen)
 }
 

@@ -21,9 +21,11 @@ func TestValidateNamesEveryWrongKey(t *testing.T) {
 		got = append(got, key)
 	}
 	want := []string{
-		"http.listen", "http.public_url", "http.tls_cert", "http.trusted_proxies", "http.allowed_origins", "http.allowed_origins",
-		"http.max_body", "http.rate_burst", "http.token_rate_limit", "http.session_rate_burst", "http.max_wrong_tokens",
-		"http.max_sessions_per_address", "http.max_sessions_per_token", "http.max_setups", "http.max_setups_per_address", "http.etag", "http.read_header_timeout", "http.body_timeout", "http.idle_timeout",
+		"http.listen", "http.public_url", "http.tls_cert", "http.acme.challenge", "http.acme.directory", "http.trusted_proxies",
+		"http.allowed_origins", "http.allowed_origins", "http.max_body", "http.rate_burst", "http.token_rate_limit",
+		"http.session_rate_burst", "http.max_wrong_tokens", "http.max_sessions_per_address", "http.max_sessions_per_token",
+		"http.max_setups", "http.max_setups_per_address", "http.max_connections",
+		"http.max_connections_per_address", "http.etag", "http.read_header_timeout", "http.body_timeout", "http.idle_timeout",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q,\nwant %q", got, want)
@@ -74,6 +76,43 @@ func TestTokensDoNotTravelInTheClearUnlessTold(t *testing.T) {
 			if !strings.Contains(err.Error(), way) {
 				t.Errorf("%s: the error does not name %s: %v", tt.name, way, err)
 			}
+		}
+	}
+}
+
+func TestKeysThatNeedEachOther(t *testing.T) {
+	tls := func(c *Config) { c.TLSCert, c.TLSKey, c.PublicURL = "c", "k", "https://media.example.org" }
+	acme := func(c *Config) {
+		c.ACME.Domains, c.ACME.Agree, c.ACME.CacheDir = []string{"media.example.org"}, true, "/x"
+		c.PublicURL = "https://media.example.org"
+	}
+	for _, tt := range []struct {
+		name string
+		set  []func(*Config)
+		want string // the key that is wrong, "" for none
+	}{
+		{"files and redirect", []func(*Config){tls, func(c *Config) { c.RedirectListen = ":80" }}, ""},
+		{"redirect to nothing", []func(*Config){func(c *Config) { c.RedirectListen = ":80"; c.PublicURL = "https://x.example" }}, "http.redirect_listen"},
+		{"redirect to nowhere", []func(*Config){tls, func(c *Config) { c.RedirectListen = ":80"; c.PublicURL = "" }}, "http.redirect_listen"},
+		{"redirect to plain HTTP", []func(*Config){tls, func(c *Config) { c.RedirectListen = ":80"; c.PublicURL = "http://x.example" }}, "http.redirect_listen"},
+		{"redirect without a port", []func(*Config){tls, func(c *Config) { c.RedirectListen = "80" }}, "http.redirect_listen"},
+		{"ACME", []func(*Config){acme}, ""},
+		{"ACME and files", []func(*Config){acme, tls}, "http.tls_cert"},
+		{"http-01 without its listener", []func(*Config){acme, func(c *Config) { c.ACME.Challenge = "http-01" }}, "http.acme.challenge"},
+		{"http-01", []func(*Config){acme, func(c *Config) { c.ACME.Challenge, c.RedirectListen = "http-01", ":80" }}, ""},
+		{"HSTS for ever", []func(*Config){func(c *Config) { c.HSTS = 1 << 60 }}, "http.hsts"},
+		{"HSTS in the past", []func(*Config){func(c *Config) { c.HSTS = -1 }}, "http.hsts"},
+	} {
+		c := Defaults()
+		for _, set := range tt.set {
+			set(&c)
+		}
+		err := c.Validate()
+		switch {
+		case tt.want == "" && err != nil:
+			t.Errorf("%s: %v", tt.name, err)
+		case tt.want != "" && (err == nil || !strings.HasPrefix(err.Error(), tt.want+": ")):
+			t.Errorf("%s: got %v, want an error of %s", tt.name, err, tt.want)
 		}
 	}
 }

@@ -69,6 +69,17 @@ func (l *limiter[K]) bucketLocked(key K, now time.Time) *rate.Limiter {
 	return b.Limiter
 }
 
+// subscriber returns the address that a client is counted by. With IPv6 a subscriber has a
+// /64 at least: each address of it must not count for itself.
+func subscriber(client netip.Addr) netip.Addr {
+	client = client.Unmap().WithZone("")
+	if client.Is6() {
+		p, _ := client.Prefix(64)
+		client = p.Addr()
+	}
+	return client
+}
+
 // sweepLocked forgets buckets that are full again, at most once a second.
 func (l *limiter[K]) sweepLocked(now time.Time) {
 	if now.Sub(l.swept) < time.Second {
@@ -81,15 +92,4 @@ func (l *limiter[K]) sweepLocked(now time.Time) {
 			delete(l.buckets, key)
 		}
 	}
-}
-
-// subscriber returns what a client's address is counted as. Who has an IPv6 address has a
-// /64 at least: he must not have a bucket for each of them.
-func subscriber(client netip.Addr) netip.Addr {
-	client = client.Unmap().WithZone("")
-	if client.Is6() {
-		p, _ := client.Prefix(64)
-		client = p.Addr()
-	}
-	return client
 }

@@ -99,18 +99,18 @@ func (l *limits) admit(path string, who caller, now time.Time) error {
 	id, toSession := strings.CutPrefix(path, "/sessions/")
 	switch {
 	case toSession && l.live(id):
-		return tooMany(l.sessions.take(id, now), "http.session_rate_limit",
+		return orWait(l.sessions.take(id, now), "http.session_rate_limit",
 			"more than %g requests a second to one session", l.config.SessionRateLimit)
 	case who.subject != "":
-		return tooMany(l.tokens.take(who.subject, now), "http.token_rate_limit",
+		return orWait(l.tokens.take(who.subject, now), "http.token_rate_limit",
 			"more than %g requests a second with one token", l.config.TokenRateLimit)
 	}
-	return tooMany(l.addresses.take(who.address, now), "http.rate_limit",
+	return orWait(l.addresses.take(who.address, now), "http.rate_limit",
 		"more than %g requests a second from one address", l.config.RateLimit)
 }
 
-// tooMany returns nil if there is nothing to wait for.
-func tooMany(wait time.Duration, limit, format string, args ...any) error {
+// orWait returns nil if there is nothing to wait for.
+func orWait(wait time.Duration, limit, format string, args ...any) error {
 	if wait == 0 {
 		return nil
 	}
@@ -132,7 +132,7 @@ func (l *limits) guessed(c *gin.Context, f *fault.Error, err error) error {
 	if len(c.Request.Header.Values("Authorization")) == 0 && !strings.Contains(c.Request.URL.RawQuery, "access_token=") {
 		return nil // he did not know that one is needed
 	}
-	return tooMany(l.wrong.take(Client(c), time.Now()), "http.max_wrong_tokens",
+	return orWait(l.wrong.take(Client(c), time.Now()), "http.max_wrong_tokens",
 		"%s; and more than %d wrong tokens a minute come from this address", f.Detail, l.config.MaxWrongTokens)
 }
 

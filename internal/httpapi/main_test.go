@@ -15,11 +15,17 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 // serve runs a router on 127.0.0.1 with the server's own limits and returns its URL.
 func serve(t *testing.T, c Config, h http.Handler) string {
 	t.Helper()
 	c.Listen = "127.0.0.1:0"
-	s, err := NewServer(c, h, slog.New(slog.DiscardHandler))
+	certificates, err := OpenCertificates(c, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewServer("http", c, h, certificates, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

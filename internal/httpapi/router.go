@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -32,6 +33,7 @@ type Router struct {
 	*gin.Engine
 	requests requests
 	limits   *limits
+	plain    atomic.Uint64 // requests refused because they came in the clear
 	record   audit.Recorder
 }
 
@@ -53,13 +55,16 @@ func NewRouter(c Config, log *slog.Logger) *Router {
 	if err := r.SetTrustedProxies(c.TrustedProxies); err != nil {
 		_ = r.SetTrustedProxies(nil)
 	}
+	base := newBase(c)
 	r.Use(
 		r.observe(log),
 		recovery,
 		secure,
+		hsts(c, base),
 		cors(c.AllowedOrigins),
-		locate(newBase(c)),
+		locate(base),
 		bound(c),
+		r.encrypted(c, base),
 		r.limits.middleware,
 	)
 	r.NoRoute(Handle(func(*gin.Context) error {

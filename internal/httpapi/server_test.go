@@ -35,11 +35,13 @@ func TestListenErrorNamesItsKey(t *testing.T) {
 	defer l.Close()
 	c := Defaults()
 	c.Listen = l.Addr().String()
-	if _, err := NewServer(c, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), "http.listen: ") {
-		t.Errorf("got %v", err)
+	for name, key := range listenKeys {
+		if _, err := NewServer(name, c, nil, nil, quiet()); err == nil || !strings.HasPrefix(err.Error(), key+": ") {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
-	c.Listen, c.TLSCert, c.TLSKey = "127.0.0.1:0", "/nowhere/cert.pem", "/nowhere/key.pem"
-	if _, err := NewServer(c, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), "http.tls_cert: ") {
+	c.TLSCert, c.TLSKey = "/nowhere/cert.pem", "/nowhere/key.pem"
+	if _, err := OpenCertificates(c, quiet()); err == nil || !strings.HasPrefix(err.Error(), "http.tls_cert: ") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -47,7 +49,7 @@ func TestListenErrorNamesItsKey(t *testing.T) {
 func TestServerThatNeverRanIsClosed(t *testing.T) {
 	c := Defaults()
 	c.Listen = "127.0.0.1:0"
-	s, err := NewServer(c, nil, slog.New(slog.DiscardHandler))
+	s, err := NewServer("http", c, nil, nil, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +74,7 @@ func TestEndOfRunEndsStreams(t *testing.T) {
 		<-c.Request.Context().Done()
 		return context.Cause(c.Request.Context())
 	}))
-	s, err := NewServer(c, r, slog.New(slog.DiscardHandler))
+	s, err := NewServer("http", c, r, nil, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +143,27 @@ func TestHeaderThatNeverEndsIsCutOff(t *testing.T) {
 	}
 }
 
-// newPair writes a certificate for 127.0.0.1 and returns its serial number.
-func newPair(t *testing.T, certFile, keyFile string) *big.Int {
+// Nor may a TLS handshake take longer than a header.
+func TestHandshakeThatNeverBeginsIsCutOff(t *testing.T) {
+	dir := t.TempDir()
+	c := Defaults()
+	c.ReadHeaderTimeout = opt.Duration(100 * time.Millisecond)
+	c.TLSCert, c.TLSKey = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	newPair(t, c.TLSCert, c.TLSKey)
+	base := serve(t, c, NewRouter(c, quiet()))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(base, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection is still open")
+	}
+}
+
+// newPair writes a certificate for 127.0.0.1.
+func newPair(t *testing.T, certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -170,14 +191,7 @@ func newPair(t *testing.T, certFile, keyFile string) *big.Int {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		// Two files of one length written within a tick of the file system's clock would
-		// look alike.
-		at := time.Unix(serial.Int64()%1e9, 0)
-		if err := os.Chtimes(file, at, at); err != nil {
-			t.Fatal(err)
-		}
 	}
-	return serial
 }
 
 func TestHTTPSSpeaksHTTP2(t *testing.T) {
@@ -204,46 +218,5 @@ func TestHTTPSSpeaksHTTP2(t *testing.T) {
 	}
 	if text(t, res); res.StatusCode != 413 {
 		t.Errorf("got %d, want 413", res.StatusCode)
-	}
-}
-
-func TestCertificateIsReadAgainWhenItChanges(t *testing.T) {
-	dir := t.TempDir()
-	cert := &certificate{
-		certFile: filepath.Join(dir, "cert.pem"), keyFile: filepath.Join(dir, "key.pem"), log: slog.New(slog.DiscardHandler),
-	}
-	serial := func() *big.Int {
-		t.Helper()
-		cert.checked = time.Time{} // the next look is due
-		pair, err := cert.get(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf, err := x509.ParseCertificate(pair.Certificate[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return leaf.SerialNumber
-	}
-	first := newPair(t, cert.certFile, cert.keyFile)
-	if err := cert.load(); err != nil {
-		t.Fatal(err)
-	}
-	if got := serial(); got.Cmp(first) != 0 {
-		t.Errorf("got %v, want %v", got, first)
-	}
-	second := newPair(t, cert.certFile, cert.keyFile)
-	if got := serial(); got.Cmp(second) != 0 {
-		t.Errorf("after the change: got %v, want %v", got, second)
-	}
-	if err := os.WriteFile(cert.keyFile, []byte("half a fi"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := serial(); got.Cmp(second) != 0 {
-		t.Errorf("after a broken change: got %v, want %v", got, second)
-	}
-	third := newPair(t, cert.certFile, cert.keyFile)
-	if got := serial(); got.Cmp(third) != 0 {
-		t.Errorf("after its repair: got %v, want %v", got, third)
 	}
 }

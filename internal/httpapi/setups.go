@@ -23,13 +23,13 @@ import (
 // danger for a moment only.
 type census struct {
 	config    Config
-	addresses map[netip.Addr]*crowd
+	addresses map[netip.Addr]*household
 	tokens    map[string]int // live sessions of each subject
-	setups    int            // in all crowds; some may be connected by now
+	setups    int            // in all households; some may be connected by now
 }
 
-// A crowd are the sessions of one address.
-type crowd struct {
+// A household are the sessions of one address.
+type household struct {
 	live   int
 	setups []*resource // the oldest first; some may be connected by now
 }
@@ -41,7 +41,7 @@ const firstCheck = 300 * time.Millisecond
 const retryFull = 10 * time.Second
 
 func newCensus(c Config) census {
-	return census{config: c, addresses: make(map[netip.Addr]*crowd), tokens: make(map[string]int)}
+	return census{config: c, addresses: make(map[netip.Addr]*household), tokens: make(map[string]int)}
 }
 
 // admit returns a fault if who can have no session more: TooMany for his own limits,
@@ -53,7 +53,7 @@ func (n *census) admit(who caller, now time.Time) error {
 	}
 	own := n.addresses[who.address]
 	if own == nil {
-		own = &crowd{}
+		own = &household{}
 	}
 	if limit := n.config.MaxSessionsPerAddress; limit > 0 && own.live >= limit {
 		return fault.New(fault.TooMany, "%d sessions are live from this address, which is the limit (http.max_sessions_per_address)", limit).
@@ -63,9 +63,9 @@ func (n *census) admit(who caller, now time.Time) error {
 	return err
 }
 
-// place returns the setup that has to give way to a new one of a crowd, nil if there is room;
+// place returns the setup that has to give way to a new one of a household, nil if there is room;
 // or a fault.Unavailable if none should.
-func (n *census) place(own *crowd, now time.Time) (*resource, error) {
+func (n *census) place(own *household, now time.Time) (*resource, error) {
 	n.prune(own)
 	if limit := n.config.MaxSetupsPerAddress; len(own.setups) >= limit {
 		if victim := own.unchecked(now); victim != nil {
@@ -99,7 +99,7 @@ func (n *census) place(own *crowd, now time.Time) (*resource, error) {
 func (n *census) add(s *resource) (victim *resource, limit string) {
 	own := n.addresses[s.caller.address]
 	if own == nil {
-		own = &crowd{}
+		own = &household{}
 		n.addresses[s.caller.address] = own
 	}
 	if victim, _ = n.place(own, s.began); victim != nil {
@@ -133,15 +133,15 @@ func (n *census) remove(s *resource) {
 	}
 }
 
-// prune forgets of a crowd's setups those that are connected.
-func (n *census) prune(c *crowd) {
+// prune forgets of a household's setups those that are connected.
+func (n *census) prune(c *household) {
 	before := len(c.setups)
 	c.setups = slices.DeleteFunc(c.setups, func(s *resource) bool { return over(s.Session.Connected()) })
 	n.setups -= before - len(c.setups)
 }
 
-// largest returns the crowd with the most setups: own, if no other has more.
-func (n *census) largest(own *crowd) *crowd {
+// largest returns the household with the most setups: own, if no other has more.
+func (n *census) largest(own *household) *household {
 	most := own
 	for _, c := range n.addresses {
 		if len(c.setups) > len(most.setups) {
@@ -151,7 +151,7 @@ func (n *census) largest(own *crowd) *crowd {
 	return most
 }
 
-// forget takes a session out of its crowd's setups, if it is among them.
+// forget takes a session out of its household's setups, if it is among them.
 func (n *census) forget(s *resource) {
 	c := n.addresses[s.caller.address]
 	if i := slices.Index(c.setups, s); i >= 0 {
@@ -162,7 +162,7 @@ func (n *census) forget(s *resource) {
 
 // unchecked returns the oldest of the setups that had time for a check and has got none; nil
 // if there is no such one.
-func (c *crowd) unchecked(now time.Time) *resource {
+func (c *household) unchecked(now time.Time) *resource {
 	for _, s := range c.setups {
 		if now.Sub(s.began) >= firstCheck && !over(s.Session.Checked()) {
 			return s

@@ -396,6 +396,7 @@ func (s *Session) alive(now time.Time) bool {
 // on what comes from there is the session's.
 func (s *Session) authenticated(remote netip.AddrPort) {
 	const maxRemotes = 32
+	s.check()
 	if !s.engine.udp.claim(remote, s, time.Now()) {
 		return
 	}

@@ -118,34 +118,37 @@ func TestJitter(t *testing.T) {
 	}
 }
 
-func TestAnyNumberingIsSurvived(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		r := NewReceiver(90000)
-		at := start
-		delivered := 0
-		for range rapid.IntRange(1, 400).Draw(t, "packets") {
-			at = at.Add(time.Duration(rapid.IntRange(0, 50).Draw(t, "ms")) * time.Millisecond)
-			q := uint16(rapid.IntRange(0, 65535).Draw(t, "sequence"))
-			if rapid.Bool().Draw(t, "near") {
-				q = uint16(r.Highest()) + uint16(rapid.IntRange(-20, 20).Draw(t, "delta"))
-			}
-			switch r.Receive(q, 0, at, rapid.Bool().Draw(t, "retransmitted")) {
-			case InOrder, Repaired, Restarted:
-				delivered++
-				if again := r.Receive(q, 0, at, false); again == InOrder || again == Repaired {
-					t.Fatalf("sequence %d was delivered twice", q)
-				}
-			}
-			r.Due(at, 0, nil)
-			r.Report()
-			if len(r.missing) > maxMissing {
-				t.Fatalf("%d holes tracked", len(r.missing))
+func TestAnyNumberingIsSurvived(t *testing.T) { rapid.Check(t, anyNumbering) }
+
+// FuzzNumbering is the same, guided by what the code does.
+func FuzzNumbering(f *testing.F) { f.Fuzz(rapid.MakeFuzz(anyNumbering)) }
+
+func anyNumbering(t *rapid.T) {
+	r := NewReceiver(90000)
+	at := start
+	delivered := 0
+	for range rapid.IntRange(1, 400).Draw(t, "packets") {
+		at = at.Add(time.Duration(rapid.IntRange(0, 50).Draw(t, "ms")) * time.Millisecond)
+		q := uint16(rapid.IntRange(0, 65535).Draw(t, "sequence"))
+		if rapid.Bool().Draw(t, "near") {
+			q = uint16(r.Highest()) + uint16(rapid.IntRange(-20, 20).Draw(t, "delta"))
+		}
+		switch r.Receive(q, 0, at, rapid.Bool().Draw(t, "retransmitted")) {
+		case InOrder, Repaired, Restarted:
+			delivered++
+			if again := r.Receive(q, 0, at, false); again == InOrder || again == Repaired {
+				t.Fatalf("sequence %d was delivered twice", q)
 			}
 		}
-		if got := r.Received(); got != uint64(delivered) {
-			t.Fatalf("received %d, want %d", got, delivered)
+		r.Due(at, 0, nil)
+		r.Report()
+		if len(r.missing) > maxMissing {
+			t.Fatalf("%d holes tracked", len(r.missing))
 		}
-	})
+	}
+	if got := r.Received(); got != uint64(delivered) {
+		t.Fatalf("received %d, want %d", got, delivered)
+	}
 }
 
 func TestClassify(t *testing.T) {

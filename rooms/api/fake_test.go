@@ -200,7 +200,7 @@ func tokens() *auth.Auth {
 }
 
 // noLedger is an audit log that is off.
-func noLedger(t *testing.T) *audit.Log {
+func noLedger(t testing.TB) *audit.Log {
 	t.Helper()
 	l, err := audit.Open(audit.Config{}, slog.New(slog.DiscardHandler))
 	if err != nil {

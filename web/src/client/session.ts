@@ -115,6 +115,11 @@ export class Session {
 
   #hidden = (): void => this.close();
 
+  // answer is the SDP of the 201, with the credentials and candidates of the newest restart.
+  get answer(): string {
+    return this.#answer;
+  }
+
   // kinds returns what goes through the session: the server may have refused a part of
   // the offer.
   get kinds(): Kind[] {

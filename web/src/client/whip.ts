@@ -19,7 +19,7 @@ export interface Limits {
 }
 
 // H.264 plays everywhere and most machines encode it in hardware.
-const CODECS = ['H264', 'VP8', 'VP9', 'AV1'];
+export const CODECS = ['H264', 'VP8', 'VP9', 'AV1'];
 
 // publish offers the tracks at a WHIP endpoint. It throws what Session.open throws.
 export async function publish(endpoint: string, { audio, video, codecs = CODECS, maxBitrate, maxFramerate, degradation, ...options }: PublishOptions): Promise<Publication> {
@@ -54,6 +54,13 @@ export class Publication {
   // returnAudio is where the publisher hears the others, if the gateway says so.
   get returnAudio(): string | undefined {
     return this.session.links.find((l) => l.rel === 'urn:sightline:return-audio')?.target;
+  }
+
+  // codec is the name of what the gateway has chosen for video, such as 'H264'.
+  get codec(): string | undefined {
+    const [, section = ''] = this.session.answer.split(/^(?=m=video )/m);
+    const [, payload] = section.match(/^m=video \d+ \S+ (\d+)/) ?? [];
+    return section.match(new RegExp(`^a=rtpmap:${payload} ([^/\\s]+)/`, 'm'))?.[1]?.toUpperCase();
   }
 
   sender(kind: Kind): RTCRtpSender | undefined {

@@ -108,6 +108,26 @@ test('a session that connects before it is known is live, too', async (t) => {
   publisher.stop();
 });
 
+test('a codec that encodes nothing is given up for another', async () => {
+  let codec = 'H264';
+  post = () => new Response(`v=0\r\na=ice-ufrag:r\r\na=ice-pwd:r\r\nm=video 9 UDP/TLS/RTP/SAVPF 102\r\na=rtpmap:102 ${codec}/90000\r\n`, { status: 201, headers: { Location: '/sessions/x', ETag: '"a"' } });
+  const { publisher } = await start();
+  const first = FakePeer.last;
+  first.transceivers[0]!.sender.encoded = 0;
+  await clock.advance(6_000); // it is not connected: nothing is known of the codec
+  assert.equal(FakePeer.last, first);
+  first.become('connected');
+  codec = 'VP8';
+  await clock.advance(6_500);
+  assert.notEqual(FakePeer.last, first);
+  assert.deepEqual(FakePeer.last.transceivers[0]?.preferences?.map((c) => c.mimeType), ['video/VP8', 'video/AV1', 'video/H264', 'video/rtx']);
+  const second = FakePeer.last;
+  second.become('connected');
+  await clock.advance(20_000);
+  assert.equal(FakePeer.last, second);
+  publisher.stop();
+});
+
 test('a pause begins and ends with a keyframe, so that nobody is sent what was before', async () => {
   const { publisher } = await start();
   const shrink = () => FakePeer.last.transceivers[0]?.sender.parameters.encodings[0]?.scaleResolutionDownBy;

@@ -11,7 +11,7 @@
 import { Refused } from '../client/http.ts';
 import { Backoff, Pause } from '../client/retry.ts';
 import type { Kind } from '../client/session.ts';
-import { publish, type Publication } from '../client/whip.ts';
+import { CODECS, publish, type Publication } from '../client/whip.ts';
 import { explain, open, remember, video, type Source, type Trouble, type Wishes } from './devices.ts';
 import { Meter } from './level.ts';
 import { sentence } from './player.ts';
@@ -21,6 +21,10 @@ const LOOK_AGAIN = 5_000; // ms between looks for a lost device, beside the brow
 // Two pages that publish under one name take it from each other: who lost it so soon after
 // he had it is in no hurry.
 const SHORT = 30_000;
+// Whoever encodes nothing of a picture for so long can't: a codec of broken hardware, or one
+// that the browser has only by name.
+const ENCODES = 5_000;
+const PROVE = 1_000; // ms between looks at that
 const IN_FLIGHT = 150; // ms after which no frame from before a pause is still on its way to the encoder
 
 export type PublisherState = 'idle' | 'starting' | 'connecting' | 'live' | 'paused' | 'reconnecting' | 'device-lost' | 'refused' | 'failed';
@@ -62,6 +66,8 @@ export class Publisher extends EventTarget {
   #pause = new Pause(); // between sessions
   #search = new Pause(); // between looks for a device
   #searching: Promise<boolean> | undefined;
+  #unable = new Set<string>(); // codecs that encode nothing here
+  #proof = new Pause(); // between looks at the encoder
 
   // Events: 'state' whenever state, words or detail may have changed; 'stream' when there
   // are other tracks; 'devicelost', with {device, label, instead} as its detail.
@@ -170,6 +176,7 @@ export class Publisher extends EventTarget {
         const { endpoint, token, maxBitrate, frameRate, source } = this.#options;
         publication = await publish(endpoint, {
           audio, video, token, signal, maxBitrate,
+          codecs: [...CODECS.filter((c) => !this.#unable.has(c)), ...this.#unable],
           maxFramerate: source === 'camera' ? frameRate : undefined,
           degradation: 'maintain-resolution', // equipment is read: rather fewer frames than letters that blur
           onState: (state) => {
@@ -183,6 +190,7 @@ export class Publisher extends EventTarget {
         await this.#send(); // the device may have changed meanwhile
         this.#tell(); // it may be connected already
         if (this.#paused) void this.#resize();
+        void this.#prove(publication, signal);
         const reason = await publication.ended;
         if (signal.aborted) return;
         if (publication.session.connected && (reason !== 'closed' || performance.now() - began > SHORT)) backoff.reset();
@@ -197,6 +205,26 @@ export class Publisher extends EventTarget {
       }
       await this.#pause.of(backoff.next(wait), signal);
     }
+  }
+
+  // prove opens another session with another codec where this one's encoder makes nothing.
+  async #prove(publication: Publication, signal: AbortSignal): Promise<void> {
+    const sender = publication.sender('video');
+    for (let idle = 0; sender && idle < ENCODES; ) {
+      await this.#proof.of(PROVE, signal);
+      if (this.#publication !== publication) return;
+      const report = await sender.getStats().catch(() => undefined);
+      const encoded = [...(report?.values() ?? [])].some((r) => r.type === 'outbound-rtp' && r.framesEncoded > 0);
+      if (encoded) return;
+      const { track } = sender;
+      const shows = publication.session.pc.connectionState === 'connected' && track?.readyState === 'live' && !track.muted;
+      idle = report && shows ? idle + PROVE : 0;
+    }
+    const { codec } = publication;
+    if (!codec || this.#publication !== publication) return;
+    if (this.#unable.size + 1 >= CODECS.length) this.#unable.clear(); // it was not the codec
+    this.#unable.add(codec);
+    publication.close();
   }
 
   #end(): void {

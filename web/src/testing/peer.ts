@@ -31,6 +31,7 @@ export class FakeTrack extends EventTarget {
 class FakeSender {
   parameters: { encodings: RTCRtpEncodingParameters[] } = { encodings: [{}] };
   replaced: unknown[] = [];
+  encoded = 1; // frames
 
   constructor(readonly transport: FakeTransport, public track: unknown) {}
 
@@ -40,6 +41,10 @@ class FakeSender {
 
   async setParameters(p: { encodings: RTCRtpEncodingParameters[] }) {
     this.parameters = p;
+  }
+
+  async getStats() {
+    return new Map([['out', { type: 'outbound-rtp', framesEncoded: this.encoded }]]);
   }
 
   async replaceTrack(track: unknown) {
