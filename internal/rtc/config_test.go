@@ -24,7 +24,8 @@ func TestValidateNamesEveryKeyThatIsWrong(t *testing.T) {
 		`ice.udp_listen: must be host:port`, `ice.tcp_listen: host must be an IP address`,
 		`ice.public_addresses: must hold IP addresses such as "203.0.113.7", got "example.org"`, `got "0.0.0.0"`,
 		`ice.servers[0].url: must look like`, `ice.servers[1]: turn:host needs username and credential`, `ice.servers[2]: username and credential must not hold a comma`,
-		`ice.setup_timeout: must be between`, `ice.socket_buffer: must be between`,
+		`ice.setup_timeout: must be between`, `ice.socket_buffer: must be between`, `ice.check_timeout: must be between`,
+		`ice.max_candidates: must be between 4 and 1000 candidates, got 0`, `ice.max_ssrcs: must be`, `ice.max_rtcp: must be`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("missing %q in:\n%v", want, err)
