@@ -28,7 +28,7 @@ func (p *process) demo(ctx context.Context) error {
 	// Nobody waits for the end of a demo.
 	c.Shutdown.DrainTimeout = 0
 	token := ""
-	if len(c.Auth.Tokens) > 0 {
+	if c.Auth.Enabled() {
 		token = demoToken(&c)
 	}
 	log := p.logger(c.Log)

@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"log/slog"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
+	"sightline/internal/auth"
 	"sightline/internal/certs/acmetest"
 )
 
@@ -161,6 +165,49 @@ func TestHashTokenReadsAToken(t *testing.T) {
 		}
 		if stdin != "" && strings.Contains(got.stderr, stdin) {
 			t.Errorf("the error repeats the token: %s", got.stderr)
+		}
+	}
+}
+
+func TestTokenIsSignedWithTheConfiguredSecret(t *testing.T) {
+	const secret = "a secret of the tests, and of nothing else"
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	right := []string{"token", "-sub", "alice", "-scope", "whip:publish,room:speak", "-room", "mri-2 mri-3", "-expires", "1h"}
+	for name, environ := range map[string][]string{
+		"of the environment": {"SIGHTLINE_AUTH_JWT_SECRET=" + secret}, "of a file": {"SIGHTLINE_AUTH_JWT_SECRET_FILE=" + file},
+	} {
+		got := run(t, environ, "", right...)
+		c := auth.Defaults()
+		c.JWT.Secret = secret
+		a, err := auth.Open(c, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest("POST", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(got.stdout))
+		id, err := a.Authorize(r, auth.Speak, "mri-3", "console")
+		if got.code != 0 || err != nil || id.Name != "alice" || id.ID == "" || time.Until(id.Expires) > time.Hour {
+			t.Errorf("%s: got %d, %s, which is good for %+v, %v", name, got.code, got.stderr, id, err)
+		}
+	}
+	for want, args := range map[string][]string{
+		"-sub":                 {"-scope", "whep:play"},
+		"-scope":               {"-sub", "x", "-scope", "whep:play root"},
+		"-expires":             {"-sub", "x", "-scope", "whep:play", "-expires", "-1h"},
+		"role":                 {"-sub", "x", "-scope", "whep:play", "-role", "a b"},
+		"publishers":           {"-sub", "x", "-scope", "whep:play", "-publishers", "console/sound"},
+		"auth.jwt.secret_file": nil,
+	} {
+		environ := []string{"SIGHTLINE_AUTH_JWT_SECRET=" + secret}
+		if args == nil {
+			environ, args = nil, right[1:]
+		}
+		got := run(t, environ, "", append([]string{"token"}, args...)...)
+		if got.code != 2 || got.stdout != "" || !strings.Contains(got.stderr, want) || strings.Contains(got.stderr, "a secret of") {
+			t.Errorf("%v: got %d, %q, %q, want 2 and a word of %s", args, got.code, got.stdout, got.stderr, want)
 		}
 	}
 }

@@ -209,7 +209,7 @@ func (a *Auth) Revoke(by Identity, r Revocation) (Revocation, error) {
 	}
 	err := a.store.change(func(now time.Time) error {
 		if len(a.store.revocations) >= a.store.maxRevocations {
-			return fault.New(fault.Unavailable, "there are %d revocations, which is the limit (auth.max_revocations)", len(a.store.revocations))
+			return fault.New(fault.Unavailable, "there are %d revocations, which is the limit (auth.max_revocations)", len(a.store.revocations)).After(time.Minute)
 		}
 		r.ID, r.By, r.Created = rand.Text()[:12], by.Name, now.UTC().Truncate(time.Millisecond)
 		a.store.putLocked(r)

@@ -168,7 +168,7 @@ func TestDoorsAnswerAsDescribed(t *testing.T) {
 }
 
 // events opens a stream and returns its messages' data, one by one; it ends with the test.
-func events(t *testing.T, g *doortest.Gateway, path, last string) func() (id string, event map[string]any) {
+func events(t *testing.T, g *doortest.Gateway, path, last string, header ...string) func() (id string, event map[string]any) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := http.NewRequestWithContext(ctx, "GET", g.URL+path, nil)
@@ -177,6 +177,9 @@ func events(t *testing.T, g *doortest.Gateway, path, last string) func() (id str
 	}
 	r.Header.Set("Accept", "text/event-stream")
 	r.Header.Set("Last-Event-ID", last)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
 	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
 	if err != nil {
 		t.Fatal(err)

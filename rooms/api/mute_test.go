@@ -16,7 +16,7 @@ import (
 
 // listen connects a viewer to a publisher's audio and returns the packets of
 // its sound as they come.
-func listen(t *testing.T, g *doortest.Gateway, path string) <-chan *rtp.Packet {
+func listen(t *testing.T, g *doortest.Gateway, path string, header ...string) <-chan *rtp.Packet {
 	t.Helper()
 	viewer := doortest.NewPeer(t)
 	viewer.Receive(t, webrtc.RTPCodecTypeAudio)
@@ -37,7 +37,7 @@ func listen(t *testing.T, g *doortest.Gateway, path string) <-chan *rtp.Packet {
 		_ = viewer.Close()
 		reader.Wait()
 	})
-	viewer.Connect(t, g, path)
+	viewer.Connect(t, g, path, header...)
 	return sound
 }
 

@@ -99,9 +99,10 @@ func (a attack) every(ctx context.Context, perSecond int, f func(n int)) {
 		case <-ticker.C:
 		}
 		for due := int(time.Since(began).Seconds() * float64(perSecond)); n < due; n++ {
+			turn := n
 			select {
 			case slots <- struct{}{}:
-				running.Go(func() { defer func() { <-slots }(); f(n) })
+				running.Go(func() { defer func() { <-slots }(); f(turn) })
 			default: // the server is that slow
 			}
 		}
