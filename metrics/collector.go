@@ -58,6 +58,9 @@ var (
 	socketOutBytes = desc("udp_sent_bytes_total", "Bytes of the datagrams that the media socket sent.")
 	socketUnknown  = desc("udp_unknown_datagrams_total", "Datagrams that belonged to no session.")
 	socketOverflow = desc("udp_overflowed_datagrams_total", "Datagrams that were dropped because their session's queue was full.")
+	forgedRecords  = desc("dtls_dropped_records_total", "DTLS records of sessions that were dropped unread: unprotected ones that nobody has to send, or none at all.")
+	uselessSRTP    = desc("srtp_discarded_packets_total", "SRTP and SRTCP packets that were dropped: before DTLS, wrong tag, replayed, of an SSRC or payload type that nobody has.")
+	refusedTCP     = desc("ice_tcp_refused_connections_total", "ICE-TCP connections that were closed: without a session's check, or one too many of a session.")
 	socketFull     = desc("udp_unsent_datagrams_total", "Datagrams that were dropped because the socket's send buffer was full.")
 
 	refusals = desc("limit_refusals_total", "What was refused because of a limit, by the limit's key in the configuration.", "limit")
@@ -77,7 +80,7 @@ func descs() []*prometheus.Desc {
 		buildInfo,
 		roomsNow, participantsNow, viewersNow, takeovers, tracksNow, unlabelled, whipNow, whepNow, withoutSTUN, ended,
 		firstPacket, firstKeyframe, forwarding,
-		socketIn, socketInBytes, socketOut, socketOutBytes, socketUnknown, socketOverflow, socketFull,
+		socketIn, socketInBytes, socketOut, socketOutBytes, socketUnknown, socketOverflow, socketFull, forgedRecords, uselessSRTP, refusedTCP,
 		requests, refusals,
 		connections, connectionsEvicted, connectionsRefused, plainRefused, certificateEnd, certificateFailed,
 		trackState,
@@ -202,6 +205,9 @@ func collectSessions(w writer, s rtc.Snapshot) {
 	w.counter(socketUnknown, float64(s.Socket.Unknown))
 	w.counter(socketOverflow, float64(s.Socket.Overflow))
 	w.counter(socketFull, float64(s.Socket.Full))
+	w.counter(forgedRecords, float64(s.Records))
+	w.counter(uselessSRTP, float64(s.Discarded))
+	w.counter(refusedTCP, float64(s.Refused))
 }
 
 // codecNames are those that the gateway forwards, as labels write them.

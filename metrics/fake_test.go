@@ -99,10 +99,10 @@ func busy() *gateway {
 		},
 		sessions: rtc.Snapshot{
 			Sessions: []rtc.SessionCount{{Publish: true, Path: "udp", Count: 1}, {Path: "tcp", Count: 2}, {Count: 3}},
-			Exempt:   1,
-			Ended:    map[string]uint64{string(rtc.PeerClosed): 5, "made up": 6},
-			Limited:  map[string]uint64{"ice.max_rtcp": 21},
-			Socket:   rtc.SocketSnapshot{Received: 11, ReceivedBytes: 12, Sent: 13, SentBytes: 14, Unknown: 15, Overflow: 16, Full: 17},
+			Exempt:   1, Records: 18, Refused: 19, Discarded: 20,
+			Ended:   map[string]uint64{string(rtc.PeerClosed): 5, "made up": 6},
+			Limited: map[string]uint64{"ice.max_rtcp": 21},
+			Socket:  rtc.SocketSnapshot{Received: 11, ReceivedBytes: 12, Sent: 13, SentBytes: 14, Unknown: 15, Overflow: 16, Full: 17},
 		},
 		refusals: map[string]uint64{"http.rate_limit": 18, "rooms.max_viewers": 19, "a.new_one": 20},
 		requests: []httpapi.RequestCount{

@@ -62,7 +62,7 @@ var trackMetrics = []trackMetric{
 		func(t *rooms.TrackSnapshot) uint64 { return t.Source.Repaired }),
 	counter("duplicate_packets_total", "RTP packets of the publisher that came more than once.",
 		func(t *rooms.TrackSnapshot) uint64 { return t.Source.Duplicates }),
-	counter("discarded_packets_total", "RTP packets of the publisher that could not be used: queue full, bad tag, replayed, unknown payload type.",
+	counter("discarded_packets_total", "RTP packets of the publisher that were dropped: the reader's queue was full, or they came too late.",
 		func(t *rooms.TrackSnapshot) uint64 { return t.Source.Discarded }),
 	counter("sent_nacks_total", "Sequence numbers that were asked of the publisher again, with repetitions.",
 		func(t *rooms.TrackSnapshot) uint64 { return t.Source.Requested }),

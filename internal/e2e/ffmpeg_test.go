@@ -20,6 +20,7 @@ type camera struct {
 	Run     int
 	Seconds int // 0: until it is stopped
 	Tone    int // Hz; 0: 440
+	Token   string
 }
 
 // ffmpeg publishes a camera by ffmpeg's WHIP muxer from the clients' host.
@@ -37,6 +38,9 @@ func ffmpeg(t *testing.T, url string, c camera) *process {
 	}
 	if c.Seconds > 0 {
 		args = append(args, "-t", strconv.Itoa(c.Seconds))
+	}
+	if c.Token != "" {
+		args = append(args, "-authorization", c.Token)
 	}
 	args = append(args, "-f", "whip", url)
 	return start(t, "ffmpeg", clients.command(inRoot(t.TempDir(), args...)...))

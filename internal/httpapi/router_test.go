@@ -290,6 +290,7 @@ func TestOversizedAndBrokenRequests(t *testing.T) {
 	}{
 		{"longest body", post + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", c.MaxBody, big[1:]), 201, false},
 		{"row 6: honest length", post + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(big)), 413, true},
+		{"row 6: honest length, and the body", post + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(big), big), 413, true},
 		{"row 6: honest length, 10 GB", post + "Content-Length: 10000000000\r\n\r\n", 413, true},
 		{"row 7: chunked", post + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(big), big), 413, true},
 		{"row 7: bad chunk", post + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, true},

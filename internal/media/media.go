@@ -99,7 +99,7 @@ type SourceStats struct {
 	Duplicates uint64
 	Requested  uint64 // sequence numbers asked for by NACK, with repetitions
 	Keyframes  uint64 // keyframe requests sent (PLI or FIR)
-	Discarded  uint64 // dropped before ReadBurst: queue full, bad tag, replayed, unknown payload type
+	Discarded  uint64 // dropped before ReadBurst: queue full, or too late
 
 	Jitter time.Duration // interarrival jitter (RFC 3550, section 6.4.1)
 	Loss   float64       // fraction lost of what was expected over the last seconds, before repair, 0 to 1

@@ -26,6 +26,11 @@ type Config struct {
 	// front of it: IP addresses, with the same ports as the listeners.
 	PublicAddresses []string `toml:"public_addresses"`
 
+	// RemoteCandidates are the addresses that the gateway sends checks to when a client
+	// names them as candidates: "public", "private", "link-local", "loopback", and prefixes.
+	// Empty: to none, so that clients have to come by themselves.
+	RemoteCandidates []string `toml:"remote_candidates"`
+
 	// Servers are handed out to clients in Link headers (RFC 9725, section 4.6).
 	Servers []Server `toml:"servers"`
 
@@ -68,9 +73,10 @@ type Server struct {
 // Defaults returns the configuration that the shipped file states.
 func Defaults() Config {
 	return Config{
-		UDPListen:    ":8189",
-		SetupTimeout: opt.Duration(40 * time.Second),
-		CheckTimeout: opt.Duration(15 * time.Second),
+		UDPListen:        ":8189",
+		RemoteCandidates: []string{"public", "private"},
+		SetupTimeout:     opt.Duration(40 * time.Second),
+		CheckTimeout:     opt.Duration(15 * time.Second),
 
 		MaxCandidates: 32,
 		MaxSSRCs:      64,
@@ -99,6 +105,9 @@ func (c Config) Validate() error {
 			bad("ice.public_addresses: must hold IP addresses such as \"203.0.113.7\", got %q", a)
 		}
 	}
+	if _, err := parseRemotePolicy(c.RemoteCandidates); err != nil {
+		bad("ice.remote_candidates: %w", err)
+	}
 	for i, s := range c.Servers {
 		key := fmt.Sprintf("ice.servers[%d]", i)
 		scheme, rest, ok := strings.Cut(s.URL, ":")
@@ -125,7 +134,7 @@ func (c Config) Validate() error {
 		low, high int
 		n         int
 	}{
-		{"max_candidates", "candidates", 4, 1000, c.MaxCandidates},
+		{"max_candidates", "candidates", 4, 64, c.MaxCandidates},
 		{"max_ssrcs", "SSRCs", 8, 256, c.MaxSSRCs},
 		{"max_rtcp", "packets a second", 10, 100_000, c.MaxRTCP},
 	} {

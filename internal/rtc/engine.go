@@ -22,6 +22,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/ice/v4"
@@ -40,10 +41,13 @@ type Engine struct {
 	udp         *socket
 	tcp         *ice.TCPMuxDefault // nil: off
 	tcpPort     uint16
-	loopback    bool // loopback addresses are offered and taken
+	gate        *gate // of tcp
+	loopback    bool  // loopback addresses are offered and taken
+	remote      remotePolicy
 	onlyIP      netip.Addr
 
 	limited limitCounts
+	records atomic.Uint64 // DTLS records that DTLS wasn't shown
 
 	stop    context.CancelFunc
 	workers sync.WaitGroup
@@ -51,6 +55,7 @@ type Engine struct {
 	mu       sync.Mutex // guards what follows
 	sessions map[*Session]struct{}
 	ended    map[string]uint64 // sessions that have ended, by Cause
+	discards uint64            // SRTP and SRTCP that they discarded
 	addrs    []netip.Addr      // cached by localAddresses
 	addrsAt  time.Time
 
@@ -63,6 +68,10 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 	certificate, fingerprint, err := newCertificate()
 	if err != nil {
 		return nil, fmt.Errorf("certificate for DTLS: %w", err)
+	}
+	remote, err := parseRemotePolicy(c.RemoteCandidates)
+	if err != nil {
+		return nil, fmt.Errorf("ice.remote_candidates: %w", err)
 	}
 	udp, err := listenUDP(c.UDPListen, c.SocketBuffer, log)
 	if err != nil {
@@ -77,6 +86,9 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 		e.onlyIP = local
 	}
 	e.loopback = c.Loopback || local.IsLoopback()
+	// Where the gateway itself is found on loopback its clients are there too.
+	remote.loopback = remote.loopback || e.loopback && len(c.RemoteCandidates) > 0
+	e.remote = remote
 	if c.TCPListen != "" {
 		l, err := net.Listen("tcp", c.TCPListen)
 		if err != nil {
@@ -84,8 +96,10 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 			return nil, fmt.Errorf("ice.tcp_listen: %w", err)
 		}
 		e.tcpPort = uint16(l.Addr().(*net.TCPAddr).Port)
+		e.gate = newGate(l, udp)
+		e.workers.Go(e.gate.run)
 		e.tcp = ice.NewTCPMuxDefault(ice.TCPMuxParams{
-			Listener: l, Logger: silent{}, ReadBufferSize: 256, WriteBufferSize: 1 << 20,
+			Listener: e.gate, Logger: silent{}, ReadBufferSize: 256, WriteBufferSize: 1 << 20,
 			FirstStunBindTimeout: 10 * time.Second, AliveDurationForConnFromStun: 10 * time.Second,
 		})
 	}
@@ -93,7 +107,7 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 	e.stop = stop
 	e.workers.Go(udp.run)
 	e.workers.Go(func() { e.sweep(ctx) })
-	log.Info("media listens", "udp", udp.conn.LocalAddr(), "tcp", c.TCPListen, "loopback", e.loopback, "sends", udp.out.mode.String())
+	log.Info("media listens", "udp", udp.conn.LocalAddr(), "tcp", c.TCPListen, "loopback", e.loopback, "checks", c.describeRemotes(), "sends", udp.out.mode.String())
 	return e, nil
 }
 
@@ -185,21 +199,6 @@ func interfaceAddresses(loopback, ipv6 bool) []netip.Addr {
 		}
 	}
 	return append(append(loop, four...), six...)
-}
-
-// allowed tells whether the gateway may send to an address that a client named:
-// never to itself, to link-local services (cloud metadata is one) or to groups.
-func (e *Engine) allowed(a netip.Addr) bool {
-	switch {
-	case !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast():
-		return false
-	case a.IsLoopback():
-		return e.loopback
-	case a.Is4() && (a.As4() == [4]byte{255, 255, 255, 255} || a.As4()[0] == 0 || a.As4()[0] >= 240):
-		return false
-	default:
-		return true
-	}
 }
 
 // candidates are the values of the a=candidate lines of an answer: UDP before TCP,

@@ -189,8 +189,8 @@ func FuzzDatagrams(f *testing.F) {
 		if s.receiver != nil && len(s.receiver.streams)+len(s.receiver.refused) > Defaults().MaxSSRCs || len(s.opener.media) > maxOpened || len(s.opener.reports) > maxOpened {
 			t.Errorf("streams beyond the limits: %d opened", len(s.opener.media))
 		}
-		if len(s.remotes) > 32 || len(s.current.sources) > maxSources || len(s.consent.checks) > maxChecks {
-			t.Errorf("%d addresses, %d sources, %d checks", len(s.remotes), len(s.current.sources), len(s.consent.checks))
+		if len(s.remotes) > 32 || len(s.current.accounts) > maxSources || len(s.consent.checks) > maxChecks {
+			t.Errorf("%d addresses, %d sources, %d checks", len(s.remotes), len(s.current.accounts), len(s.consent.checks))
 		}
 		if e.udp.remotes[elsewhere] != nil {
 			t.Error("an address that no check with the session's integrity came from is the session's")

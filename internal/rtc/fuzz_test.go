@@ -159,8 +159,8 @@ func FuzzReceiveRequest(f *testing.F) {
 	u := &socket{}
 	u.out.close()
 	g := &generation{
-		session: &Session{engine: &Engine{udp: u}, checked: make(chan struct{})}, ufrag: "local", pwd: "pwd", remoteUfrag: "remote",
-		sources: make(map[netip.AddrPort]struct{}),
+		session: &Session{engine: &Engine{udp: u, loopback: true}, checked: make(chan struct{})}, ufrag: "local", pwd: "pwd", remoteUfrag: "remote",
+		accounts: make(map[netip.AddrPort]*account),
 	}
 	from := netip.MustParseAddrPort("127.0.0.1:9")
 	f.Fuzz(func(t *testing.T, b []byte) {

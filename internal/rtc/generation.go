@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	maxSources = 64 // addresses that checks come from; the agent keeps a candidate of each
+	maxSources = 96 // addresses, named or that checks come from; the agent keeps a candidate of each
 )
 
 // A generation is one ICE session of a peer (RFC 8445, section 2.5): a pair of
@@ -36,10 +36,11 @@ type generation struct {
 	mu         sync.Mutex // guards what follows
 	conn       *ice.Conn  // once started; used for ICE-TCP
 	conns      []*agentConn
-	candidates map[string]bool // remote ones taken, by transport address
-	sources    map[netip.AddrPort]struct{}
-	ended      bool // the client said end-of-candidates
+	candidates map[string]bool             // remote ones taken, by transport address
+	accounts   map[netip.AddrPort]*account // of all addresses that it deals with
+	ended      bool                        // the client said end-of-candidates
 	closed     bool
+	tcpConns   int // at most maxTCP
 }
 
 // newGeneration makes an agent with credentials of its own and gathers its candidates. The
@@ -49,7 +50,7 @@ func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, erro
 		session: s, etag: newETag(),
 		ufrag: newSecret(16), pwd: newSecret(32),
 		remoteUfrag: remoteUfrag, remotePwd: remotePwd,
-		candidates: make(map[string]bool), sources: make(map[netip.AddrPort]struct{}),
+		candidates: make(map[string]bool), accounts: make(map[netip.AddrPort]*account),
 	}
 	e := s.engine
 	interfaces, err := e.net()
@@ -71,7 +72,7 @@ func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, erro
 		ice.WithLoggerFactory(silent{}),
 		ice.WithRemoteIPFilter(func(ip net.IP) bool {
 			a, ok := netip.AddrFromSlice(ip)
-			return ok && e.allowed(a.Unmap())
+			return ok && e.came(a)
 		}),
 		// Consent and liveness are the session's (see consent.go): the agent neither
 		// pings a connected UDP path nor gives one up.
@@ -135,7 +136,7 @@ func (g *generation) gather() error {
 func (g *generation) add(values []string, end bool) {
 	for _, v := range values {
 		c, ok := sdp.ParseCandidate(v)
-		if !ok || !g.session.engine.allowed(c.Addr.Addr()) {
+		if !ok || !g.session.engine.named(c.Addr.Addr()) {
 			continue
 		}
 		key := c.Transport + " " + c.Addr.String()
@@ -147,6 +148,9 @@ func (g *generation) add(values []string, end bool) {
 		}
 		if take {
 			g.candidates[key] = true
+			if a := g.accountLocked(c.Addr); a != nil && c.Transport == "udp" {
+				a.named = true
+			}
 		}
 		g.mu.Unlock()
 		if !take {
@@ -168,13 +172,11 @@ func (g *generation) add(values []string, end bool) {
 func (g *generation) receiveRequest(d datagram, local netip.Addr) {
 	u := g.session.engine.udp
 	m := &stun.Message{Raw: d.buf}
-	var username stun.Username
-	integrity := stun.NewShortTermIntegrity(g.pwd)
-	if m.Decode() != nil || username.GetFrom(m) != nil || string(username) != g.ufrag+":"+g.remoteUfrag ||
-		m.Contains(stun.AttrFingerprint) && stun.Fingerprint.Check(m) != nil || integrity.Check(m) != nil {
+	if !g.isCheck(m) || !g.session.engine.came(d.remote.Addr()) {
 		u.stats.unknown.Add(1)
 		return
 	}
+	integrity := stun.NewShortTermIntegrity(g.pwd)
 	g.session.check()
 	if m.Contains(stun.AttrICEControlled) {
 		// The gateway never controls: it stands by its role as with the lowest tie-breaker
@@ -188,13 +190,12 @@ func (g *generation) receiveRequest(d datagram, local netip.Addr) {
 		return
 	}
 	g.mu.Lock()
-	if _, known := g.sources[d.remote]; !known {
-		if len(g.sources) == maxSources {
-			g.mu.Unlock()
-			return
-		}
-		g.sources[d.remote] = struct{}{}
+	a := g.accountLocked(d.remote)
+	if a == nil {
+		g.mu.Unlock()
+		return
 	}
+	a.credit = min(a.credit+amplification*len(d.buf), maxCredit)
 	var to *agentConn
 	for _, c := range g.conns {
 		if c.local == local || to == nil && c.local.Is4() == d.remote.Addr().Is4() {
@@ -334,7 +335,11 @@ type agentConn struct {
 	deadline *deadline.Deadline
 }
 
+// receiveSTUN takes the response to a check of the agent's, or a check of the client.
 func (c *agentConn) receiveSTUN(d datagram) {
+	if request, _, _ := peekSTUN(d.buf); !request {
+		c.g.verify(d.remote)
+	}
 	select {
 	case c.in <- d:
 	default: // a flood; checks are repeated
@@ -359,8 +364,12 @@ func (c *agentConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 	}
 	remote := netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), uint16(a.Port))
 	u := c.g.session.engine.udp
+	now := time.Now()
+	if !c.g.maySend(remote, len(p), now) {
+		return len(p), nil // as if it were lost
+	}
 	if request, id, ok := peekSTUN(p); ok && request {
-		u.expect(id, c, time.Now())
+		u.expect(id, c, remote, now)
 	}
 	u.send(p, u.destination(remote, c.local))
 	return len(p), nil

@@ -46,6 +46,8 @@ type rawPeer struct {
 	sawDTLS    atomic.Int64
 	sawAlert   atomic.Int64 // DTLS records of type alert
 	slow       time.Duration
+	lose       atomic.Int64
+	forge      func() [][]byte
 	afterLast  atomic.Int64 // DTLS records that came since its last flight was due
 	due        atomic.Bool  // it was
 	deadline   *deadline.Deadline
@@ -62,7 +64,9 @@ type rawOptions struct {
 	video       string // lines of the video section, instead of the usual
 	setup       string // "": actpass
 	noHandshake bool
-	slow        time.Duration // how late its last flight comes
+	slow        time.Duration   // how late its last flight comes
+	lose        int             // datagrams of the gateway's last flight that get lost
+	forge       func() [][]byte // sent before each datagram of the handshake, from the same address
 }
 
 const rawVideo = "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\n" +
@@ -112,8 +116,9 @@ func newRawPeer(t *testing.T, e *Engine, o rawOptions) *rawPeer {
 	p := &rawPeer{
 		conn: conn, gateway: e.udp.conn.LocalAddr().(*net.UDPAddr).AddrPort(),
 		responses: make(chan *stun.Message, 64), checks: make(chan *stun.Message, 64),
-		slow: o.slow, media: make(chan []byte, 256), records: make(chan []byte, 64), deadline: deadline.New(),
+		slow: o.slow, forge: o.forge, media: make(chan []byte, 256), records: make(chan []byte, 64), deadline: deadline.New(),
 	}
+	p.lose.Store(int64(o.lose))
 	p.credentials(rawUfrag, rawPwd)
 	p.life = run(t, s)
 	var wg sync.WaitGroup
@@ -182,6 +187,9 @@ func (p *rawPeer) read() {
 			}
 			if b[0] == 21 {
 				p.sawAlert.Add(1)
+			}
+			if b[0] == changeCipherSpec && p.lose.Add(-1) >= 0 {
+				continue
 			}
 			offerTo(p.records, b)
 		default:
@@ -255,10 +263,14 @@ func (p *rawPeer) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 func (p *rawPeer) WriteTo(b []byte, _ net.Addr) (int, error) {
-	const changeCipherSpec = 20
 	if p.slow > 0 && b[0] == changeCipherSpec {
 		p.due.Store(true)
 		time.Sleep(p.slow)
+	}
+	if p.forge != nil {
+		for _, f := range p.forge() {
+			p.send(f)
+		}
 	}
 	p.send(b)
 	return len(b), nil

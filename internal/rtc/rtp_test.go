@@ -61,7 +61,8 @@ func TestRTPWithoutKeysIsDropped(t *testing.T) {
 
 // Row 78: a packet counts once, and only with its tag.
 func TestReplaysAndBadTagsAreDropped(t *testing.T) {
-	p := newRawPeer(t, testEngine(t), rawOptions{publish: true})
+	e := testEngine(t)
+	p := newRawPeer(t, e, rawOptions{publish: true})
 	first := p.rtp(t, rawVP8(7, 1, 0))
 	bad := p.rtp(t, rawVP8(7, 2, 0))
 	bad[len(bad)-1] ^= 1
@@ -72,8 +73,47 @@ func TestReplaysAndBadTagsAreDropped(t *testing.T) {
 	if got := drained(t, p, 3); !slices.Equal(got, []uint16{1, 3}) {
 		t.Errorf("%v came out, want 1 and 3", got)
 	}
-	if got := p.life.discarded.Load(); got != 2 {
-		t.Errorf("%d are counted, want 2", got)
+	// What is older than the window may be a replay, and is taken for one.
+	old := p.rtp(t, rawVP8(7, 4, 0))
+	for i := range uint16(replayWindow + 10) {
+		p.send(p.rtp(t, rawVP8(7, 5+i, 0)))
+		if i%64 == 63 { // as fast as the session reads
+			eventually(t, "the queue is empty", func() bool { return len(p.life.in) == 0 })
+		}
+	}
+	last := uint16(5 + replayWindow + 9)
+	if got := drained(t, p, last); slices.Contains(got, 4) {
+		t.Error("the packet that is kept back came out")
+	}
+	p.send(old)
+	eventually(t, "it is counted", func() bool { return p.life.discarded.Load() == 3 })
+	p.life.cancel(Deleted)
+	_ = p.life.waitEnd(t)
+	if got := e.Snapshot().Discarded; got != 3 {
+		t.Errorf("%d are counted after the session, want 3", got)
+	}
+}
+
+// The same for RTCP: a keyframe request that is sent again is none.
+func TestReplayedRTCPIsDropped(t *testing.T) {
+	p := newRawPeer(t, testEngine(t), rawOptions{})
+	sink := p.life.Sinks()[0]
+	cache := &countingFeedback{}
+	sink.SetFeedback(cache)
+	plain, err := (&rtcp.PictureLossIndication{MediaSSRC: sink.section.SSRC}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := p.out.EncryptRTCP(nil, plain, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		p.send(sealed)
+	}
+	eventually(t, "the repetitions are counted", func() bool { return p.life.discarded.Load() == 4 })
+	if got := cache.keyframes.Load(); got != 1 {
+		t.Errorf("%d keyframes are asked for, want 1", got)
 	}
 }
 

@@ -56,6 +56,9 @@ func (s *sender) init(conn *net.UDPConn) error {
 	s.ipv6 = isIPv6(conn)
 	return raw.Control(func(fd uintptr) {
 		s.fd = int(fd)
+		// Go sets it for every socket. A client may name the broadcast address of a network
+		// that the gateway is in: the kernel knows them, and refuses without this.
+		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 0)
 		s.mode = detectMode(s.fd)
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"sightline/internal/media"
 )
 
@@ -65,5 +67,14 @@ func TestARunThatIsNotCutHasAPlaceForEveryPacket(t *testing.T) {
 	m.forget()
 	if !m.add(s, make([]byte, maxSegments*100), 100, to, &unsent) || m.n != maxSegments {
 		t.Errorf("the longest run has no place among no others: %d messages", m.n)
+	}
+}
+
+// The socket can't send to a network's broadcast address, which only the kernel knows for one.
+func TestNothingIsBroadcast(t *testing.T) {
+	e := testEngine(t)
+	to := e.udp.destination(netip.MustParseAddrPort("127.255.255.255:9"), netip.Addr{})
+	if err := e.udp.out.datagram([]byte("x"), to); err != unix.EACCES {
+		t.Errorf("got %v, want EACCES", err)
 	}
 }

@@ -316,6 +316,9 @@ func (s *Session) Run(ctx context.Context) (err error) {
 			if checked != nil {
 				return Unreached
 			}
+			if err := s.transport.filter.complaint(); err != nil {
+				return errors.Join(SetupTimeout, err)
+			}
 			return SetupTimeout
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -390,6 +393,12 @@ func (s *Session) alive(now time.Time) bool {
 	// client, perhaps on the same port, must not wait for the old one's consent to expire.
 	const lately = consentInterval + 2*time.Second
 	return now.UnixNano()-max(s.lastMedia.Load(), s.consent.heard.Load()) < int64(lately)
+}
+
+// uses tells whether the session's path leads to remote.
+func (s *Session) uses(remote netip.AddrPort) bool {
+	p := s.path.Load()
+	return p != nil && p.udp != nil && p.udp.remote == remote
 }
 
 // authenticated takes note that a check from remote had the session's integrity: from now
@@ -574,6 +583,7 @@ func (s *Session) end(cause error) {
 		}
 		s.engine.mu.Lock()
 		delete(s.engine.sessions, s)
+		s.engine.discards += s.discarded.Load()
 		if cause != nil {
 			s.engine.ended[Cause(cause)]++
 		}

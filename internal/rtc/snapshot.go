@@ -7,7 +7,9 @@ type Snapshot struct {
 	Sessions  []SessionCount
 	Exempt    int               // sessions that live on SRTP alone: their client answers no consent checks
 	Ended     map[string]uint64 // sessions that have ended, by Cause
-	Discarded uint64            // SRTP and SRTCP of the sessions of now: bad tag, replayed, of nobody
+	Discarded uint64            // SRTP and SRTCP: before DTLS, bad tag, replayed, of nobody
+	Records   uint64            // DTLS records that were dropped: in the clear where nothing may be, or none
+	Refused   uint64            // ICE-TCP connections that belonged to nobody, or were one too many of their session
 	Limited   map[string]uint64 // what was not taken because of a limit, by its key in the configuration
 	Socket    SocketSnapshot
 }
@@ -31,13 +33,16 @@ type SocketSnapshot struct {
 // Snapshot returns the engine's numbers. It is safe for concurrent use.
 func (e *Engine) Snapshot() Snapshot {
 	u := &e.udp.stats
-	out := Snapshot{Limited: e.limited.snapshot(), Socket: SocketSnapshot{
+	out := Snapshot{Records: e.records.Load(), Limited: e.limited.snapshot(), Socket: SocketSnapshot{
 		Received: u.received.Load(), ReceivedBytes: u.receivedBytes.Load(),
 		Sent: u.sent.Load(), SentBytes: u.sentBytes.Load(),
 		Unknown: u.unknown.Load(), Overflow: u.overflow.Load(), Full: u.full.Load(),
 	}}
+	if e.gate != nil {
+		out.Refused = e.gate.refused.Load()
+	}
 	e.mu.Lock()
-	out.Ended = maps.Clone(e.ended)
+	out.Ended, out.Discarded = maps.Clone(e.ended), e.discards
 	sessions := make([]*Session, 0, len(e.sessions))
 	for s := range e.sessions {
 		sessions = append(sessions, s)

@@ -34,7 +34,7 @@ type datagram struct {
 // A socket is the one UDP port of all sessions. It knows whose a datagram is:
 //
 //   - a STUN request by the ufrag in its USERNAME;
-//   - a STUN response by its transaction, which only a request of ours has made;
+//   - a STUN response by its transaction, which only a request of ours to that address has made;
 //   - everything else by the remote address, once a STUN request from there carried a
 //     session's integrity (so nobody is served before his address is verified).
 //
@@ -70,6 +70,7 @@ type transactionID [12]byte
 
 type transaction struct {
 	to      stunReceiver
+	remote  netip.AddrPort // who was asked
 	expires time.Time
 }
 
@@ -182,7 +183,7 @@ func (s *socket) dispatchSTUN(b []byte, remote netip.AddrPort, local netip.Addr,
 	}
 	own := func() datagram { return datagram{append([]byte(nil), b...), remote, now} }
 	if !request {
-		if t, ok := s.answered(id); ok {
+		if t, ok := s.answered(id, remote); ok {
 			t.to.receiveSTUN(own())
 		} else {
 			s.stats.unknown.Add(1)
@@ -208,29 +209,29 @@ func (s *socket) dispatchSTUN(b []byte, remote netip.AddrPort, local netip.Addr,
 	}
 }
 
-// answered returns the request of ours that a response is to, and forgets it.
-func (s *socket) answered(id transactionID) (transaction, bool) {
+// answered returns the request of ours that a response from remote is to, and forgets it.
+func (s *socket) answered(id transactionID, remote netip.AddrPort) (transaction, bool) {
 	s.mu.RLock()
-	_, ok := s.transactions[id]
+	t, ok := s.transactions[id]
 	s.mu.RUnlock()
-	if !ok {
+	if !ok || t.remote != remote {
 		return transaction{}, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, ok := s.transactions[id]
+	t, ok = s.transactions[id]
 	delete(s.transactions, id)
 	return t, ok
 }
 
 // expect registers a request of ours, so that its response finds the way back.
-func (s *socket) expect(id transactionID, to stunReceiver, now time.Time) {
+func (s *socket) expect(id transactionID, to stunReceiver, remote netip.AddrPort, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.transactions) >= maxTransactions {
 		return // the response will be dropped, the check be repeated
 	}
-	s.transactions[id] = transaction{to, now.Add(transactionTimeout)}
+	s.transactions[id] = transaction{to, remote, now.Add(transactionTimeout)}
 }
 
 // sweep forgets what has expired. The engine calls it now and then.
@@ -267,8 +268,9 @@ func (s *socket) removeUfrag(ufrag string, t *tombstone) {
 	}
 }
 
-// claim makes datagrams from remote reach session. A live session keeps its address:
-// nobody else can take it while what comes from there is authenticated.
+// claim makes datagrams from remote reach session. A live session keeps the address of its
+// path: nobody else can take it while what comes from there is authenticated. What a
+// session has only sent checks from, perhaps with a forged source, it doesn't keep.
 func (s *socket) claim(remote netip.AddrPort, session *Session, now time.Time) bool {
 	s.mu.RLock()
 	mine := s.remotes[remote] == session
@@ -278,7 +280,7 @@ func (s *socket) claim(remote netip.AddrPort, session *Session, now time.Time) b
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.remotes[remote]; old != nil && old != session && old.alive(now) {
+	if old := s.remotes[remote]; old != nil && old != session && old.alive(now) && old.uses(remote) {
 		return false
 	}
 	s.remotes[remote] = session

@@ -194,6 +194,7 @@ func TestADeadSessionsAddressGoesOver(t *testing.T) {
 	a := netip.MustParseAddrPort("127.0.0.1:9")
 	now := time.Now()
 	first, second := &Session{}, &Session{}
+	first.path.Store(&path{udp: newDestination(false, a, netip.Addr{})})
 	first.lastMedia.Store(now.UnixNano())
 	if !u.claim(a, first, now) || u.claim(a, second, now.Add(6*time.Second)) {
 		t.Error("a live session has to keep its address")
@@ -201,6 +202,10 @@ func TestADeadSessionsAddressGoesOver(t *testing.T) {
 	first.consent.heard.Store(now.Add(6 * time.Second).UnixNano())
 	if u.claim(a, second, now.Add(12*time.Second)) {
 		t.Error("a response to a check shows life too")
+	}
+	elsewhere := netip.MustParseAddrPort("127.0.0.1:10")
+	if !u.claim(elsewhere, first, now) || !u.claim(elsewhere, second, now.Add(6*time.Second)) {
+		t.Error("an address that no path leads to is kept from who comes from there")
 	}
 	if !u.claim(a, second, now.Add(14*time.Second)) {
 		t.Error("a dead session keeps its address")
@@ -218,7 +223,7 @@ func TestAFloodOfSTUNIsBounded(t *testing.T) {
 		p.life.authenticated(from)
 	}
 	g.mu.Lock()
-	sources := len(g.sources)
+	sources := len(g.accounts)
 	g.mu.Unlock()
 	p.life.mu.Lock()
 	remotes := len(p.life.remotes)
@@ -235,7 +240,7 @@ func TestAFloodOfSTUNIsBounded(t *testing.T) {
 	for i := range 2 * maxTransactions {
 		var id transactionID
 		binary.BigEndian.PutUint32(id[:], uint32(i))
-		u.expect(id, nil, now)
+		u.expect(id, nil, netip.AddrPort{}, now)
 		u.removeUfrag(string(id[:]), &tombstone{expires: now.Add(tombstoneTimeout)})
 	}
 	if len(u.transactions) != maxTransactions || len(u.tombstones) != maxTombstones {

@@ -55,15 +55,24 @@ type dtlsTransport struct {
 	deadline *deadline.Deadline
 	muted    atomic.Bool
 	last     lastFlight
+	filter   recordFilter
 }
 
 func newDTLSTransport(s *Session) *dtlsTransport {
-	return &dtlsTransport{session: s, in: make(chan []byte, 32), closed: make(chan struct{}), deadline: deadline.New()}
+	return &dtlsTransport{
+		session: s, in: make(chan []byte, 32), closed: make(chan struct{}), deadline: deadline.New(),
+		filter: recordFilter{dropped: &s.engine.records},
+	}
 }
 
+// deliver hands DTLS what it may see of a datagram.
 func (t *dtlsTransport) deliver(d datagram) {
+	b := t.filter.pass(d.buf)
+	if len(b) == 0 {
+		return
+	}
 	select {
-	case t.in <- d.buf:
+	case t.in <- b:
 	default: // a flood; handshake messages are repeated
 	}
 }
@@ -90,6 +99,9 @@ func (t *dtlsTransport) ReadFrom(p []byte) (int, net.Addr, error) {
 }
 
 func (t *dtlsTransport) WriteTo(p []byte, _ net.Addr) (int, error) {
+	if !t.session.answer.DTLSClient {
+		t.filter.sent(p)
+	}
 	if !t.muted.Load() && t.last.due(p, t.session.ffmpeg && t.session.answer.DTLSClient) {
 		t.session.send(p)
 	}
@@ -160,6 +172,7 @@ func (s *Session) handshake(ctx context.Context) handshakeResult {
 		_ = conn.Close()
 		return handshakeResult{err: fmt.Errorf("dtls: %w", err)}
 	}
+	s.transport.filter.finished()
 	keys, err := deriveKeys(conn, s.answer.DTLSClient)
 	if err != nil {
 		_ = conn.Close()

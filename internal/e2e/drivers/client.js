@@ -29,7 +29,10 @@
         s.pc.addEventListener('icegatheringstatechange', () => s.pc.iceGatheringState === 'complete' && done());
       })]);
     }
-    const res = await fetch(url, { method: 'POST', headers: { 'Content-Type': 'application/sdp' }, body: s.pc.localDescription.sdp });
+    // A token stands behind a #, which no request carries.
+    const token = new URL(url).hash.slice(1);
+    const headers = { 'Content-Type': 'application/sdp', ...(token && { Authorization: `Bearer ${token}` }) };
+    const res = await fetch(url, { method: 'POST', headers, body: s.pc.localDescription.sdp });
     const body = await res.text();
     if (res.status !== 201) throw new Error(`POST is answered ${res.status}: ${body}`);
     s.resource = new URL(res.headers.get('Location'), res.url).href;
@@ -250,5 +253,5 @@
     });
   }
 
-  window.e2e = { publish, talk, play, hear, frames, firstFrame, stats, stop, load, element, change, click, text, page, usable, focus, saved };
+  window.e2e = { publish, talk, play, hear, frames, firstFrame, stats, stop, load, element, change, click, text, page, usable, focus, saved, origin: () => location.origin };
 })();
