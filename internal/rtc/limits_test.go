@@ -62,7 +62,7 @@ func TestAForgedCheckDoesNotCount(t *testing.T) {
 		t.Error("it counts as checked")
 	default:
 	}
-	if p.life.in != nil {
+	if p.life.enqueue(datagram{}) {
 		t.Error("the session has a queue for datagrams before it is checked")
 	}
 	p.check(t)
