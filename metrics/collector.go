@@ -88,6 +88,7 @@ func descs() []*prometheus.Desc {
 	for _, m := range trackMetrics {
 		all = append(all, m.desc)
 	}
+	all = append(all, auditDescs()...)
 	return append(all, bridgeDescs()...)
 }
 
@@ -106,6 +107,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	w.gauge(buildInfo, 1, c.build.Version, c.build.Commit, c.build.Go)
 	c.collectRooms(w, c.from.Rooms())
 	c.collectBridge(w, c.from.Bridge())
+	collectAudit(w, c.from.Audit())
 	sessions := c.from.Sessions()
 	collectSessions(w, sessions)
 	collectRefusals(w, c.from.Refusals(), sessions.Limited)

@@ -10,6 +10,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"sightline/internal/audio"
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/certs"
@@ -23,6 +24,7 @@ import (
 type gateway struct {
 	rooms    rooms.Snapshot
 	bridge   bridge.Snapshot
+	audit    audit.Snapshot
 	sessions rtc.Snapshot
 	requests []httpapi.RequestCount
 	refusals map[string]uint64
@@ -35,6 +37,7 @@ func (g *gateway) sources() Sources {
 	return Sources{
 		Rooms:    func() rooms.Snapshot { return g.rooms },
 		Bridge:   func() bridge.Snapshot { return g.bridge },
+		Audit:    func() audit.Snapshot { return g.audit },
 		Sessions: func() rtc.Snapshot { return g.sessions },
 		Requests: func() []httpapi.RequestCount { return g.requests },
 		Refusals: func() map[string]uint64 { return g.refusals },
@@ -85,6 +88,7 @@ func busy() *gateway {
 			Tracks:      []rooms.TrackSnapshot{sound("mri-1", "console"), video("mri-1", "console")},
 			FirstPacket: histogram, FirstKeyframe: histogram, ForwardingDelay: histogram,
 		},
+		audit: audit.Snapshot{On: true, Failed: true, Seq: 501, Records: 502, Lost: 503, Waiting: 504},
 		bridge: bridge.Snapshot{
 			Rooms: 1, Listeners: 4, Mixes: 3, Ticks: 401, Overruns: 402, Skipped: 403, Busy: 404 * time.Millisecond,
 			Past: audio.Stats{Packets: 1, Late: 2, Lost: 3, Bad: 4, FEC: 5, Frames: 6, Concealed: 7 * audio.FrameSamples},

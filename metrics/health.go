@@ -42,11 +42,18 @@ func ReadBuild(version string) Build {
 type Health struct {
 	build Build
 	ready func() []string
+	warn  func() []string
 }
 
 // NewHealth returns the health of a gateway. ready gives the reasons for which it takes no
 // new sessions now, in words for an operator that tell a stranger nothing; none if it does.
-func NewHealth(build Build, ready func() []string) *Health { return &Health{build, ready} }
+func NewHealth(build Build, ready func() []string) *Health {
+	return &Health{build: build, ready: ready, warn: func() []string { return nil }}
+}
+
+// Warn lets /readyz tell what is wrong though sessions are taken: in words for an operator that
+// tell a stranger nothing. Call it before Register.
+func (h *Health) Warn(warn func() []string) { h.warn = warn }
 
 // Register adds /healthz, /readyz and /version.
 func (h *Health) Register(r gin.IRouter) {
@@ -61,11 +68,12 @@ func (h *Health) Register(r gin.IRouter) {
 }
 
 type status struct {
-	Status string `json:"status"`
+	Status   string   `json:"status"`
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 func (h *Health) alive(c *gin.Context) error {
-	c.JSON(http.StatusOK, status{"ok"})
+	c.JSON(http.StatusOK, status{Status: "ok"})
 	return nil
 }
 
@@ -74,7 +82,7 @@ func (h *Health) readiness(c *gin.Context) error {
 		return fault.New(fault.Unavailable, "no new sessions: %s", strings.Join(reasons, "; ")).
 			With("reasons", reasons).After(5 * time.Second)
 	}
-	c.JSON(http.StatusOK, status{"ok"})
+	c.JSON(http.StatusOK, status{Status: "ok", Warnings: h.warn()})
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/certs"
@@ -27,6 +28,7 @@ import (
 type Sources struct {
 	Rooms    func() rooms.Snapshot
 	Bridge   func() bridge.Snapshot
+	Audit    func() audit.Snapshot
 	Sessions func() rtc.Snapshot
 	Requests func() []httpapi.RequestCount
 	Refusals func() map[string]uint64 // by the configuration's key of the limit

@@ -5,6 +5,7 @@
 //	sightline demo                             run it with two synthetic cameras
 //	sightline bench [-viewers 100 …]           load a server and measure it
 //	sightline check-config [-config …]         report everything that is wrong
+//	sightline audit verify audit.log           find what was changed in an audit log
 //	sightline healthcheck                      ask a running gateway how it is
 //	sightline hash-token                       make a bearer token
 //	sightline token -sub alice -scope …        sign a JSON Web Token
@@ -63,6 +64,7 @@ func commands() []command {
 		{"demo", "run it with two synthetic cameras in room demo", (*process).demo},
 		{"bench", "load a WHIP/WHEP server and measure what it carries", (*process).bench},
 		{"check-config", "report everything that is wrong with a configuration", (*process).checkConfig},
+		{"audit", "audit verify: find what was changed in an audit log", (*process).audit},
 		{"healthcheck", "ask a running gateway how it is", (*process).healthcheck},
 		{"hash-token", "make a bearer token and the line that configures it", (*process).hashToken},
 		{"token", "sign a JSON Web Token with the configured secret", (*process).token},

@@ -94,9 +94,10 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	router.Recognize(tokens.Subject, sessions)
 	router.Record(ledger)
 	var servers []*httpapi.Server // all of them, before the first runs
-	health := metrics.NewHealth(build, readiness(sessions, certificates))
+	health := metrics.NewHealth(build, readiness(sessions, certificates, ledger))
+	health.Warn(warnings(ledger))
 	numbers := metrics.New(c.Metrics, metrics.Sources{
-		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests, Refusals: router.Refusals,
+		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Audit: ledger.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests, Refusals: router.Refusals,
 		Listeners: func() []httpapi.Snapshot { return snapshots(servers) }, Certificates: certificateSnapshot(certificates),
 	}, build, tokens, log)
 	whip.New(registry, peers, tokens, sessions, ledger, log).Route(router)
@@ -132,6 +133,9 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	g.Go(func() error { return tokens.Run(life) })
 	for _, s := range servers {
 		g.Go(func() error { return s.Run(life) })
+	}
+	if ledger.Speech() {
+		g.Go(func() error { return attend(life, registry, mixer) })
 	}
 	if certificates != nil {
 		g.Go(func() error {
@@ -177,13 +181,16 @@ func checkRoutes(routes gin.RoutesInfo) error {
 }
 
 // readiness says why no new sessions are taken.
-func readiness(sessions *httpapi.Resources, certificates certs.Source) func() []string {
+func readiness(sessions *httpapi.Resources, certificates certs.Source, ledger *audit.Log) func() []string {
 	return func() (reasons []string) {
 		if sessions.Draining() {
 			reasons = append(reasons, "the gateway shuts down")
 		}
 		if certificates != nil && certificates.Snapshot().Missing() {
 			reasons = append(reasons, "the gateway waits for its TLS certificate")
+		}
+		if ledger.Admit() != nil {
+			reasons = append(reasons, unwritten)
 		}
 		return reasons
 	}
@@ -207,6 +214,19 @@ func snapshots(servers []*httpapi.Server) []httpapi.Snapshot {
 func closeAll(servers []*httpapi.Server) {
 	for _, s := range servers {
 		s.Close()
+	}
+}
+
+// unwritten tells a stranger no more than he can notice.
+const unwritten = "the audit log can't be written"
+
+// warnings says what is wrong though new sessions are taken.
+func warnings(ledger *audit.Log) func() []string {
+	return func() []string {
+		if ledger.Failure() != nil {
+			return []string{unwritten}
+		}
+		return nil
 	}
 }
 

@@ -126,7 +126,7 @@ type Opening struct {
 
 // The longest texts of others that the log takes, in bytes.
 const (
-	maxText = 200
+	maxText = 400
 	maxName = 128
 )
 

@@ -30,9 +30,9 @@ type Query struct {
 	Room         string    // "": all
 	Limit        int       // lines, up to MaxLimit
 
-	// May says whether who asks may see what happened in a room; "" is for what concerns no
-	// room.
-	May func(room string) bool
+	// May says whether who asks may see what happened in a room to a publisher; "" is for what
+	// concerns none.
+	May func(room, publisher string) bool
 }
 
 // A Page is some of the log's lines, oldest first.
@@ -154,7 +154,7 @@ func (p *pager) take(line []byte) {
 	case p.query.Room != "" && e.Room != p.query.Room:
 	case !p.query.Since.IsZero() && e.Time.Before(p.query.Since):
 	case !p.query.Until.IsZero() && e.Time.After(p.query.Until):
-	case p.query.May != nil && !p.query.May(e.Room):
+	case p.query.May != nil && !p.query.May(e.Room, e.Publisher):
 	default:
 		p.page.Lines = append(p.page.Lines, json.RawMessage(slices.Clone(line[:len(line)-1])))
 	}

@@ -3,22 +3,44 @@ package config
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"slices"
 
 	"github.com/pelletier/go-toml/v2"
 )
 
+// guessable are keys whose values may be short enough to be guessed from a hash.
+var guessable = []string{"secret", "credential", "password"}
+
 // Fingerprint returns a hash of the configuration, so that the audit log tells whether it has
-// changed. Secrets that might be guessed from it are left out.
+// changed. Secrets are left out; of files that it names, so is what is in them.
 func (c Config) Fingerprint() string {
-	c.ICE.Servers = slices.Clone(c.ICE.Servers)
-	for i := range c.ICE.Servers {
-		c.ICE.Servers[i].Credential = ""
-	}
 	text, err := toml.Marshal(c)
 	if err != nil {
 		return "" // a value that TOML can't write, which the manual's test would tell
 	}
+	var tree map[string]any
+	if err := toml.Unmarshal(text, &tree); err != nil {
+		return ""
+	}
+	withoutSecrets(tree)
+	if text, err = toml.Marshal(tree); err != nil { // maps in the order of their keys
+		return ""
+	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
+}
+
+func withoutSecrets(value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for _, key := range guessable {
+			delete(v, key)
+		}
+		for _, below := range v {
+			withoutSecrets(below)
+		}
+	case []any:
+		for _, below := range v {
+			withoutSecrets(below)
+		}
+	}
 }

@@ -301,8 +301,15 @@ func (r *receiver) reports(now time.Time) []rtcp.ReceptionReport {
 	return out
 }
 
+// close ends the tracks. Their statistics are whole from then on.
 func (r *receiver) close() {
 	for _, t := range r.tracks {
+		for _, l := range t.layers {
+			if l.receiver != nil {
+				l.nextPublish = time.Time{}
+				l.publish(time.Now())
+			}
+		}
 		t.close()
 	}
 }

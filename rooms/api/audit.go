@@ -34,11 +34,11 @@ type auditPage struct {
 	End    bool              `json:"end"`  // there is nothing more now
 }
 
-// everywhere is no room's name: only a token that is for all rooms matches it.
-const everywhere = "*"
+// every is no room's and no publisher's name: only a token that is for all of them matches it.
+const every = "*"
 
-// readAudit shows the audit log, oldest first. A token that is for certain rooms sees what
-// happened in these; what concerns no room, or all, is for a token without a limit.
+// readAudit shows the audit log, oldest first. A token that is for certain rooms or publishers
+// sees what happened in these, and to these; what concerns none of them is for a token without a limit.
 func (a *API) readAudit(c *gin.Context) error {
 	room := c.Query("room")
 	caller, err := a.authorize(c, auth.Admin, room, "")
@@ -50,7 +50,9 @@ func (a *API) readAudit(c *gin.Context) error {
 		return err
 	}
 	q.Room = room
-	q.May = func(room string) bool { return caller.Allows(auth.Admin, cmp.Or(room, everywhere), "") }
+	q.May = func(room, publisher string) bool {
+		return caller.Allows(auth.Admin, cmp.Or(room, every), cmp.Or(publisher, every))
+	}
 	page, err := a.ledger.Read(c.Request.Context(), q)
 	if err != nil {
 		return err

@@ -1,0 +1,24 @@
+package config
+
+import (
+	"testing"
+
+	"sightline/internal/rtc"
+)
+
+func TestFingerprint(t *testing.T) {
+	c := Defaults()
+	first := c.Fingerprint()
+	if len(first) != 64 || c.Fingerprint() != first {
+		t.Errorf("got %q, then %q", first, c.Fingerprint())
+	}
+	c.ICE.Servers = []rtc.Server{{URL: "turn:a", Username: "u", Credential: "one"}}
+	server := c.Fingerprint()
+	if server == first {
+		t.Error("a change makes no other fingerprint")
+	}
+	c.ICE.Servers = []rtc.Server{{URL: "turn:a", Username: "u", Credential: "two"}}
+	if c.Fingerprint() != server {
+		t.Error("a secret can be guessed from the fingerprint")
+	}
+}

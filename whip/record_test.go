@@ -1,0 +1,55 @@
+package whip
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"sightline/internal/audit"
+	"sightline/internal/fault"
+)
+
+// The audit log knows who published, from where and until when, and who tried and did not connect.
+func TestPublishingIsRecorded(t *testing.T) {
+	g := start(t, nil)
+	p := publish(t, g, "/whip/mri-2/console?role=hospital")
+	began := g.Audit.Await(t, audit.Published, 1)[0]
+	tracks := slices.Sorted(slices.Values(began.Tracks))
+	if began.Phase != audit.Began || began.Room != "mri-2" || began.Publisher != "console" || began.Address != "127.0.0.1" ||
+		began.Role != "hospital" || began.Session == "" || !slices.Equal(tracks, []string{"console/audio", "console/video"}) {
+		t.Errorf("began: %+v", began)
+	}
+	flows(t, g)
+	g.Do(t, "DELETE", p.Session, "")
+	ended := g.Audit.Await(t, audit.Published, 2)[1]
+	if ended.Phase != audit.Ended || ended.Session != began.Session || ended.Cause != "deleted" || ended.Packets < 10 || ended.Bytes == 0 ||
+		ended.From.IsZero() || ended.To.Before(ended.From) {
+		t.Errorf("ended: %+v", ended)
+	}
+
+	res := g.Post(t, "/whip/mri-2/gantry", lines(offer))
+	g.Do(t, "DELETE", res.Header.Get("Location"), "")
+	never := g.Audit.Await(t, audit.Published, 3)[2]
+	if never.Phase != audit.Ended || never.Publisher != "gantry" || !never.From.IsZero() || never.To.IsZero() {
+		t.Errorf("never connected: %+v", never)
+	}
+}
+
+// No session begins that nobody would know of later.
+func TestNoSessionWithoutARecord(t *testing.T) {
+	closed := false
+	g := start(t, nil)
+	g.Sessions.AdmitIf(func() error {
+		if closed {
+			return fault.New(fault.Unavailable, "the audit log can't be written").After(time.Second)
+		}
+		return nil
+	})
+	if res := g.Post(t, "/whip/mri-2/console", lines(offer)); res.StatusCode != 201 {
+		t.Errorf("got %d", res.StatusCode)
+	}
+	closed = true
+	if res := g.Post(t, "/whip/mri-2/gantry", lines(offer)); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+		t.Errorf("got %d %s", res.StatusCode, res.Text)
+	}
+}
