@@ -129,7 +129,7 @@ func Defaults() Config {
 		RateLimit:        100,
 		RateBurst:        400,
 		TokenRateLimit:   200,
-		TokenRateBurst:   1000,
+		TokenRateBurst:   600,
 		SessionRateLimit: 5,
 		SessionRateBurst: 50,
 		MaxWrongTokens:   60,
