@@ -12,7 +12,7 @@ SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/sightline-screenshots
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
 
-.PHONY: build check dist sbom reproducible test-hardened test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge bench-audit fuzz clean
+.PHONY: build check dist sbom reproducible test-hardened test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge bench-audit bench-hostile fuzz clean
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
@@ -89,6 +89,11 @@ bench-bridge: ## the audio bridge: delay, speech, 50 speakers (docs/BRIDGE.md); 
 	go test -run '^$$' -bench Leg -cpu 1 ./internal/bridge
 	go test -tags figures -count=1 -v -timeout 20m -run 'Speech|Spoken|Drift' ./internal/bridge
 	go test -tags figures -count=1 -v -timeout 20m ./internal/e2e/figures
+
+bench-hostile: ## a live stream under attack for half a minute (docs/SECURITY.md); wants a machine of its own
+	go test -run '^$$' -bench Garbage -benchmem ./internal/rtc
+	go test -count=1 -v -run HalfOpen ./internal/rtc
+	go test -tags figures -count=1 -v -timeout 10m -run Attack ./internal/e2e/hostile
 
 bench-audit: ## the audit log: a hundred gateways killed under load, and what an event costs
 	go test -run '^$$' -bench 'Record|Commit|Verify' ./internal/audit

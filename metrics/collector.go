@@ -64,6 +64,8 @@ var (
 	refusedTCP     = desc("ice_tcp_refused_connections_total", "ICE-TCP connections that were closed: without a session's check, or one too many of a session.")
 	socketFull     = desc("udp_unsent_datagrams_total", "Datagrams that were dropped because the socket's send buffer was full.")
 
+	refusals = desc("limit_refusals_total", "What was refused because of a limit, by the limit's key in the configuration.", "limit")
+
 	requests = desc("http_requests_total", "HTTP requests by route, method and class of status.", "route", "method", "code")
 
 	connections        = desc("http_connections", "Open connections, by listener.", "listener")
@@ -83,7 +85,7 @@ func descs() []*prometheus.Desc {
 		roomsNow, participantsNow, viewersNow, takeovers, tracksNow, unlabelled, whipNow, whepNow, withoutSTUN, ended,
 		firstPacket, firstKeyframe, forwarding,
 		socketIn, socketInBytes, socketOut, socketOutBytes, socketUnknown, socketOverflow, socketFull, forgedRecords, uselessSRTP, refusedTCP,
-		requests,
+		requests, refusals,
 		connections, connectionsEvicted, connectionsRefused, plainRefused, certificateEnd, certificateFailed,
 		signedInNow, signInReady, signIns,
 		trackState,
@@ -111,7 +113,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	c.collectRooms(w, c.from.Rooms())
 	c.collectBridge(w, c.from.Bridge())
 	collectAudit(w, c.from.Audit())
-	collectSessions(w, c.from.Sessions())
+	sessions := c.from.Sessions()
+	collectSessions(w, sessions)
+	collectRefusals(w, c.from.Refusals(), sessions.Limited)
 	for _, r := range c.from.Requests() {
 		w.counter(requests, float64(r.Count), r.Route, r.Method, r.Class)
 	}

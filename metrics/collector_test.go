@@ -69,6 +69,12 @@ func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 		`sightline_udp_overflowed_datagrams_total{}`:    16,
 		`sightline_udp_unsent_datagrams_total{}`:        17,
 
+		`sightline_limit_refusals_total{limit="http.rate_limit"}`:   18,
+		`sightline_limit_refusals_total{limit="rooms.max_viewers"}`: 19,
+		`sightline_limit_refusals_total{limit="other"}`:             20,
+		`sightline_limit_refusals_total{limit="ice.max_rtcp"}`:      21,
+		`sightline_limit_refusals_total{limit="api.max_streams"}`:   0,
+
 		`sightline_http_requests_total{code="4xx",method="POST",route="/whip/:room/:publisher"}`: 2,
 
 		"sightline_track_received_packets_total" + v:         101,

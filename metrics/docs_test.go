@@ -77,9 +77,35 @@ func TestDocsNameEveryMetric(t *testing.T) {
 			t.Errorf("docs/METRICS.md speaks of %s, which is not there", name)
 		}
 	}
+	for _, limit := range limits {
+		if !strings.Contains(docs, "`"+limit+"`") {
+			t.Errorf("docs/METRICS.md does not explain the limit %s", limit)
+		}
+	}
 	for _, cause := range rtc.Ends() {
 		if !strings.Contains(docs, "`"+string(cause)+"`") {
 			t.Errorf("docs/METRICS.md does not explain the cause %s", cause)
+		}
+	}
+}
+
+// TestLimitsAreKeysOfTheConfiguration holds the labels of refusals against the manual.
+func TestLimitsAreKeysOfTheConfiguration(t *testing.T) {
+	raw, err := os.ReadFile("../config.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, section := make(map[string]bool), ""
+	for line := range strings.Lines(string(raw)) {
+		if name, ok := strings.CutPrefix(line, "["); ok {
+			section = strings.TrimSuffix(strings.TrimSpace(name), "]")
+		} else if key, _, ok := strings.Cut(line, " = "); ok {
+			keys[section+"."+key] = true
+		}
+	}
+	for _, limit := range limits {
+		if !keys[limit] {
+			t.Errorf("config.toml has no %s", limit)
 		}
 	}
 }

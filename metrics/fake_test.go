@@ -28,6 +28,7 @@ type gateway struct {
 	audit    audit.Snapshot
 	sessions rtc.Snapshot
 	requests []httpapi.RequestCount
+	refusals map[string]uint64
 
 	listeners    []httpapi.Snapshot
 	certificates certs.Snapshot
@@ -41,6 +42,7 @@ func (g *gateway) sources() Sources {
 		Audit:    func() audit.Snapshot { return g.audit },
 		Sessions: func() rtc.Snapshot { return g.sessions },
 		Requests: func() []httpapi.RequestCount { return g.requests },
+		Refusals: func() map[string]uint64 { return g.refusals },
 
 		Listeners:    func() []httpapi.Snapshot { return g.listeners },
 		Certificates: func() certs.Snapshot { return g.certificates },
@@ -105,9 +107,11 @@ func busy() *gateway {
 		sessions: rtc.Snapshot{
 			Sessions: []rtc.SessionCount{{Publish: true, Path: "udp", Count: 1}, {Path: "tcp", Count: 2}, {Count: 3}},
 			Exempt:   1, Records: 18, Refused: 19, Discarded: 20,
-			Ended:  map[string]uint64{string(rtc.PeerClosed): 5, "made up": 6},
-			Socket: rtc.SocketSnapshot{Received: 11, ReceivedBytes: 12, Sent: 13, SentBytes: 14, Unknown: 15, Overflow: 16, Full: 17},
+			Ended:   map[string]uint64{string(rtc.PeerClosed): 5, "made up": 6},
+			Limited: map[string]uint64{"ice.max_rtcp": 21},
+			Socket:  rtc.SocketSnapshot{Received: 11, ReceivedBytes: 12, Sent: 13, SentBytes: 14, Unknown: 15, Overflow: 16, Full: 17},
 		},
+		refusals: map[string]uint64{"http.rate_limit": 18, "rooms.max_viewers": 19, "a.new_one": 20},
 		requests: []httpapi.RequestCount{
 			{Route: "/whip/:room/:publisher", Method: "POST", Class: "2xx", Count: 1},
 			{Route: "/whip/:room/:publisher", Method: "POST", Class: "4xx", Count: 2},

@@ -32,6 +32,7 @@ type Sources struct {
 	Audit    func() audit.Snapshot
 	Sessions func() rtc.Snapshot
 	Requests func() []httpapi.RequestCount
+	Refusals func() map[string]uint64 // by the configuration's key of the limit
 
 	Listeners    func() []httpapi.Snapshot
 	Certificates func() certs.Snapshot

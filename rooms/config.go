@@ -22,6 +22,8 @@ type Config struct {
 	MaxViewersPerTrack int `toml:"max_viewers_per_track"`
 	MaxParticipants    int `toml:"max_participants"` // people in one room
 
+	MaxParticipantsPerAddress int `toml:"max_participants_per_address"` // in all rooms together, who have entered from there
+
 	Takeover     string       `toml:"takeover"`      // "newest" or "reject"
 	Grace        opt.Duration `toml:"grace"`         // how long a track outlives its publisher's session
 	StalledAfter opt.Duration `toml:"stalled_after"` // without a packet
@@ -41,6 +43,9 @@ func Defaults() Config {
 		MaxViewers:         2000,
 		MaxViewersPerTrack: 1000,
 		MaxParticipants:    50,
+
+		MaxParticipantsPerAddress: 200,
+
 		Takeover:           TakeoverNewest,
 		Grace:              opt.Duration(15 * time.Second),
 		StalledAfter:       opt.Duration(2 * time.Second),
@@ -69,6 +74,7 @@ func (c Config) Validate() error {
 	positive("max_viewers", "viewers", c.MaxViewers)
 	positive("max_viewers_per_track", "viewers of a track", c.MaxViewersPerTrack)
 	positive("max_participants", "participants in a room", c.MaxParticipants)
+	positive("max_participants_per_address", "participants from one address", c.MaxParticipantsPerAddress)
 	if c.Takeover != TakeoverNewest && c.Takeover != TakeoverReject {
 		errs = append(errs, fmt.Errorf("rooms.takeover: must be %q or %q, got %q", TakeoverNewest, TakeoverReject, c.Takeover))
 	}

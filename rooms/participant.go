@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"crypto/subtle"
+	"net/netip"
 	"reflect"
 	"slices"
 	"time"
@@ -62,7 +63,8 @@ type ParticipantChange struct {
 // An EnterRequest says who wants to be in a room.
 type EnterRequest struct {
 	Room      string
-	TokenRole string // he can have no other; "": any
+	TokenRole string     // he can have no other; "": any
+	Address   netip.Addr // where he comes from, as limits count it; invalid: uncounted
 	Who       audit.Who
 	Silent    bool  // he may not be heard: his microphone can't be on
 	Lease     Lease // nil: for ever
@@ -80,6 +82,7 @@ type Lease interface {
 type participant struct {
 	room    *room
 	secret  string
+	address netip.Addr
 	info    ParticipantInfo // but for Speaking
 	bound   bool            // to his role
 	who     audit.Who
@@ -112,7 +115,7 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 	}
 	now := time.Now()
 	p := &participant{
-		secret: rand.Text(), bound: req.TokenRole != "", silent: req.Silent, seen: now, lease: req.Lease,
+		secret: rand.Text(), address: req.Address, bound: req.TokenRole != "", silent: req.Silent, seen: now, lease: req.Lease,
 		info: ParticipantInfo{ID: rand.Text()[:12], Role: req.TokenRole, Since: now, Microphone: None, Camera: None, Publishers: []string{}},
 	}
 	if change.Role != nil && *change.Role == "" {
@@ -120,6 +123,9 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 	}
 	if err := p.may(change); err != nil {
 		return "", info, err
+	}
+	if n := r.config.MaxParticipantsPerAddress; req.Address.IsValid() && r.enteredFromLocked(req.Address) >= n {
+		return "", info, limit("participants from this address", "max_participants_per_address", n)
 	}
 	if p.room, err = r.enterLocked(req.Room); err != nil {
 		return "", info, err
@@ -135,6 +141,18 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 	r.log.Info("participant entered", "room", req.Room, "participant", p.info.ID, "role", p.info.Role)
 	r.tellParticipantLocked(p, now)
 	return p.secret, p.infoLocked(), nil
+}
+
+// enteredFromLocked returns how many participants of all rooms have come from an address.
+func (r *Registry) enteredFromLocked(address netip.Addr) (n int) {
+	for _, m := range r.rooms {
+		for _, p := range m.participants {
+			if p.address == address {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // Change says that a participant is still there, and what is new. All of that happens or

@@ -2,6 +2,7 @@ package rooms_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -371,7 +372,7 @@ func TestParticipantsHaveLimits(t *testing.T) {
 	}
 	anna := h.enter("Anna", rooms.ParticipantChange{})
 	h.enter("Anna", rooms.ParticipantChange{})
-	full("r", "rooms.max_participants")
+	full("r", "rooms.max_participants)")
 	anna.leave()
 	h.enter("Anna", rooms.ParticipantChange{})
 	if _, _, err := h.Enter(rooms.EnterRequest{Room: "other", ParticipantChange: rooms.ParticipantChange{Name: new("Bert")}}); err != nil {
@@ -443,4 +444,44 @@ func TestTracksTellWhichParticipantsWatch(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})
+}
+
+// One address can't take all rooms, nor all places in one.
+func TestParticipantsOfOneAddressAreBounded(t *testing.T) {
+	h := open(t, func(c *rooms.Config) { c.MaxParticipantsPerAddress = 2 })
+	defer h.close()
+	enter := func(room, address string) (string, error) {
+		req := rooms.EnterRequest{Room: room, ParticipantChange: rooms.ParticipantChange{Name: new("Anna")}}
+		if address != "" {
+			req.Address = netip.MustParseAddr(address)
+		}
+		secret, _, err := h.Enter(req)
+		return secret, err
+	}
+	secret, err := enter("r", "192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, tt := range []struct {
+		room, address string
+		full          bool
+	}{
+		{"s", "192.0.2.1", false},
+		{"r", "192.0.2.1", true},
+		{"t", "192.0.2.1", true},
+		{"r", "192.0.2.2", false},
+		{"r", "", false}, {"r", "", false}, {"r", "", false}, // whose address nobody knows
+	} {
+		_, err := enter(tt.room, tt.address)
+		full := fault.KindOf(err) == fault.Unavailable && strings.Contains(err.Error(), "rooms.max_participants_per_address")
+		if full != tt.full || !tt.full && err != nil {
+			t.Errorf("%d: %+v: got %v", i, tt, err)
+		}
+	}
+	if err := h.Leave("r", secret); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := enter("r", "192.0.2.1"); err != nil {
+		t.Errorf("after one has left: %v", err)
+	}
 }

@@ -129,8 +129,8 @@ func (r *Registry) Publish(req PublishRequest) (*Publication, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.publishers[req.Publisher] == nil && m.reserved[req.Publisher] == 0 && m.names() >= r.config.MaxPublishers {
-		return nil, limit("publishers in the room", "max_publishers", r.config.MaxPublishers)
+	if err := r.placeLocked(m, req.Publisher); err != nil {
+		return nil, err
 	}
 	m.reserved[req.Publisher]++
 	r.publications++
@@ -143,10 +143,12 @@ func (r *Registry) Publish(req PublishRequest) (*Publication, error) {
 // enterLocked returns a room, a new one if need be, that somebody is about to be in.
 func (r *Registry) enterLocked(name string) (*room, error) {
 	m := r.rooms[name]
-	if m == nil {
-		if len(r.rooms) >= r.config.MaxRooms {
+	if m == nil || m.since.IsZero() {
+		if r.openRoomsLocked() >= r.config.MaxRooms {
 			return nil, limit("rooms", "max_rooms", r.config.MaxRooms)
 		}
+	}
+	if m == nil {
 		m = &room{
 			name: name, publishers: make(map[string]*publisher), reserved: make(map[string]int),
 			participants: make(map[string]*participant),
@@ -154,6 +156,27 @@ func (r *Registry) enterLocked(name string) (*room, error) {
 		r.rooms[name] = m
 	}
 	return m, nil
+}
+
+// openRoomsLocked counts the rooms in which somebody is. Those that are only reserved are not
+// among them: who has a token and connects nothing must not take all places.
+func (r *Registry) openRoomsLocked() (n int) {
+	for _, m := range r.rooms {
+		if !m.since.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+// placeLocked returns a fault.Unavailable if a room has no place for one more publisher.
+// Reservations take none, for the same reason: of those who connect at the same time the last
+// are refused in begin.
+func (r *Registry) placeLocked(m *room, name string) error {
+	if m.publishers[name] == nil && len(m.publishers) >= r.config.MaxPublishers {
+		return limit("publishers in the room", "max_publishers", r.config.MaxPublishers)
+	}
+	return nil
 }
 
 // allowedLocked checks whether the request may have its name. self is the publication that
@@ -214,7 +237,13 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 		return nil, err
 	}
 	now := time.Now()
-	m := r.rooms[p.request.Room]
+	m, err := r.enterLocked(p.request.Room)
+	if err == nil {
+		err = r.placeLocked(m, p.request.Publisher)
+	}
+	if err != nil {
+		return nil, err
+	}
 	pub := m.publishers[p.request.Publisher]
 	switch {
 	case pub == nil:

@@ -19,17 +19,6 @@ type room struct {
 	participants map[string]*participant
 }
 
-// names returns how many publishers the room has or is about to have.
-func (r *room) names() int {
-	n := len(r.publishers)
-	for name := range r.reserved {
-		if r.publishers[name] == nil {
-			n++
-		}
-	}
-	return n
-}
-
 // A publisher has a name, and tracks that outlive the sessions that feed them. It is guarded
 // by Registry.mu.
 type publisher struct {

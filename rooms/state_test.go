@@ -120,33 +120,49 @@ func TestLimitsNameThemselves(t *testing.T) {
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
 		s.audio.Frame(1)
 		s.video.Keyframe(2)
-		second, err := ask("r", "b")
-		if err != nil {
-			t.Fatal(err)
+		// Those who are only about to come take no place from those who do.
+		reserve := func(room, publisher string) *rooms.Publication {
+			t.Helper()
+			p, err := ask(room, publisher)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
 		}
-		_, err = ask("r", "c")
+		live := func(room, publisher string) *show {
+			t.Helper()
+			s, err := h.tryPublish(rooms.PublishRequest{Room: room, Publisher: publisher, Subject: "anna"}, &roomstest.Opus, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		tooLate := []*rooms.Publication{reserve("r", "b"), reserve("r", "c")}
+		second := live("r", "d")
+		_, err := ask("r", "e")
 		full("rooms.max_publishers", err)
-		if again, err := ask("r", "b"); err != nil {
+		full("rooms.max_publishers", tooLate[0].Run(t.Context()))
+		if again, err := ask("r", "d"); err != nil {
 			t.Errorf("the same name again: %v", err)
 		} else {
 			again.Close()
 		}
-		second.Close()
-		if second, err = ask("r", "c"); err != nil {
-			t.Errorf("after one was given back: %v", err)
-		}
-		other, err := ask("r2", "a")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = ask("r3", "a")
+		elsewhere := []*rooms.Publication{reserve("r2", "a"), reserve("r3", "a"), reserve("r4", "a")}
+		other := live("r5", "a")
+		_, err = ask("r6", "a")
 		full("rooms.max_rooms", err)
-		other.Close()
-		if other, err = ask("r3", "a"); err != nil {
-			t.Errorf("after a room was given back: %v", err)
+		full("rooms.max_rooms", elsewhere[0].Run(t.Context()))
+		for _, p := range append(tooLate, elsewhere...) {
+			p.Close()
 		}
-		other.Close()
-		second.Close()
+		if n := len(h.Rooms()); n != 2 {
+			t.Errorf("%d rooms are open, want 2", n)
+		}
+		other.end()
+		second.end()
+		time.Sleep(time.Minute) // rooms.grace
+		reserve("r", "c").Close()
+		reserve("r3", "a").Close()
 
 		synctest.Wait()
 		watch := func(kind media.Kind) ([]*rooms.Subscription, error) {

@@ -76,7 +76,7 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	if err := validNames(c, suffix); err != nil {
 		return err
 	}
-	if err := d.sessions.Admit(); err != nil {
+	if err := d.sessions.Admit(c); err != nil {
 		return err
 	}
 	offer, err := httpapi.ReadOffer(c)

@@ -3,6 +3,7 @@ package whip
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"sightline/internal/audit"
 	"sightline/internal/auth"
+	"sightline/internal/fault"
 	"sightline/internal/media"
 	"sightline/internal/rtc"
 	"sightline/rooms"
@@ -77,6 +79,8 @@ func cause(err error) error {
 		return rtc.Removed
 	case errors.Is(err, rooms.ErrClosed):
 		return rtc.Draining
+	case fault.KindOf(err) == fault.Unavailable: // others connected first, and took the last place
+		return fmt.Errorf("%w: %w", rtc.CrowdedOut, err)
 	}
 	return err
 }

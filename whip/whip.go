@@ -72,7 +72,7 @@ func (d *Door) publish(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.sessions.Admit(); err != nil {
+	if err := d.sessions.Admit(c); err != nil {
 		return err
 	}
 	offer, err := httpapi.ReadOffer(c)
@@ -89,7 +89,8 @@ func (d *Door) publish(c *gin.Context) error {
 		return err
 	}
 	s.codecs = s.peer.Codecs()
-	if err := mayPublish(caller, room, publisher, s.codecs); err != nil {
+	kinds := kindsOf(s.codecs)
+	if err := mayPublish(caller, room, publisher, kinds); err != nil {
 		s.peer.Close()
 		return err
 	}
@@ -102,12 +103,12 @@ func (d *Door) publish(c *gin.Context) error {
 		s.peer.Close()
 		return err
 	}
-	lease, codecs := d.auth.Keep(who), s.codecs // not s: the check outlives it
+	lease := d.auth.Keep(who) // not s: the check outlives it
 	s.lease = lease
 	err = d.sessions.Create(c, httpapi.Resource{
 		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
 		Links:     []httpapi.Link{{Rel: returnAudio, URL: httpapi.MixURL(httpapi.BaseURL(c), room, publisher)}},
-		Authorize: func(r *http.Request) error { return d.again(r, lease, room, publisher, codecs, silent) },
+		Authorize: func(r *http.Request) error { return d.again(r, lease, room, publisher, kinds, silent) },
 	})
 	if err != nil {
 		s.lease.Release()
@@ -117,9 +118,20 @@ func (d *Door) publish(c *gin.Context) error {
 	return err
 }
 
+// kindsOf returns what there is a codec of, in words that are not a part of the offer: who keeps
+// one keeps all of it.
+func kindsOf(codecs map[media.Kind]media.Codec) (kinds []media.Kind) {
+	for _, kind := range []media.Kind{media.Audio, media.Video} {
+		if _, ok := codecs[kind]; ok {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
 // mayPublish returns a fault.Forbidden for a kind of track that the caller may not publish.
-func mayPublish(caller auth.Caller, room, publisher string, codecs map[media.Kind]media.Codec) error {
-	for kind := range codecs {
+func mayPublish(caller auth.Caller, room, publisher string, kinds []media.Kind) error {
+	for _, kind := range kinds {
 		if _, err := caller.May(auth.Publish, room, publisher+"/"+string(kind)); err != nil {
 			return err
 		}
@@ -129,7 +141,7 @@ func mayPublish(caller auth.Caller, room, publisher string, codecs map[media.Kin
 
 // again checks the token that comes with a request to a session, and prolongs the session if
 // it is a newer one that may do no less.
-func (d *Door) again(r *http.Request, lease *auth.Lease, room, publisher string, codecs map[media.Kind]media.Codec, silent bool) error {
+func (d *Door) again(r *http.Request, lease *auth.Lease, room, publisher string, kinds []media.Kind, silent bool) error {
 	caller, err := d.auth.Who(r)
 	if err != nil {
 		return err
@@ -138,7 +150,7 @@ func (d *Door) again(r *http.Request, lease *auth.Lease, room, publisher string,
 	if err != nil {
 		return err
 	}
-	if err := mayPublish(caller, room, publisher, codecs); err != nil {
+	if err := mayPublish(caller, room, publisher, kinds); err != nil {
 		return err
 	}
 	if silent || caller.Allows(auth.Speak, room, publisher+"/audio") {

@@ -1,6 +1,7 @@
 package whip
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -401,16 +402,37 @@ func TestNameOfAnotherSubject(t *testing.T) {
 
 func TestLimitIsAnswered503(t *testing.T) {
 	g := start(t, func(o *doortest.Options) { o.Rooms.MaxRooms = 1 })
+	// A half-open session takes no place from one that connects, which then has it.
 	if res := g.Post(t, "/whip/a/b", lines(offer)); res.StatusCode != 201 {
 		t.Fatalf("got %d %s", res.StatusCode, res.Text)
 	}
-	res := g.Post(t, "/whip/c/d", lines(offer))
+	late := doortest.NewPeer(t)
+	late.Send(t, func(string) []byte { return make([]byte, 10) }, webrtc.MimeTypeVP8)
+	answer := g.Post(t, "/whip/late/b", late.Offer(t, nil))
+	publish(t, g, "/whip/c/d")
+	doortest.Eventually(t, func() string {
+		if g.Rooms.Snapshot().Rooms != 1 {
+			return "the room is not open"
+		}
+		return ""
+	})
+	res := g.Post(t, "/whip/e/f", lines(offer))
 	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || res.Problem["kind"] != "unavailable" {
 		t.Errorf("got %d %v, Retry-After %q", res.StatusCode, res.Problem, res.Header.Get("Retry-After"))
 	}
-	if n := g.Sessions.Len(); n != 1 {
-		t.Errorf("%d sessions live, want 1", n)
+	if n := g.Sessions.Len(); n != 3 {
+		t.Errorf("%d sessions live, want 3", n)
 	}
+	if err := late.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.Text}); err != nil {
+		t.Fatal(err)
+	}
+	late.WaitClosed(t)
+	doortest.Eventually(t, func() string {
+		if n := g.Peers.Snapshot().Ended[string(rtc.CrowdedOut)]; n != 1 {
+			return fmt.Sprintf("ended by %v, want one %s", g.Peers.Snapshot().Ended, rtc.CrowdedOut)
+		}
+		return ""
+	})
 }
 
 // Item 12.
@@ -558,7 +580,7 @@ func TestClientThatDidNotWait(t *testing.T) {
 		return ""
 	})
 	leftNothing(t, g)
-	if n := g.Peers.Snapshot().Ended[string(rtc.SetupTimeout)]; n != 1 {
+	if n := g.Peers.Snapshot().Ended[string(rtc.Unreached)]; n != 1 {
 		t.Errorf("failures: %v", g.Peers.Snapshot().Ended)
 	}
 }

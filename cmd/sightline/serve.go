@@ -80,7 +80,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	if err != nil {
 		return err
 	}
-	sessions := httpapi.NewResources(c.HTTP, rtc.Deleted, rtc.Draining, log)
+	sessions := httpapi.NewResources(c.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, log)
 	defer sessions.Close()
 	sessions.AdmitIf(ledger.Admit)
 	certificates, err := httpapi.OpenCertificates(c.HTTP, log)
@@ -96,12 +96,13 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 
 	build := metrics.ReadBuild(buildVersion())
 	router := httpapi.NewRouter(c.HTTP, log)
+	router.Recognize(tokens.Subject, sessions)
 	router.Record(ledger)
 	var servers []*httpapi.Server // all of them, before the first runs
 	health := metrics.NewHealth(build, readiness(sessions, certificates, ledger))
 	health.Warn(warnings(ledger))
 	numbers := metrics.New(c.Metrics, metrics.Sources{
-		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Audit: ledger.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests,
+		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Audit: ledger.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests, Refusals: router.Refusals,
 		Listeners: func() []httpapi.Snapshot { return snapshots(servers) }, Certificates: certificateSnapshot(certificates),
 		SignIn: people.Snapshot,
 	}, build, tokens, log)

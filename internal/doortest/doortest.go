@@ -81,9 +81,10 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 	if g.Auth, err = auth.Open(o.Auth, g.Log); err != nil {
 		t.Fatal(err)
 	}
-	g.Sessions = httpapi.NewResources(o.HTTP, rtc.Deleted, rtc.Draining, g.Log)
+	g.Sessions = httpapi.NewResources(o.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, g.Log)
 	t.Cleanup(g.Sessions.Close)
 	router := httpapi.NewRouter(o.HTTP, g.Log)
+	router.Recognize(g.Auth.Subject, g.Sessions)
 	router.Record(g.Audit)
 	g.Sessions.Route(router)
 	for _, door := range doors {

@@ -47,7 +47,7 @@ func CheckType(c *gin.Context, mediaType, accept string) error {
 // BadRequest for one that is empty, breaks off or takes too long.
 func ReadBody(c *gin.Context) ([]byte, error) {
 	limit := c.GetInt64(bodyKey)
-	tooLarge := fault.New(fault.TooLarge, "the body must not be longer than %d bytes", limit)
+	tooLarge := fault.New(fault.TooLarge, "the body must not be longer than %d bytes (http.max_body)", limit).With("limit", "http.max_body")
 	if limit > 0 && c.Request.ContentLength > limit {
 		// Not with Connection: close, for net/http then hangs up on a client that still sends,
 		// and the client sees a reset instead of the answer. It closes by itself where much is
@@ -61,7 +61,7 @@ func ReadBody(c *gin.Context) ([]byte, error) {
 		return nil, tooLarge // and net/http closes the connection
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.Header("Connection", "close")
-		return nil, fault.New(fault.BadRequest, "the body did not come in time")
+		return nil, fault.New(fault.BadRequest, "the body did not come in time (http.body_timeout)").With("limit", "http.body_timeout")
 	case err != nil:
 		return nil, fault.New(fault.BadRequest, "the body broke off after %d bytes", len(body))
 	case len(body) == 0:

@@ -70,6 +70,29 @@ type Config struct {
 	RateLimit float64 `toml:"rate_limit"`
 	RateBurst int     `toml:"rate_burst"`
 
+	// TokenRateLimit and TokenRateBurst are the same for the requests that come with one
+	// right token, from wherever; they are then not counted by address. SessionRateLimit
+	// and SessionRateBurst are for those to one session: PATCH and DELETE.
+	TokenRateLimit   float64 `toml:"token_rate_limit"`
+	TokenRateBurst   int     `toml:"token_rate_burst"`
+	SessionRateLimit float64 `toml:"session_rate_limit"`
+	SessionRateBurst int     `toml:"session_rate_burst"`
+
+	// MaxWrongTokens is how many wrong tokens a minute one address is told are wrong;
+	// further ones are answered 429. Right ones never are. 0: no limit.
+	MaxWrongTokens int `toml:"max_wrong_tokens"`
+
+	// MaxSessionsPerAddress and MaxSessionsPerToken bound the sessions of WHIP and WHEP
+	// that are live at a time. 0: no limit.
+	MaxSessionsPerAddress int `toml:"max_sessions_per_address"`
+	MaxSessionsPerToken   int `toml:"max_sessions_per_token"`
+
+	// MaxSetups and MaxSetupsPerAddress bound the sessions among them that are not
+	// connected yet. When there is no room for a new one, the oldest to which its client
+	// has sent no ICE check gives way.
+	MaxSetups           int `toml:"max_setups"`
+	MaxSetupsPerAddress int `toml:"max_setups_per_address"`
+
 	// MaxConnections is how many connections a listener holds, MaxConnectionsPerAddress how
 	// many of one client address (IPv6: of a /64; trusted proxies have no limit of their
 	// own). At either limit one that is idle, or has asked for nothing yet, gives way to the
@@ -98,13 +121,24 @@ const (
 // Defaults returns the configuration that the shipped file states.
 func Defaults() Config {
 	return Config{
-		Listen:            "127.0.0.1:8080",
-		ACME:              certs.Defaults(),
-		HSTS:              opt.Duration(30 * 24 * time.Hour),
-		AllowedOrigins:    []string{"*"},
-		MaxBody:           64 << 10,
-		RateLimit:         100,
-		RateBurst:         400,
+		Listen:           "127.0.0.1:8080",
+		ACME:             certs.Defaults(),
+		HSTS:             opt.Duration(30 * 24 * time.Hour),
+		AllowedOrigins:   []string{"*"},
+		MaxBody:          64 << 10,
+		RateLimit:        100,
+		RateBurst:        400,
+		TokenRateLimit:   200,
+		TokenRateBurst:   600,
+		SessionRateLimit: 5,
+		SessionRateBurst: 50,
+		MaxWrongTokens:   60,
+
+		MaxSessionsPerAddress: 1000,
+		MaxSessionsPerToken:   1000,
+		MaxSetups:             500,
+		MaxSetupsPerAddress:   100,
+
 		ETag:              ETagStrict,
 		ReadHeaderTimeout: opt.Duration(10 * time.Second),
 		BodyTimeout:       opt.Duration(10 * time.Second),
@@ -159,11 +193,35 @@ func (c Config) Validate() error {
 	if c.MaxBody < 4<<10 || c.MaxBody > 1<<20 {
 		bad("max_body", "must be between 4096 and 1048576 bytes, got %d", c.MaxBody)
 	}
-	if c.RateLimit < 0 || c.RateLimit > 1e6 {
-		bad("rate_limit", "must be a number of requests per second, or 0 for no limit, got %g", c.RateLimit)
+	for _, r := range []struct {
+		key   string
+		rate  float64
+		burst int
+	}{
+		{"rate", c.RateLimit, c.RateBurst},
+		{"token_rate", c.TokenRateLimit, c.TokenRateBurst},
+		{"session_rate", c.SessionRateLimit, c.SessionRateBurst},
+	} {
+		if !(r.rate >= 0 && r.rate <= 1e6) {
+			bad(r.key+"_limit", "must be a number of requests per second, or 0 for no limit, got %g", r.rate)
+		}
+		if r.rate > 0 && r.burst < 1 {
+			bad(r.key+"_burst", "must be a positive number of requests, got %d", r.burst)
+		}
 	}
-	if c.RateLimit > 0 && c.RateBurst < 1 {
-		bad("rate_burst", "must be a positive number of requests, got %d", c.RateBurst)
+	for _, n := range []struct {
+		key, what string
+		low, n    int
+	}{
+		{"max_wrong_tokens", "a number of tokens a minute, or 0 for no limit", 0, c.MaxWrongTokens},
+		{"max_sessions_per_address", "a number of sessions, or 0 for no limit", 0, c.MaxSessionsPerAddress},
+		{"max_sessions_per_token", "a number of sessions, or 0 for no limit", 0, c.MaxSessionsPerToken},
+		{"max_setups", "a positive number of sessions", 1, c.MaxSetups},
+		{"max_setups_per_address", "a positive number of sessions", 1, c.MaxSetupsPerAddress},
+	} {
+		if n.n < n.low {
+			bad(n.key, "must be %s, got %d", n.what, n.n)
+		}
 	}
 	if c.MaxConnections < 10 || c.MaxConnections > 1_000_000 {
 		bad("max_connections", "must be between 10 and 1000000, got %d", c.MaxConnections)

@@ -12,7 +12,8 @@ func TestValidateNamesEveryWrongKey(t *testing.T) {
 	}
 	c := Config{
 		Listen: "8080", PublicURL: "media.example.org", TLSCert: "x.pem", TrustedProxies: []string{"10.0.0.0/8", "proxy"},
-		AllowedOrigins: []string{"*", "https://x.example/", "x"}, MaxBody: 10, RateLimit: 5, ETag: "maybe",
+		AllowedOrigins: []string{"*", "https://x.example/", "x"}, MaxBody: 10, RateLimit: 5, TokenRateLimit: -1, SessionRateLimit: 1, MaxWrongTokens: -1,
+		MaxSessionsPerAddress: -1, MaxSessionsPerToken: -1, ETag: "maybe",
 	}
 	var got []string
 	for line := range strings.SplitSeq(c.Validate().Error(), "\n") {
@@ -21,7 +22,9 @@ func TestValidateNamesEveryWrongKey(t *testing.T) {
 	}
 	want := []string{
 		"http.listen", "http.public_url", "http.tls_cert", "http.acme.challenge", "http.acme.directory", "http.trusted_proxies",
-		"http.allowed_origins", "http.allowed_origins", "http.max_body", "http.rate_burst", "http.max_connections",
+		"http.allowed_origins", "http.allowed_origins", "http.max_body", "http.rate_burst", "http.token_rate_limit",
+		"http.session_rate_burst", "http.max_wrong_tokens", "http.max_sessions_per_address", "http.max_sessions_per_token",
+		"http.max_setups", "http.max_setups_per_address", "http.max_connections",
 		"http.max_connections_per_address", "http.etag", "http.read_header_timeout", "http.body_timeout", "http.idle_timeout",
 	}
 	if !slices.Equal(got, want) {

@@ -56,6 +56,17 @@ func Fail(c *gin.Context, err error) {
 		problem(c, http.StatusInternalServerError, "internal", "", nil)
 		return
 	}
+	if limits, ok := c.Value(limitsKey).(*limits); ok {
+		if f.Kind == fault.Unauthenticated {
+			if refusal := limits.guessed(c, f, err); refusal != nil {
+				err = refusal
+				errors.As(err, &f)
+			}
+		}
+		if limit, ok := f.Fields["limit"].(string); ok {
+			limits.count(limit)
+		}
+	}
 	if f.Cause != nil {
 		log.Debug("request refused", "kind", f.Kind, "err", f.Cause)
 	}

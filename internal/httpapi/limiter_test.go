@@ -9,7 +9,7 @@ import (
 
 // Item 18 of docs/CONFORMANCE.md.
 func TestLimiterCountsEachClient(t *testing.T) {
-	l := newLimiter(2, 3)
+	l := newLimiter[netip.Addr](2, 3)
 	now := time.Unix(1, 0)
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	for i := range 3 {
@@ -29,27 +29,27 @@ func TestLimiterCountsEachClient(t *testing.T) {
 }
 
 func TestLimiterKnowsASubscriberByHisNetwork(t *testing.T) {
-	l := newLimiter(1, 1)
+	l := newLimiter[netip.Addr](1, 1)
 	now := time.Unix(1, 0)
-	l.take(netip.MustParseAddr("2001:db8:1:2::1"), now)
-	if l.take(netip.MustParseAddr("2001:db8:1:2:ffff::1%eth0"), now) == 0 {
+	l.take(subscriber(netip.MustParseAddr("2001:db8:1:2::1")), now)
+	if l.take(subscriber(netip.MustParseAddr("2001:db8:1:2:ffff::1%eth0")), now) == 0 {
 		t.Error("an address of the same /64 has a bucket of its own")
 	}
-	if l.take(netip.MustParseAddr("2001:db8:1:3::1"), now) != 0 {
+	if l.take(subscriber(netip.MustParseAddr("2001:db8:1:3::1")), now) != 0 {
 		t.Error("an address of another /64 has none")
 	}
-	l.take(netip.MustParseAddr("192.0.2.1"), now)
-	if l.take(netip.MustParseAddr("::ffff:192.0.2.1"), now) == 0 {
+	l.take(subscriber(netip.MustParseAddr("192.0.2.1")), now)
+	if l.take(subscriber(netip.MustParseAddr("::ffff:192.0.2.1")), now) == 0 {
 		t.Error("the mapped form of an address has a bucket of its own")
 	}
-	l.take(netip.Addr{}, now)
-	if l.take(netip.Addr{}, now) == 0 {
+	l.take(subscriber(netip.Addr{}), now)
+	if l.take(subscriber(netip.Addr{}), now) == 0 {
 		t.Error("clients without an address share no bucket")
 	}
 }
 
 func TestLimiterIsBounded(t *testing.T) {
-	l := newLimiter(1, 2)
+	l := newLimiter[netip.Addr](1, 2)
 	now := time.Unix(1, 0)
 	address := func(i int) netip.Addr {
 		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(i))))

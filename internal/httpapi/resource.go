@@ -23,6 +23,8 @@ type Session interface {
 	SDP() []byte
 	ETag() string
 	Patch(f *sdp.Fragment, single bool) (restart []byte, err error)
+	Checked() <-chan struct{}   // closed once an ICE check of the client has come
+	Connected() <-chan struct{} // closed once the session is connected
 }
 
 // A Resource is a session of WHIP or WHEP that has been answered.
@@ -32,7 +34,8 @@ type Resource struct {
 	Servers []ICEServer // told to the client
 	Links   []Link      // likewise, after them
 
-	// Authorize checks a token that comes with PATCH or DELETE.
+	// Authorize checks a token that comes with PATCH or DELETE. It is kept for some minutes
+	// after the session's end, so it must not hold the session.
 	Authorize func(*http.Request) error
 
 	// Run is the life of the session, from the 201 to its end. It ends when ctx is done.
@@ -57,14 +60,15 @@ type Link struct {
 // Its URL is a capability: 256 random bits, known to its client only. Whoever has it may
 // trickle, restart and delete; a token that comes along must be right, though.
 type Resources struct {
-	lenient           bool
-	deleted, shutDown error // causes of an end
-	log               *slog.Logger
-	wg                sync.WaitGroup // one for each live session
-	gates             []func() error
+	lenient bool
+	causes  Causes
+	log     *slog.Logger
+	wg      sync.WaitGroup // one for each live session
+	gates   []func() error
 
 	mu       sync.Mutex // guards what follows
 	live     map[string]*resource
+	census   census // of live
 	graves   map[string]*resource
 	order    []*resource // of graves, oldest first
 	draining bool
@@ -74,6 +78,8 @@ type Resources struct {
 type resource struct {
 	Resource
 	id     string
+	caller caller    // who made it
+	began  time.Time // when it was answered
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when Run has returned
@@ -89,11 +95,16 @@ const (
 	retryDrain   = 5 * time.Second
 )
 
-// NewResources returns an empty set. deleted and shutDown are the causes with which the
-// contexts of sessions are cancelled. The caller closes the set.
-func NewResources(c Config, deleted, shutDown error, log *slog.Logger) *Resources {
+// Causes are why the contexts of sessions are cancelled.
+type Causes struct {
+	Deleted, ShutDown error
+	CrowdedOut        error // gave its place to another before it was connected
+}
+
+// NewResources returns an empty set. The caller closes it.
+func NewResources(c Config, causes Causes, log *slog.Logger) *Resources {
 	r := &Resources{
-		lenient: c.ETag == ETagLenient, deleted: deleted, shutDown: shutDown, log: log,
+		lenient: c.ETag == ETagLenient, causes: causes, log: log, census: newCensus(c),
 		live: make(map[string]*resource), graves: make(map[string]*resource), empty: make(chan struct{}),
 	}
 	close(r.empty)
@@ -126,9 +137,10 @@ func PublicID() string {
 // the first request.
 func (r *Resources) AdmitIf(gate func() error) { r.gates = append(r.gates, gate) }
 
-// Admit returns a fault.Unavailable while no session is taken, because the gateway is
-// about to end, or a gate is closed.
-func (r *Resources) Admit() error {
+// Admit returns a fault if no session is taken from who asks: Unavailable because the gateway
+// is about to end, or a gate is closed; Unavailable or TooMany because of a limit. Create asks
+// for the limits again: it is here that a refusal costs least.
+func (r *Resources) Admit(c *gin.Context) error {
 	for _, gate := range r.gates {
 		if err := gate(); err != nil {
 			return err
@@ -136,14 +148,21 @@ func (r *Resources) Admit() error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.admitLocked()
+	return r.admitLocked(callerOf(c), time.Now())
 }
 
-func (r *Resources) admitLocked() error {
+func (r *Resources) admitLocked(who caller, now time.Time) error {
 	if r.draining {
 		return fault.New(fault.Unavailable, "the gateway is shutting down").After(retryDrain)
 	}
-	return nil
+	return r.census.admit(who, now)
+}
+
+// isLive reports whether there is such a session.
+func (r *Resources) isLive(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.live[id] != nil
 }
 
 // Create starts the session and answers 201. When it returns an error, the session has
@@ -158,6 +177,7 @@ func (r *Resources) Create(c *gin.Context, what Resource) error {
 	s := &resource{
 		Resource: what, id: base64.RawURLEncoding.EncodeToString(raw[:]),
 		done: make(chan struct{}), turn: make(chan struct{}, 1),
+		caller: callerOf(c), began: time.Now(),
 	}
 	if what.Offer != nil {
 		s.ufrag = what.Offer.Ufrag
@@ -166,9 +186,13 @@ func (r *Resources) Create(c *gin.Context, what Resource) error {
 
 	// What the answer says is read before the session can change it.
 	answer, etag := what.Session.SDP(), what.Session.ETag()
-	if err := r.start(s); err != nil {
+	limit, err := r.start(s)
+	if err != nil {
 		s.cancel(err)
 		return err
+	}
+	if limits, ok := c.Value(limitsKey).(*limits); ok && limit != "" {
+		limits.count(limit)
 	}
 	for _, server := range what.Servers {
 		c.Writer.Header().Add("Link", server.link())
@@ -200,18 +224,24 @@ func (l Link) link() string {
 	return "<" + separators.Replace(l.URL) + `>; rel="` + l.Rel + `"`
 }
 
-func (r *Resources) start(s *resource) error {
+// start runs the session. It returns the limit because of which another had to give way, or
+// "".
+func (r *Resources) start(s *resource) (limit string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.admitLocked(); err != nil {
-		return err
+	if err := r.admitLocked(s.caller, s.began); err != nil {
+		return "", err
+	}
+	victim, limit := r.census.add(s)
+	if victim != nil {
+		victim.cancel(r.causes.CrowdedOut)
 	}
 	if len(r.live) == 0 {
 		r.empty = make(chan struct{})
 	}
 	r.live[s.id] = s
 	r.wg.Go(func() { r.run(s) })
-	return nil
+	return limit, nil
 }
 
 func (r *Resources) run(s *resource) {
@@ -235,6 +265,7 @@ func (r *Resources) bury(s *resource) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.live, s.id)
+	r.census.remove(s)
 	if len(r.live) == 0 {
 		close(r.empty)
 	}
@@ -287,7 +318,7 @@ func (r *Resources) delete(c *gin.Context) error {
 		return err
 	}
 	if s.cancel != nil {
-		s.cancel(r.deleted)
+		s.cancel(r.causes.Deleted)
 	}
 	// The client may come back at once: by then the session shall be gone.
 	const patience = 3 * time.Second
@@ -418,7 +449,7 @@ func (r *Resources) Close() {
 	r.mu.Lock()
 	r.draining = true
 	for _, s := range r.live {
-		s.cancel(r.shutDown)
+		s.cancel(r.causes.ShutDown)
 	}
 	r.mu.Unlock()
 	r.wg.Wait()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -38,9 +39,16 @@ type peer struct {
 	single     bool
 	refuse     error
 	during     func() // called within Patch
+
+	checked, connected chan struct{}
 }
 
-func newPeer() *peer { return &peer{ufrag: "aaaa", used: map[string]bool{}} }
+func newPeer() *peer {
+	return &peer{ufrag: "aaaa", used: map[string]bool{}, checked: make(chan struct{}), connected: make(chan struct{})}
+}
+
+func (p *peer) Checked() <-chan struct{}   { return p.checked }
+func (p *peer) Connected() <-chan struct{} { return p.connected }
 
 func (p *peer) SDP() []byte { return []byte("v=0\r\n") }
 
@@ -90,13 +98,16 @@ type bench struct {
 var (
 	errDeleted = errors.New("deleted")
 	errDown    = errors.New("shutting down")
+	errCrowded = errors.New("crowded out")
+
+	testCauses = Causes{Deleted: errDeleted, ShutDown: errDown, CrowdedOut: errCrowded}
 )
 
 func newBench(t *testing.T, c Config) *bench {
 	t.Helper()
 	c.RateLimit = 0
 	log := slog.New(slog.DiscardHandler)
-	b := &bench{Router: NewRouter(c, log), sessions: NewResources(c, errDeleted, errDown, log), ended: make(chan error, 1000)}
+	b := &bench{Router: NewRouter(c, log), sessions: NewResources(c, testCauses, log), ended: make(chan error, 1000)}
 	b.sessions.Route(b)
 	t.Cleanup(b.sessions.Close)
 	return b
@@ -369,10 +380,11 @@ func TestTombstonesLastFiveMinutes(t *testing.T) {
 }
 
 func TestTombstonesAreBounded(t *testing.T) {
-	r := NewResources(Defaults(), errDeleted, errDown, slog.New(slog.DiscardHandler))
+	r := NewResources(Defaults(), testCauses, slog.New(slog.DiscardHandler))
 	for i := range tombstoneMax + 100 {
-		s := &resource{id: string(rune(i)) + "x", done: make(chan struct{})}
+		s := &resource{Resource: Resource{Session: newPeer()}, id: string(rune(i)) + "x", done: make(chan struct{})}
 		r.mu.Lock()
+		r.census.add(s)
 		r.live = map[string]*resource{s.id: s, "other": nil}
 		r.mu.Unlock()
 		r.bury(s)
@@ -503,11 +515,13 @@ func TestDrainTakesNoMoreAndWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Defaults())
 		path := b.create(t, newPeer(), nil)
-		if err := b.sessions.Admit(); err != nil {
+		c := gin.CreateTestContextOnly(httptest.NewRecorder(), b.Engine)
+		c.Request = httptest.NewRequest("POST", "/", nil)
+		if err := b.sessions.Admit(c); err != nil {
 			t.Fatal(err)
 		}
 		b.sessions.Drain()
-		err := b.sessions.Admit()
+		err := b.sessions.Admit(c)
 		var f *fault.Error
 		if !errors.As(err, &f) || f.Kind != fault.Unavailable || f.RetryAfter <= 0 {
 			t.Errorf("while draining: %v", err)

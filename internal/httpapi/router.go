@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -25,12 +24,15 @@ const (
 	baseKey    = "sightline.base"    // *base
 	bodyKey    = "sightline.body"    // int64: the longest body
 	routineKey = "sightline.routine" // bool: see Routine
+	limitsKey  = "sightline.limits"  // *limits
+	callerKey  = "sightline.caller"  // caller, of a request for a change
 )
 
 // A Router is gin's engine with the middleware of all doors.
 type Router struct {
 	*gin.Engine
 	requests requests
+	limits   *limits
 	plain    atomic.Uint64 // requests refused because they came in the clear
 	record   audit.Recorder
 }
@@ -43,7 +45,7 @@ func (r *Router) Requests() []RequestCount { return r.requests.snapshot() }
 // 404, 405 and 500.
 func NewRouter(c Config, log *slog.Logger) *Router {
 	gin.SetMode(gin.ReleaseMode) // gin's own, for all routers: no banner, no warnings
-	r := &Router{Engine: gin.New(), record: audit.Discard}
+	r := &Router{Engine: gin.New(), limits: newLimits(c), record: audit.Discard}
 	r.HandleMethodNotAllowed = true
 	// A redirect of gin's is a 301 or 307 with a relative target, which clients follow
 	// without their token or with GET (RFC 9725, section 4.5).
@@ -63,7 +65,7 @@ func NewRouter(c Config, log *slog.Logger) *Router {
 		locate(base),
 		bound(c),
 		r.encrypted(c, base),
-		limit(c),
+		r.limits.middleware,
 	)
 	r.NoRoute(Handle(func(*gin.Context) error {
 		return fault.New(fault.NotFound, "there is nothing here")
@@ -227,28 +229,6 @@ func unwrap(w http.ResponseWriter) http.ResponseWriter {
 		}
 		w = u.Unwrap()
 	}
-}
-
-// limit refuses a client that asks for changes too often.
-func limit(c Config) gin.HandlerFunc {
-	if c.RateLimit == 0 {
-		return func(g *gin.Context) { g.Next() }
-	}
-	l := newLimiter(c.RateLimit, c.RateBurst)
-	return func(g *gin.Context) {
-		if changes(g.Request.Method) {
-			ip, _ := netip.ParseAddr(g.ClientIP())
-			if wait := l.take(ip, time.Now()); wait > 0 {
-				Fail(g, fault.New(fault.TooMany, "more than %g requests a second from one address", c.RateLimit).After(wait))
-				return
-			}
-		}
-		g.Next()
-	}
-}
-
-func changes(method string) bool {
-	return method == http.MethodPost || method == http.MethodPatch || method == http.MethodDelete
 }
 
 // clip cuts a text of the client's own for the log.

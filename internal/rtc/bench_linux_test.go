@@ -135,7 +135,8 @@ func BenchmarkDemultiplex(b *testing.B) {
 	}
 	all := make([]*Session, sessions)
 	for i := range all {
-		all[i] = &Session{in: make(chan datagram, 1)}
+		all[i] = &Session{checked: make(chan struct{})}
+		all[i].check()
 		u.remotes[addr(i)] = all[i]
 	}
 	packet := make([]byte, 1200)

@@ -19,14 +19,17 @@ const (
 	Gone     End = "gone"     // the track that it played has ended
 	Codec    End = "codec"    // the track's new codec is none that the viewer can take
 
+	CrowdedOut End = "crowded-out" // not connected yet, it gave its place to a newer session
+
 	PeerClosed     End = "peer-closed"     // DTLS close_notify or a fatal alert
 	ConsentExpired End = "consent-expired" // RFC 7675: no response for 30 s
-	SetupTimeout   End = "setup-timeout"   // no path, or no DTLS, in time
+	Unreached      End = "unreached"       // not one ICE check of the client came
+	SetupTimeout   End = "setup-timeout"   // checks came, but no path or no DTLS in time
 	DTLSFailed     End = "dtls-failed"     // the handshake failed: wrong certificate, no common profile
 	Failed         End = "error"           // the gateway's own failure
 )
 
-var ends = []End{Deleted, Replaced, Removed, Draining, Expired, Revoked, Gone, Codec, PeerClosed, ConsentExpired, SetupTimeout, DTLSFailed, Failed}
+var ends = []End{Deleted, Replaced, Removed, Draining, Expired, Revoked, Gone, Codec, CrowdedOut, PeerClosed, ConsentExpired, Unreached, SetupTimeout, DTLSFailed, Failed}
 
 // Ends returns all causes, for metrics that want to show zeros.
 func Ends() []End { return ends }

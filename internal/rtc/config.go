@@ -37,6 +37,20 @@ type Config struct {
 	// SetupTimeout ends a session that is not connected this long after its answer.
 	SetupTimeout opt.Duration `toml:"setup_timeout"`
 
+	// CheckTimeout ends a session so long after its answer if not one ICE check of its
+	// client has come: one that nobody means to connect. SetupTimeout ends it, too.
+	CheckTimeout opt.Duration `toml:"check_timeout"`
+
+	// MaxCandidates is how many candidates of a client are tried in one ICE session.
+	MaxCandidates int `toml:"max_candidates"`
+
+	// MaxSSRCs is how many SSRCs a publisher may send, retransmissions included.
+	MaxSSRCs int `toml:"max_ssrcs"`
+
+	// MaxRTCP is how many RTCP packets a second are taken of one session; twice as many
+	// at once.
+	MaxRTCP int `toml:"max_rtcp"`
+
 	// RTCPMuxOnly puts a=rtcp-mux-only into answers, as RFC 9725, section 4.4.1 wants;
 	// RFC 8858 keeps it to offers.
 	RTCPMuxOnly bool `toml:"rtcp_mux_only"`
@@ -62,8 +76,14 @@ func Defaults() Config {
 		UDPListen:        ":8189",
 		RemoteCandidates: []string{"public", "private"},
 		SetupTimeout:     opt.Duration(40 * time.Second),
-		RTCPMuxOnly:      true,
-		SocketBuffer:     8 << 20,
+		CheckTimeout:     opt.Duration(15 * time.Second),
+
+		MaxCandidates: 32,
+		MaxSSRCs:      64,
+		MaxRTCP:       500,
+
+		RTCPMuxOnly:  true,
+		SocketBuffer: 8 << 20,
 	}
 }
 
@@ -105,6 +125,22 @@ func (c Config) Validate() error {
 	// RFC 8863, section 4: checks may go on for 39.5 s; less than 6 s is never right.
 	if d := c.SetupTimeout.D(); d < 6*time.Second || d > 10*time.Minute {
 		bad("ice.setup_timeout: must be between 6s and 10m (RFC 8863), got %s", d)
+	}
+	if d := c.CheckTimeout.D(); d < 5*time.Second || d > 10*time.Minute {
+		bad("ice.check_timeout: must be between 5s and 10m, got %s", d)
+	}
+	for _, n := range []struct {
+		key, what string
+		low, high int
+		n         int
+	}{
+		{"max_candidates", "candidates", 4, 64, c.MaxCandidates},
+		{"max_ssrcs", "SSRCs", 8, 256, c.MaxSSRCs},
+		{"max_rtcp", "packets a second", 10, 100_000, c.MaxRTCP},
+	} {
+		if n.n < n.low || n.n > n.high {
+			bad("ice.%s: must be between %d and %d %s, got %d", n.key, n.low, n.high, n.what, n.n)
+		}
 	}
 	if c.SocketBuffer < 64<<10 || c.SocketBuffer > 1<<30 {
 		bad("ice.socket_buffer: must be between 65536 and 1073741824 bytes, got %d", c.SocketBuffer)

@@ -26,7 +26,8 @@ func TestValidateNamesEveryKeyThatIsWrong(t *testing.T) {
 		`ice.public_addresses: must hold IP addresses such as "203.0.113.7", got "example.org"`, `got "0.0.0.0"`,
 		`ice.remote_candidates: must hold "public", "private", "link-local", "loopback" or prefixes such as "10.1.0.0/16", got "everything"`,
 		`ice.servers[0].url: must look like`, `ice.servers[1]: turn:host needs username and credential`, `ice.servers[2]: username and credential must not hold a comma`,
-		`ice.setup_timeout: must be between`, `ice.socket_buffer: must be between`,
+		`ice.setup_timeout: must be between`, `ice.socket_buffer: must be between`, `ice.check_timeout: must be between`,
+		`ice.max_candidates: must be between 4 and 64 candidates, got 0`, `ice.max_ssrcs: must be`, `ice.max_rtcp: must be`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("missing %q in:\n%v", want, err)

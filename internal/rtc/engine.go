@@ -46,6 +46,7 @@ type Engine struct {
 	remote      remotePolicy
 	onlyIP      netip.Addr
 
+	limited limitCounts
 	records atomic.Uint64 // DTLS records that DTLS wasn't shown
 
 	stop    context.CancelFunc

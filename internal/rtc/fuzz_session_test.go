@@ -97,8 +97,8 @@ func FuzzSession(f *testing.F) {
 		} else if (restart != nil) != (s.ETag() != before) {
 			t.Errorf("a restart is answered: %t, and the ETag changes: %t", restart != nil, s.ETag() != before)
 		}
-		if n := len(s.current.candidates); n > maxRemoteCandidates {
-			t.Errorf("%d candidates are tried, want %d at most", n, maxRemoteCandidates)
+		if n := len(s.current.candidates); n > e.config.MaxCandidates {
+			t.Errorf("%d candidates are tried, want %d at most", n, e.config.MaxCandidates)
 		}
 		s.Close()
 		nothingIsLeft(t, e)
@@ -186,7 +186,7 @@ func FuzzDatagrams(f *testing.F) {
 			}
 			arrives(e.udp, s, b, from, now)
 		}
-		if s.receiver != nil && len(s.receiver.streams)+len(s.receiver.refused) > maxSSRCs || len(s.opener.media) > maxOpened || len(s.opener.reports) > maxOpened {
+		if s.receiver != nil && len(s.receiver.streams)+len(s.receiver.refused) > Defaults().MaxSSRCs || len(s.opener.media) > maxOpened || len(s.opener.reports) > maxOpened {
 			t.Errorf("streams beyond the limits: %d opened", len(s.opener.media))
 		}
 		if len(s.remotes) > 32 || len(s.current.accounts) > maxSources || len(s.consent.checks) > maxChecks {

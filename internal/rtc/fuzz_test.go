@@ -48,7 +48,7 @@ func TestPeekUfrag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := peekUfrag(m.Raw); got != "local" || !ok {
+	if got, ok := peekUfrag(m.Raw); string(got) != "local" || !ok {
 		t.Errorf("got %q, %v; want \"local\"", got, ok)
 	}
 }
@@ -83,7 +83,7 @@ func FuzzReceiveRTP(f *testing.F) {
 			Extensions: map[string]uint8{sdp.ExtensionMID: 1, sdp.ExtensionAudioLevel: 6}},
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := &Session{request: AnswerRequest{Publish: true}}
+		s := &Session{engine: &Engine{config: Defaults()}, request: AnswerRequest{Publish: true}}
 		s.seal.session = s
 		r := newReceiver(s, sections)
 		s.receiver = r
@@ -103,7 +103,7 @@ func FuzzReceiveRTP(f *testing.F) {
 			r.tick(now)
 			now = now.Add(200 * time.Millisecond)
 		}
-		if len(r.streams)+len(r.refused) > maxSSRCs {
+		if len(r.streams)+len(r.refused) > Defaults().MaxSSRCs {
 			t.Errorf("%d streams", len(r.streams))
 		}
 	})
@@ -159,7 +159,7 @@ func FuzzReceiveRequest(f *testing.F) {
 	u := &socket{}
 	u.out.close()
 	g := &generation{
-		session: &Session{engine: &Engine{udp: u, loopback: true}}, ufrag: "local", pwd: "pwd", remoteUfrag: "remote",
+		session: &Session{engine: &Engine{udp: u, loopback: true}, checked: make(chan struct{})}, ufrag: "local", pwd: "pwd", remoteUfrag: "remote",
 		accounts: make(map[netip.AddrPort]*account),
 	}
 	from := netip.MustParseAddrPort("127.0.0.1:9")

@@ -118,7 +118,7 @@ func (g *gate) first(c net.Conn) ([]byte, *generation) {
 		return nil, nil
 	}
 	g.udp.mu.RLock()
-	to := g.udp.ufrags[ufrag]
+	to := g.udp.ufrags[string(ufrag)]
 	g.udp.mu.RUnlock()
 	if to == nil || !to.isCheck(&stun.Message{Raw: frame[2:]}) {
 		return nil, nil

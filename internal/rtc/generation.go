@@ -17,8 +17,7 @@ import (
 )
 
 const (
-	maxRemoteCandidates = 32 // candidates of a client that are tried; each costs checks
-	maxSources          = 96 // addresses, named or that checks come from; the agent keeps a candidate of each
+	maxSources = 96 // addresses, named or that checks come from; the agent keeps a candidate of each
 )
 
 // A generation is one ICE session of a peer (RFC 8445, section 2.5): a pair of
@@ -80,6 +79,7 @@ func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, erro
 		ice.WithKeepaliveInterval(keepalive), ice.WithDisconnectedTimeout(0), ice.WithFailedTimeout(0),
 		ice.WithMaxBindingRequests(100),
 		ice.WithBindingRequestHandler(func(_ *stun.Message, _, remote ice.Candidate, _ *ice.CandidatePair) bool {
+			s.check()
 			if a, ok := candidateAddr(remote); ok && !remote.NetworkType().IsTCP() {
 				s.authenticated(a)
 			}
@@ -141,7 +141,11 @@ func (g *generation) add(values []string, end bool) {
 		}
 		key := c.Transport + " " + c.Addr.String()
 		g.mu.Lock()
-		take := !g.ended && !g.candidates[key] && len(g.candidates) < maxRemoteCandidates
+		take := !g.ended && !g.candidates[key]
+		if take && len(g.candidates) >= g.session.engine.config.MaxCandidates {
+			take = false
+			g.session.engine.limited.candidates.Add(1)
+		}
 		if take {
 			g.candidates[key] = true
 			if a := g.accountLocked(c.Addr); a != nil && c.Transport == "udp" {
@@ -173,6 +177,7 @@ func (g *generation) receiveRequest(d datagram, local netip.Addr) {
 		return
 	}
 	integrity := stun.NewShortTermIntegrity(g.pwd)
+	g.session.check()
 	if m.Contains(stun.AttrICEControlled) {
 		// The gateway never controls: it stands by its role as with the lowest tie-breaker
 		// (RFC 8445, section 7.3.1.1).

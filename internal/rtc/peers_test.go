@@ -479,22 +479,6 @@ func splice(answer, fragment string) string {
 	return strings.Join(out, "\r\n")
 }
 
-func TestASessionThatNeverConnectsEnds(t *testing.T) {
-	e := testEngine(t, func(c *Config) { c.SetupTimeout = 6e9 })
-	e.config.SetupTimeout = 3e8
-	pc := client(t)
-	if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-		t.Fatal(err)
-	}
-	s, err := e.Answer(AnswerRequest{Offer: offer(t, pc, nil), Stream: "s", Send: map[media.Kind]media.Codec{media.Video: vp8Codec}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := run(t, s).waitEnd(t); !errors.Is(err, SetupTimeout) {
-		t.Errorf("ended by %v, want SetupTimeout", err)
-	}
-}
-
 func TestAWrongCertificateEndsTheSession(t *testing.T) {
 	e := testEngine(t)
 	pc := client(t)

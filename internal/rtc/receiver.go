@@ -13,7 +13,6 @@ import (
 )
 
 const (
-	maxSSRCs         = 64 // of one session; more are a flood
 	feedbackInterval = 100 * time.Millisecond
 )
 
@@ -98,7 +97,10 @@ func (r *receiver) receiveRTP(d datagram) {
 	}
 	plain, ok := s.opener.rtp(d.buf, &r.header)
 	if !ok {
-		s.discarded.Add(1) // bad tag, replayed, no RTP
+		s.discarded.Add(1) // bad tag, replayed, no RTP, one SSRC too many
+		if len(d.buf) >= 12 && !admits(s.opener.media, d.buf[8:]) {
+			s.engine.limited.ssrcs.Add(1)
+		}
 		return
 	}
 	s.lastMedia.Store(d.arrival.UnixNano())
@@ -162,7 +164,11 @@ func (r *receiver) receivePlain(plain []byte, arrival time.Time) {
 // 8852), else by a payload type that only one track has.
 func (r *receiver) adopt(h *rtp.Header) *stream {
 	const patience = 100 // packets; MID may come a few packets late
-	if len(r.streams)+len(r.refused) >= maxSSRCs || r.refused[h.SSRC] >= patience {
+	if r.refused[h.SSRC] >= patience {
+		return nil
+	}
+	if e := r.session.engine; len(r.streams)+len(r.refused) >= e.config.MaxSSRCs {
+		e.limited.ssrcs.Add(1)
 		return nil
 	}
 	t := r.byPT[h.PayloadType]

@@ -12,6 +12,10 @@ import (
 // receiveRTCP takes a compound packet of the peer. Bytes that are no RTCP end the
 // compound; what was understood before counts.
 func (s *Session) receiveRTCP(d datagram) {
+	if !s.rtcp.take(d.arrival, s.engine.config.MaxRTCP) {
+		s.engine.limited.rtcp.Add(1)
+		return
+	}
 	plain, ok := s.openRTCP(d)
 	if !ok {
 		return

@@ -64,11 +64,14 @@ func TestRemoteCandidatesAreBounded(t *testing.T) {
 		t.Errorf("%d candidates of one transport address", n)
 	}
 	var many []string
-	for i := range 2 * maxRemoteCandidates {
+	for i := range 2 * b.engine.config.MaxCandidates {
 		many = append(many, fmt.Sprintf("1 1 udp 2130706431 127.0.0.1 %d typ host", 6000+i))
 	}
-	if n := trickle(false, many...); n != maxRemoteCandidates {
-		t.Errorf("%d candidates, want %d", n, maxRemoteCandidates)
+	if n := trickle(false, many...); n != b.engine.config.MaxCandidates {
+		t.Errorf("%d candidates, want %d", n, b.engine.config.MaxCandidates)
+	}
+	if n := b.engine.Snapshot().Limited["ice.max_candidates"]; n != uint64(b.engine.config.MaxCandidates)+1 {
+		t.Errorf("%d candidates are counted at the limit", n)
 	}
 	ufrag, pwd = secret(2)
 	if n := trickle(true, one); n != 1 {

@@ -137,19 +137,22 @@ func TestUnknownStreamsAreBounded(t *testing.T) {
 	p.life.cancel(Deleted)
 	_ = p.life.waitEnd(t)
 	r := p.life.receiver
-	if n, m := len(r.streams)+len(r.refused), len(p.life.opener.media); n > maxSSRCs || m > maxOpened || m < maxSSRCs {
+	if n, m := len(r.streams)+len(r.refused), len(p.life.opener.media); n > e.config.MaxSSRCs || m > maxOpened || m < e.config.MaxSSRCs {
 		t.Errorf("%d streams, %d SSRCs with keys", n, m)
 	}
 	if got := p.life.discarded.Load(); got < many/2 {
 		t.Errorf("%d are counted", got)
+	}
+	if got := e.Snapshot().Limited["ice.max_ssrcs"]; got < many/4 {
+		t.Errorf("%d packets are counted at the limit", got)
 	}
 }
 
 // A publisher whose encoder begins anew again and again, with retransmissions, is not
 // taken for a flood.
 func TestEncodersBeginAnew(t *testing.T) {
-	r := newReceiver(&Session{}, []sdp.Section{{Kind: media.Video, MID: "0", Formats: []sdp.Format{{PayloadType: 96, RTX: 97, Codec: vp8Codec}}}})
-	for i := range uint32(2 * maxSSRCs) {
+	r := newReceiver(&Session{engine: &Engine{config: Defaults()}}, []sdp.Section{{Kind: media.Video, MID: "0", Formats: []sdp.Format{{PayloadType: 96, RTX: 97, Codec: vp8Codec}}}})
+	for i := range uint32(2 * Defaults().MaxSSRCs) {
 		if r.adopt(&rtp.Header{SSRC: 1000 + i, PayloadType: 96}) == nil || r.adopt(&rtp.Header{SSRC: 5000 + i, PayloadType: 97}) == nil {
 			t.Fatalf("encoder %d is refused", i)
 		}

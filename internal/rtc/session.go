@@ -45,10 +45,11 @@ type AnswerRequest struct {
 
 // A Session is one peer. It goes
 //
-//	answered ──▶ connected ──▶ closed
-//	    └──────────────────────▲
+//	answered ──▶ checked ──▶ connected ──▶ closed
+//	    └───────────┴──────────────────────▲
 //
-// and never back. Its Run goroutine owns what it receives; sending is guarded by seal.
+// and never back. One that is not checked yet, because no check of its client has come, costs
+// little and ends soon. Its Run goroutine owns what it receives; sending is guarded by seal.
 type Session struct {
 	seal sealer
 	path atomic.Pointer[path] // nil until ICE has selected one
@@ -59,13 +60,16 @@ type Session struct {
 	ffmpeg      bool // hangs for good on close_notify
 	reducedSize bool // RFC 5506
 
-	in        chan datagram
+	in        chan datagram // made with the first check: a publisher's takes 160 KiB
+	checked   chan struct{} // closed once a check of the client has come
+	checkOnce sync.Once
 	wake      chan struct{} // the path has changed
 	connected chan struct{} // closed once DTLS is up
 	closed    chan struct{} // closed once the session has ended
 	closeOnce sync.Once
 
 	lastMedia atomic.Int64  // UnixNano of the last packet with a valid tag
+	rtcp      rtcpBudget    // of the session's goroutine
 	discarded atomic.Uint64 // packets without a valid tag, or of nobody
 	opener    opener        // of the session's goroutine
 	receiver  *receiver     // of a publisher
@@ -89,13 +93,10 @@ type Session struct {
 func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
 	s := &Session{
 		engine: e, request: r,
-		ffmpeg: r.Offer.SessionName == "FFmpegPublishSession" || strings.HasPrefix(r.Client, "Lavf/"),
-		in:     make(chan datagram, viewerQueue),
-		wake:   make(chan struct{}, 1), connected: make(chan struct{}), closed: make(chan struct{}),
+		ffmpeg:  r.Offer.SessionName == "FFmpegPublishSession" || strings.HasPrefix(r.Client, "Lavf/"),
+		checked: make(chan struct{}), wake: make(chan struct{}, 1),
+		connected: make(chan struct{}), closed: make(chan struct{}),
 		state: "new",
-	}
-	if r.Publish {
-		s.in = make(chan datagram, publisherQueue)
 	}
 	s.seal.session = s
 	s.transport = newDTLSTransport(s)
@@ -181,6 +182,21 @@ func (s *Session) Sources() []media.Source {
 
 func (s *Session) Sinks() []*LocalTrack { return s.sinks }
 
+// Checked is closed once an ICE check that carried the session's integrity has come.
+func (s *Session) Checked() <-chan struct{} { return s.checked }
+
+// check takes note of such a check. It comes before anything else that is the session's.
+func (s *Session) check() {
+	s.checkOnce.Do(func() {
+		queue := viewerQueue
+		if s.request.Publish {
+			queue = publisherQueue
+		}
+		s.in = make(chan datagram, queue)
+		close(s.checked)
+	})
+}
+
 // Connected is closed once DTLS is up.
 func (s *Session) Connected() <-chan struct{} { return s.connected }
 
@@ -207,8 +223,10 @@ func (s *Session) State() string {
 // properly, with ctx's cause. Call it once.
 func (s *Session) Run(ctx context.Context) (err error) {
 	defer func() { s.end(err) }()
-	setup := time.NewTimer(s.engine.config.SetupTimeout.D())
+	began, timeout := time.Now(), s.engine.config.SetupTimeout.D()
+	setup := time.NewTimer(min(s.engine.config.CheckTimeout.D(), timeout))
 	defer setup.Stop()
+	checked, in := s.checked, chan datagram(nil)
 	due := time.NewTimer(s.engine.config.SetupTimeout.D()) // set anew once DTLS is up
 	defer due.Stop()
 	hurried := false
@@ -248,7 +266,10 @@ func (s *Session) Run(ctx context.Context) (err error) {
 
 	for {
 		select {
-		case d := <-s.in:
+		case <-checked:
+			checked, in = nil, s.in
+			setup.Reset(timeout - time.Since(began))
+		case d := <-in:
 			s.receive(d)
 			if !hurried && s.receiver != nil && s.receiver.missing {
 				hurried = true
@@ -292,6 +313,9 @@ func (s *Session) Run(ctx context.Context) (err error) {
 		case <-peerClosed:
 			return PeerClosed
 		case <-setup.C:
+			if checked != nil {
+				return Unreached
+			}
 			if err := s.transport.filter.complaint(); err != nil {
 				return errors.Join(SetupTimeout, err)
 			}
@@ -347,6 +371,11 @@ func (s *Session) receive(d datagram) {
 // enqueue hands a datagram to the session's goroutine; false if its queue is full.
 func (s *Session) enqueue(d datagram) bool {
 	select {
+	case <-s.checked:
+	default:
+		return false
+	}
+	select {
 	case s.in <- d:
 		return true
 	default:
@@ -376,6 +405,7 @@ func (s *Session) uses(remote netip.AddrPort) bool {
 // on what comes from there is the session's.
 func (s *Session) authenticated(remote netip.AddrPort) {
 	const maxRemotes = 32
+	s.check()
 	if !s.engine.udp.claim(remote, s, time.Now()) {
 		return
 	}

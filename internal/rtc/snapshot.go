@@ -10,6 +10,7 @@ type Snapshot struct {
 	Discarded uint64            // SRTP and SRTCP: before DTLS, bad tag, replayed, of nobody
 	Records   uint64            // DTLS records that were dropped: in the clear where nothing may be, or none
 	Refused   uint64            // ICE-TCP connections that belonged to nobody, or were one too many of their session
+	Limited   map[string]uint64 // what was not taken because of a limit, by its key in the configuration
 	Socket    SocketSnapshot
 }
 
@@ -32,7 +33,7 @@ type SocketSnapshot struct {
 // Snapshot returns the engine's numbers. It is safe for concurrent use.
 func (e *Engine) Snapshot() Snapshot {
 	u := &e.udp.stats
-	out := Snapshot{Records: e.records.Load(), Socket: SocketSnapshot{
+	out := Snapshot{Records: e.records.Load(), Limited: e.limited.snapshot(), Socket: SocketSnapshot{
 		Received: u.received.Load(), ReceivedBytes: u.receivedBytes.Load(),
 		Sent: u.sent.Load(), SentBytes: u.sentBytes.Load(),
 		Unknown: u.unknown.Load(), Overflow: u.overflow.Load(), Full: u.full.Load(),

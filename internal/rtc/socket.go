@@ -143,16 +143,19 @@ func (s *socket) run() {
 		now := time.Now()
 		for i := range n {
 			b, from := s.in.datagram(i)
-			s.stats.received.Add(1)
-			s.stats.receivedBytes.Add(uint64(len(b)))
-			switch {
-			case len(b) == 0:
-			case rtpstream.Classify(b) == rtpstream.STUN:
-				s.dispatchSTUN(b, from, s.in.local(i), now)
-			default:
-				s.dispatch(b, from, now)
-			}
+			s.take(b, from, s.in.local(i), now)
 		}
+	}
+}
+
+// take counts a datagram and hands it to whom it belongs.
+func (s *socket) take(b []byte, from netip.AddrPort, local netip.Addr, now time.Time) {
+	s.stats.received.Add(1)
+	s.stats.receivedBytes.Add(uint64(len(b)))
+	if len(b) > 0 && rtpstream.Classify(b) == rtpstream.STUN {
+		s.dispatchSTUN(b, from, local, now)
+	} else {
+		s.dispatch(b, from, now)
 	}
 }
 
@@ -170,26 +173,21 @@ func (s *socket) dispatch(b []byte, remote netip.AddrPort, now time.Time) {
 	}
 }
 
-// dispatchSTUN hands STUN to whom its transaction or its ufrag belongs. It copies b.
+// dispatchSTUN hands STUN to whom its transaction or its ufrag belongs. It copies b once it
+// knows that there is such a one: garbage costs no allocation and no exclusive lock.
 func (s *socket) dispatchSTUN(b []byte, remote netip.AddrPort, local netip.Addr, now time.Time) {
 	request, id, ok := peekSTUN(b)
 	if !ok {
 		s.stats.unknown.Add(1)
 		return
 	}
-	d := datagram{append([]byte(nil), b...), remote, now}
+	own := func() datagram { return datagram{append([]byte(nil), b...), remote, now} }
 	if !request {
-		s.mu.Lock()
-		t, ok := s.transactions[id]
-		if ok = ok && t.remote == remote; ok {
-			delete(s.transactions, id)
-		}
-		s.mu.Unlock()
-		if !ok {
+		if t, ok := s.answered(id, remote); ok {
+			t.to.receiveSTUN(own())
+		} else {
 			s.stats.unknown.Add(1)
-			return
 		}
-		t.to.receiveSTUN(d)
 		return
 	}
 	ufrag, ok := peekUfrag(b)
@@ -198,17 +196,32 @@ func (s *socket) dispatchSTUN(b []byte, remote netip.AddrPort, local netip.Addr,
 		return
 	}
 	s.mu.RLock()
-	g := s.ufrags[ufrag]
-	grave, buried := s.tombstones[ufrag]
+	g := s.ufrags[string(ufrag)] // which allocates nothing
+	grave, buried := s.tombstones[string(ufrag)]
 	s.mu.RUnlock()
 	switch {
 	case g != nil:
-		g.receiveRequest(d, local)
+		g.receiveRequest(own(), local)
 	case buried && now.Before(grave.expires):
-		s.revoke(grave, d, local)
+		s.revoke(grave, own(), local)
 	default:
 		s.stats.unknown.Add(1)
 	}
+}
+
+// answered returns the request of ours that a response from remote is to, and forgets it.
+func (s *socket) answered(id transactionID, remote netip.AddrPort) (transaction, bool) {
+	s.mu.RLock()
+	t, ok := s.transactions[id]
+	s.mu.RUnlock()
+	if !ok || t.remote != remote {
+		return transaction{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, ok = s.transactions[id]
+	delete(s.transactions, id)
+	return t, ok
 }
 
 // expect registers a request of ours, so that its response finds the way back.

@@ -1,9 +1,9 @@
 package rtc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/pion/stun/v4"
@@ -28,22 +28,22 @@ func peekSTUN(b []byte) (request bool, id transactionID, ok bool) {
 }
 
 // peekUfrag returns the local half of a request's USERNAME: the part before the colon
-// (RFC 8445, section 7.2.2).
-func peekUfrag(b []byte) (string, bool) {
+// (RFC 8445, section 7.2.2). It is a part of b.
+func peekUfrag(b []byte) ([]byte, bool) {
 	const username = 0x0006
 	for at := 20; at+4 <= len(b); {
 		typ, n := binary.BigEndian.Uint16(b[at:]), int(binary.BigEndian.Uint16(b[at+2:]))
 		at += 4
 		if at+n > len(b) {
-			return "", false
+			return nil, false
 		}
 		if typ == username {
-			local, _, ok := strings.Cut(string(b[at:at+n]), ":")
-			return local, ok && local != ""
+			local, _, ok := bytes.Cut(b[at:at+n], []byte{':'})
+			return local, ok && len(local) > 0
 		}
 		at += (n + 3) &^ 3
 	}
-	return "", false
+	return nil, false
 }
 
 // A tombstone is what is left of a session that the gateway has ended: enough to tell

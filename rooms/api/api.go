@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/netip"
 	"sync"
 
 	"github.com/gin-gonic/gin"
@@ -106,6 +107,7 @@ type API struct {
 
 	mu      sync.Mutex // guards what follows
 	streams int
+	from    map[netip.Addr]int // of streams, by address
 	closed  bool
 }
 
@@ -115,7 +117,7 @@ func New(c Config, r *rooms.Registry, a Authorizer, b Bridge, l Ledger) *API {
 }
 
 func newAPI(c Config, h heart, a Authorizer, b Bridge, l Ledger) *API {
-	api := &API{config: c, rooms: h, auth: a, bridge: b, ledger: l}
+	api := &API{config: c, rooms: h, auth: a, bridge: b, ledger: l, from: make(map[netip.Addr]int)}
 	api.running, api.end = context.WithCancel(context.Background())
 	return api
 }

@@ -13,6 +13,10 @@ type Config struct {
 	// MaxStreams is how many event streams may be open at a time, over all rooms.
 	MaxStreams int `toml:"max_streams"`
 
+	// MaxStreamsPerAddress is how many of these may be one address's. An IPv6 client is
+	// counted by his /64.
+	MaxStreamsPerAddress int `toml:"max_streams_per_address"`
+
 	// Ping is how long an event stream may be silent before a comment is sent, so that
 	// either end notices a dead connection.
 	Ping opt.Duration `toml:"ping"`
@@ -24,9 +28,10 @@ type Config struct {
 // Defaults returns the configuration that the shipped file states.
 func Defaults() Config {
 	return Config{
-		MaxStreams:   500,
-		Ping:         opt.Duration(15 * time.Second),
-		WriteTimeout: opt.Duration(10 * time.Second),
+		MaxStreams:           500,
+		MaxStreamsPerAddress: 200,
+		Ping:                 opt.Duration(15 * time.Second),
+		WriteTimeout:         opt.Duration(10 * time.Second),
 	}
 }
 
@@ -35,6 +40,9 @@ func (c Config) Validate() error {
 	var errs []error
 	if c.MaxStreams < 1 {
 		errs = append(errs, fmt.Errorf("api.max_streams: must be a positive number of event streams, got %d", c.MaxStreams))
+	}
+	if c.MaxStreamsPerAddress < 1 {
+		errs = append(errs, fmt.Errorf("api.max_streams_per_address: must be a positive number of event streams, got %d", c.MaxStreamsPerAddress))
 	}
 	if d := c.Ping.D(); d < time.Second || d > time.Minute {
 		errs = append(errs, fmt.Errorf("api.ping: must be between 1s and 1m, got %s", d))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"sightline/internal/auth"
 	"sightline/internal/fault"
+	"sightline/internal/httpapi"
 )
 
 // retry is how long an EventSource waits before it comes back.
@@ -38,10 +40,11 @@ func (a *API) watchRoom(c *gin.Context) error {
 	}
 	lease := a.auth.Keep(who)
 	defer lease.Release()
-	if err := a.enter(); err != nil {
+	address := httpapi.Client(c)
+	if err := a.enter(address); err != nil {
 		return err
 	}
-	defer a.leave()
+	defer a.leave(address)
 
 	w, err := a.rooms.watch(room, after(c.GetHeader("Last-Event-ID")))
 	if err != nil {
@@ -114,24 +117,35 @@ func after(lastEventID string) uint64 {
 	return n
 }
 
-// enter counts an event stream, if there is room for one more.
-func (a *API) enter() error {
+// enter counts an event stream of an address, if there is room for one more.
+func (a *API) enter(address netip.Addr) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
 	case a.closed:
 		return fault.New(fault.Unavailable, "the gateway is about to stop").After(5 * time.Second)
 	case a.streams >= a.config.MaxStreams:
-		return fault.New(fault.Unavailable, "%d event streams are open, which is the limit", a.streams).After(5 * time.Second)
+		return limit(fault.Unavailable, "max_streams", "%d event streams are open", a.streams)
+	case a.from[address] >= a.config.MaxStreamsPerAddress:
+		return limit(fault.TooMany, "max_streams_per_address", "%d event streams of this address are open", a.from[address])
 	}
+	a.from[address]++
 	a.streams++
 	a.open.Add(1)
 	return nil
 }
 
-func (a *API) leave() {
+// limit says which limit is reached, and by which key it is set.
+func limit(kind fault.Kind, key, format string, n int) error {
+	return fault.New(kind, format+", which is the limit (api.%s)", n, key).After(5*time.Second).With("limit", "api."+key)
+}
+
+func (a *API) leave(address netip.Addr) {
 	a.mu.Lock()
 	a.streams--
+	if a.from[address]--; a.from[address] == 0 {
+		delete(a.from, address)
+	}
 	a.mu.Unlock()
 	a.open.Done()
 }

@@ -122,7 +122,7 @@ func (a *API) count() int {
 }
 
 func quick() Config {
-	return Config{MaxStreams: 2, Ping: opt.Duration(time.Minute), WriteTimeout: opt.Duration(10 * time.Second)}
+	return Config{MaxStreams: 2, MaxStreamsPerAddress: 2, Ping: opt.Duration(time.Minute), WriteTimeout: opt.Duration(10 * time.Second)}
 }
 
 func TestEventsBeginWithASnapshotAndAreAsDescribed(t *testing.T) {
@@ -358,6 +358,22 @@ func TestStreamsAreBounded(t *testing.T) {
 		runtime.Gosched()
 	}
 	connect(t, h, server.URL+"/api/rooms/mri-1/events", "")
+}
+
+func TestStreamsOfOneAddressAreBounded(t *testing.T) {
+	doc := description(t)
+	c := quick()
+	c.MaxStreams, c.MaxStreamsPerAddress = 100, 1
+	h := &fakeHeart{all: hospital()}
+	_, server := serve(t, c, h, auth.New(auth.Config{}))
+	connect(t, h, server.URL+"/api/rooms/mri-1/events", "")
+	for path, route := range map[string]string{"/api/rooms/mri-1/events": "/api/rooms/{room}/events", "/api/events": "/api/events"} {
+		res, body := request(t, "GET", server.URL+path, "")
+		if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" || !strings.Contains(string(body), "api.max_streams_per_address") {
+			t.Errorf("%s: got %d %s, want 429 that names its limit", path, res.StatusCode, body)
+		}
+		doc.Check(t, route, res, body)
+	}
 }
 
 func TestStreamsEndWithTheGateway(t *testing.T) {

@@ -59,7 +59,7 @@ func (a *API) enterRoom(c *gin.Context) error {
 	}
 	lease := a.auth.Keep(who)
 	secret, info, err := a.rooms.Enter(rooms.EnterRequest{
-		Room: name, TokenRole: who.Role, Who: who.Who(c.ClientIP(), httpapi.UserAgent(c)), Silent: !caller.Allows(auth.Speak, name, ""), Lease: lease, ParticipantChange: change,
+		Room: name, TokenRole: who.Role, Address: httpapi.Client(c), Who: who.Who(c.ClientIP(), httpapi.UserAgent(c)), Silent: !caller.Allows(auth.Speak, name, ""), Lease: lease, ParticipantChange: change,
 	})
 	if err != nil {
 		lease.Release()

@@ -158,6 +158,7 @@ var licences = []struct{ id, sentence string }{
 	{"MIT", "permission is hereby granted, free of charge"},
 	{"ISC", "permission to use, copy, modify, and/or distribute this software for any purpose"},
 	{"BSD-3-Clause", "may be used to endorse or promote products derived from"},
+	{"CC0-1.0", "released into the public domain with cc0 1.0"},
 	{"BSD-2-Clause", "redistribution and use in source and binary forms"},
 }
 

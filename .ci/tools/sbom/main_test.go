@@ -16,6 +16,7 @@ func TestLicencesAreToldApart(t *testing.T) {
 		{"Licensed under the Apache License, Version 2.0 (the", "Apache-2.0"},
 		{"Redistribution and use in source and binary forms, with …\n * Neither the name of X nor its\n * contributors may be used to endorse or\n * promote products derived from", "BSD-3-Clause"},
 		{"Redistribution and use in source and binary forms, with or without", "BSD-2-Clause"},
+		{"This work is released into the public domain with CC0 1.0.\n", "CC0-1.0"},
 		{"GNU AFFERO GENERAL PUBLIC LICENSE", ""},
 		{"", ""},
 	} {

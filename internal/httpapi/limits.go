@@ -1,0 +1,156 @@
+package httpapi
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"sightline/internal/audit"
+	"sightline/internal/fault"
+)
+
+// Limits are who may ask how often. A request is counted once:
+//
+//	to a session that is live ─▶ by the session, whoever sends it: its URL is a secret
+//	with a right token        ─▶ by the token, from wherever it comes
+//	any other                 ─▶ by the client's address
+//
+// so that a flood of strangers behind the address of a hospital takes nothing from those in
+// the hospital who have a token. Wrong tokens have a budget of their own for each address,
+// which only wrong ones are refused by.
+type limits struct {
+	config    Config
+	addresses *limiter[netip.Addr]
+	tokens    *limiter[string] // by subject
+	sessions  *limiter[string]
+	wrong     *limiter[netip.Addr]
+
+	subject func(*http.Request) string // who a right token says it is; "": none, or a wrong one
+	live    func(id string) bool       // whether a session is live
+
+	mu      sync.Mutex // guards what follows
+	refused map[string]uint64
+}
+
+// A caller is whose a request is.
+type caller struct {
+	address netip.Addr // see subscriber
+	subject string     // of his token; "": he has none that is right
+}
+
+func newLimits(c Config) *limits {
+	return &limits{
+		config:    c,
+		addresses: newLimiter[netip.Addr](c.RateLimit, c.RateBurst),
+		tokens:    newLimiter[string](c.TokenRateLimit, c.TokenRateBurst),
+		sessions:  newLimiter[string](c.SessionRateLimit, c.SessionRateBurst),
+		wrong:     newLimiter[netip.Addr](float64(c.MaxWrongTokens)/60, c.MaxWrongTokens),
+		refused:   make(map[string]uint64),
+		subject:   func(*http.Request) string { return "" },
+		live:      func(string) bool { return false },
+	}
+}
+
+// Recognize says how the router tells who asks, for its limits: subject returns whose the
+// right token of a request is, whatever that allows, "" if it has none; sessions know which of
+// them are live. Call it before the first request. Without it all are counted by address.
+func (r *Router) Recognize(subject func(*http.Request) string, sessions *Resources) {
+	r.limits.subject, r.limits.live = subject, sessions.isLive
+}
+
+// Refusals returns how many requests were refused so far, or sessions ended, by the
+// configuration's key of the limit.
+func (r *Router) Refusals() map[string]uint64 {
+	l := r.limits
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.refused)
+}
+
+// count counts a refusal. limit is a key of the configuration, and nothing of a client's.
+func (l *limits) count(limit string) {
+	l.mu.Lock()
+	l.refused[limit]++
+	l.mu.Unlock()
+}
+
+// middleware refuses who asks for changes too often.
+func (l *limits) middleware(c *gin.Context) {
+	c.Set(limitsKey, l)
+	if changes(c.Request.Method) {
+		who := caller{address: Client(c), subject: l.subject(c.Request)}
+		c.Set(callerKey, who)
+		if err := l.admit(c.Request.URL.Path, who, time.Now()); err != nil {
+			Fail(c, err)
+			return
+		}
+	}
+	c.Next()
+}
+
+// admit counts a request. The error is a fault.TooMany.
+func (l *limits) admit(path string, who caller, now time.Time) error {
+	id, toSession := strings.CutPrefix(path, "/sessions/")
+	switch {
+	case toSession && l.live(id):
+		return orWait(l.sessions.take(id, now), "http.session_rate_limit",
+			"more than %g requests a second to one session", l.config.SessionRateLimit)
+	case who.subject != "":
+		return orWait(l.tokens.take(who.subject, now), "http.token_rate_limit",
+			"more than %g requests a second with one token", l.config.TokenRateLimit)
+	}
+	return orWait(l.addresses.take(who.address, now), "http.rate_limit",
+		"more than %g requests a second from one address", l.config.RateLimit)
+}
+
+// orWait returns nil if there is nothing to wait for.
+func orWait(wait time.Duration, limit, format string, args ...any) error {
+	if wait == 0 {
+		return nil
+	}
+	return fault.New(fault.TooMany, format+" ("+limit+")", args...).After(wait).With("limit", limit)
+}
+
+// guessed counts a refused token, unless err says whose it was: one that has expired or was
+// revoked is not guessed, and its bearer has to know that he needs another. It returns the fault to answer with: that of the token
+// until the address has used up its budget.
+//
+// The token was compared all the same: a right one gets through at any time, so that nobody
+// can lock out those with whom he shares an address. What the budget bounds is what a
+// guesser learns of why he was refused, and what the log and the challenge cost.
+func (l *limits) guessed(c *gin.Context, f *fault.Error, err error) error {
+	var known interface{ Who() audit.Who }
+	if errors.As(err, &known) {
+		return nil
+	}
+	if len(c.Request.Header.Values("Authorization")) == 0 && !strings.Contains(c.Request.URL.RawQuery, "access_token=") {
+		return nil // he did not know that one is needed
+	}
+	return orWait(l.wrong.take(Client(c), time.Now()), "http.max_wrong_tokens",
+		"%s; and more than %d wrong tokens a minute come from this address", f.Detail, l.config.MaxWrongTokens)
+}
+
+// Client returns the address that a request is counted by: that of the client, or its /64.
+// It is invalid for a client that has none.
+func Client(c *gin.Context) netip.Addr {
+	ip, _ := netip.ParseAddr(c.ClientIP())
+	return subscriber(ip)
+}
+
+// callerOf returns whose a request is.
+func callerOf(c *gin.Context) caller {
+	if who, ok := c.Value(callerKey).(caller); ok {
+		return who
+	}
+	return caller{address: Client(c)}
+}
+
+func changes(method string) bool {
+	return method == http.MethodPost || method == http.MethodPatch || method == http.MethodDelete
+}
