@@ -550,6 +550,8 @@ func (b *browser) begin(t *testing.T) (lines <-chan string, participant string, 
 	doortest.Publish(t, b.h.Gateway, "mri-2", "console", doortest.VP8)
 	viewer.Receive(t, webrtc.RTPCodecTypeVideo)
 	viewer.Connect(t, b.h.Gateway, "/whep/mri-2/console/video", header...)
+	b.h.Audit.Await(t, audit.Published, 1) // to the gateway, too, they are connected
+	b.h.Audit.Await(t, audit.Watched, 1)
 	return lines, res.Header.Get("Location"), publisher, viewer
 }
 
