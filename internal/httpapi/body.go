@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -49,9 +50,10 @@ func ReadBody(c *gin.Context) ([]byte, error) {
 	limit := c.GetInt64(bodyKey)
 	tooLarge := fault.New(fault.TooLarge, "the body must not be longer than %d bytes (http.max_body)", limit).With("limit", "http.max_body")
 	if limit > 0 && c.Request.ContentLength > limit {
-		// Not with Connection: close, for net/http then hangs up on a client that still sends,
-		// and the client sees a reset instead of the answer. It closes by itself where much is
-		// left, and lingers.
+		c.Header("Connection", "close")
+		if c.GetHeader("Expect") == "" { // with it the body has not been sent, and need not be (RFC 9110, section 10.1.1)
+			drain(c)
+		}
 		return nil, tooLarge
 	}
 	body, err := io.ReadAll(c.Request.Body)
@@ -68,6 +70,15 @@ func ReadBody(c *gin.Context) ([]byte, error) {
 		return nil, fault.New(fault.BadRequest, "the body is empty")
 	}
 	return body, nil
+}
+
+// drain reads of a body that is too long as much as there is of it, up to the limit. At
+// that net/http knows why the connection ends, and lingers; if it only closed, a client that
+// still sends would see a reset instead of the answer.
+func drain(c *gin.Context) {
+	const patience = 100 * time.Millisecond
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(patience))
+	_, _ = io.Copy(io.Discard, c.Request.Body)
 }
 
 // ReadOffer reads an SDP offer. The error is a fault.

@@ -74,9 +74,6 @@ func Fail(c *gin.Context, err error) {
 	if errors.As(err, &h) {
 		maps.Copy(c.Writer.Header(), h.Header())
 	}
-	if f.Kind == fault.TooLarge {
-		c.Header("Connection", "close") // what is left of the body is not read, be it short
-	}
 	if f.RetryAfter > 0 {
 		c.Header("Retry-After", retryAfter(f.RetryAfter))
 	}

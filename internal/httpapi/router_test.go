@@ -312,6 +312,17 @@ func TestOversizedAndBrokenRequests(t *testing.T) {
 			}
 		})
 	}
+	t.Run("row 6: whoever sends at once reads the answer", func(t *testing.T) {
+		for i := range 50 {
+			res, err := http.Post(base+"/whip/a/b", "application/sdp", strings.NewReader(strings.Repeat("a", c.MaxBody+13+i*20_000)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text(t, res); res.StatusCode != 413 {
+				t.Fatalf("got %d, want 413", res.StatusCode)
+			}
+		}
+	})
 	t.Run("row 7: less than was said", func(t *testing.T) {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
 		if err != nil {
