@@ -26,6 +26,11 @@ test('whose leg has stopped is told apart', () => {
   assert.equal(detail({ gateway: false }), w.legs.gateway);
 });
 
+test('a gateway that refuses does answer', () => {
+  const player = { ...frozen(1_000), state: 'refused', words: 'Not allowed', detail: 'This link needs a valid access token.' } as Facts['player'];
+  assert.equal(judge(facts({ player, gateway: false })).detail, 'This link needs a valid access token.');
+});
+
 test('what moves though the camera sends nothing is old', () => {
   const v = judge(facts({ track: track('stalled'), silentFor: 9_000 }));
   assert.deepEqual([v.state, v.age, v.hasPicture, v.detail], ['frozen', 9_000, true, w.legs.camera]);

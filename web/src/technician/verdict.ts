@@ -39,7 +39,7 @@ export function judge({ player, track, goneFor, silentFor, gateway, privacy }: F
     return { state: 'frozen', words: w.frozenPicture, detail: w.legs.camera, ...old };
   }
   if (state === 'live') return { state, age: 0, hasPicture };
-  if (state !== 'frozen') return gateway || state === 'busy' ? asItIs : { ...asItIs, detail: w.legs.gateway };
+  if (state !== 'frozen') return gateway || state === 'busy' || state === 'refused' ? asItIs : { ...asItIs, detail: w.legs.gateway };
   if (!gateway) return { ...asItIs, detail: w.legs.gateway };
   return { ...asItIs, detail: age < KNOWN ? w.legs.moment : w.legs.own };
 }
