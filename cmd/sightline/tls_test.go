@@ -20,7 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"sightline/internal/auth"
 	"sightline/internal/certs/acmetest"
 )
 
@@ -129,71 +128,6 @@ func acmeClient(acme *acmetest.Server, addr string) *http.Client {
 			return new(net.Dialer).DialContext(ctx, network, to)
 		},
 	}}
-}
-
-// A gateway behind a proxy, on every address of its machine: the proxy may ask in the
-// clear, and who goes round it may not. 127.0.0.1 is this machine, so the one who goes
-// round it comes to the machine's own address, if it has one.
-func TestWhoGoesRoundTheProxyIsRefused(t *testing.T) {
-	own := ownAddress(t)
-	for _, tt := range []struct {
-		name    string
-		proxies string
-		want    int
-	}{
-		{"another machine", "203.0.113.1", http.StatusForbidden},
-		{"the proxy", own, http.StatusOK},
-	} {
-		g := start(t, "SIGHTLINE_HTTP_LISTEN="+net.JoinHostPort("", portText(t)), "SIGHTLINE_HTTP_PUBLIC_URL=https://media.example.org",
-			"SIGHTLINE_HTTP_TRUSTED_PROXIES="+tt.proxies,
-			`SIGHTLINE_AUTH_TOKENS=[{name = "a", sha256 = "`+auth.HashToken("secret")+`", scopes = ["read"]}]`)
-		_, port, _ := net.SplitHostPort(strings.TrimPrefix(g.base, "http://"))
-		g.base = "http://" + net.JoinHostPort(own, port)
-		req, err := http.NewRequestWithContext(t.Context(), "GET", g.base+"/api/rooms", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Authorization", "Bearer secret")
-		resp, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode != tt.want {
-			t.Errorf("%s: %d %s, want %d", tt.name, resp.StatusCode, body, tt.want)
-		}
-		if status, _ := g.get("/healthz"); status != http.StatusOK {
-			t.Errorf("%s: /healthz: %d, want 200", tt.name, status)
-		}
-		g.signals <- syscall.SIGTERM
-		g.wait()
-	}
-}
-
-func portText(t *testing.T) string {
-	t.Helper()
-	_, port, err := net.SplitHostPort(freeAddress(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
-// ownAddress returns an address of this machine that is not loopback.
-func ownAddress(t *testing.T) string {
-	t.Helper()
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addrs {
-		if ip, ok := a.(*net.IPNet); ok && !ip.IP.IsLoopback() && ip.IP.To4() != nil {
-			return ip.IP.String()
-		}
-	}
-	t.Skip("this machine has no address but loopback")
-	return ""
 }
 
 // Files that change while the gateway runs are in use soon after, for whoever connects
