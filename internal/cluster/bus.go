@@ -150,14 +150,14 @@ func (b *natsBus) onStream(verb string, f streamFunc) { register(b.streams, verb
 // register panics on what is wrong in the program: two owners of a verb, or a verb that is none.
 func register[F any](m map[string]F, verb string, f F) {
 	if _, twice := m[verb]; twice || !verbPattern.MatchString(verb) {
-		panic(fmt.Sprintf("cluster: %q is no verb (a-z 0-9 -), or is handled twice", verb))
+		panic(fmt.Sprintf("cluster: %q is no verb (\"a-z0-9-\", or two with a dot), or is handled twice", verb))
 	}
 	m[verb] = f
 }
 
 func (b *natsBus) connected() bool { return b.conn.IsConnected() }
 
-func (b *natsBus) toAll(topic string) string        { return subject(b.group, "t", topic, b.id) }
+func (b *natsBus) toAll(topic string) string        { return subject(b.group, "t", b.id, topic) }
 func (b *natsBus) toNode(id, what string) string    { return subject(b.group, "n", id, what, b.id) }
 func (b *natsBus) toVerb(id, what, v string) string { return b.toNode(id, what) + "." + v }
 
@@ -220,7 +220,7 @@ func (b *natsBus) send(p post) {
 
 // listen makes that other nodes find this one; what comes waits for run.
 func (b *natsBus) listen() (err error) {
-	if b.all, err = b.subscribe(subject(b.group, "t", "*", "*")); err != nil {
+	if b.all, err = b.subscribe(subject(b.group, "t", ">")); err != nil {
 		return err
 	}
 	if b.inbox, err = b.subscribe(subject(b.group, "n", b.id, ">")); err != nil {
@@ -278,7 +278,7 @@ func (b *natsBus) read(ctx context.Context, sub *nats.Subscription, f func(*nats
 // told takes what another node tells all.
 func (b *natsBus) told(m *nats.Msg) {
 	rest, ok := strings.CutPrefix(m.Subject, subject(b.group, "t", ""))
-	topic, from, ok2 := strings.Cut(rest, ".")
+	from, topic, ok2 := strings.Cut(rest, ".")
 	f := b.tells[topic]
 	if !ok || !ok2 || f == nil || from == b.id || !validID(from) || len(m.Data) > maxData {
 		return

@@ -198,8 +198,8 @@ type (
 	StreamHandler func(ctx context.Context, from Member, data []byte, send func([]byte) error) error
 )
 
-// Handle sets who answers calls of a verb: a word of a-z, 0-9 and "-", which has one handler.
-// Before Run.
+// Handle sets who answers calls of a verb: a word of a-z, 0-9 and "-", or two with a dot
+// between them. A verb has one handler. Before Run.
 func (n *Node) Handle(verb string, f Handler) {
 	n.bus.onCall(verb, func(ctx context.Context, from string, data []byte) ([]byte, error) {
 		return f(ctx, n.known(from), data)

@@ -134,10 +134,23 @@ func (e *engine) embed(c Config, member string, log *slog.Logger) ([]nats.Option
 	l := newLogger(log)
 	e.server.SetLoggerV2(l, log.Enabled(context.Background(), slog.LevelDebug), false, false)
 	e.server.Start()
-	if !e.server.ReadyForConnections(openTimeout) {
-		return nil, fmt.Errorf("start NATS: %w", l.fatalOr("it is not ready after "+openTimeout.String()))
+	if err := ready(e.server, l); err != nil {
+		return nil, fmt.Errorf("start NATS: %w", err)
 	}
 	return []nats.Option{nats.InProcessServer(e.server), nats.Token(token)}, nil
+}
+
+// ready waits until the server has its listeners, or has said why it can't.
+func ready(s *server.Server, l *logger) error {
+	for deadline := time.Now().Add(openTimeout); time.Now().Before(deadline); {
+		if s.ReadyForConnections(100 * time.Millisecond) {
+			return nil
+		}
+		if err := l.failure(); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("it is not ready after %s", openTimeout)
 }
 
 // options are those of the embedded server.

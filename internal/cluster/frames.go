@@ -16,7 +16,7 @@ import (
 // What goes over NATS, version 1. All subjects begin with the group and the version. What
 // comes from other nodes is data of the network: it is bounded, and dropped if it is wrong.
 //
-//	<group>.1.t.<topic>.<from>           told to all       data
+//	<group>.1.t.<from>.<topic>           told to all       data
 //	<group>.1.n.<to>.c.<from>.<verb>     a call            number 8, budget in ms 4, data
 //	<group>.1.n.<to>.o.<from>.<verb>     opens a stream    number 8, budget in ms 4, data
 //	<group>.1.n.<to>.x.<from>            ends either       number 8
@@ -40,7 +40,7 @@ func subject(group string, tokens ...string) string {
 
 var (
 	idPattern   = regexp.MustCompile(fmt.Sprintf(`^[a-z2-7]{%d}$`, idLen))
-	verbPattern = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+	verbPattern = regexp.MustCompile(`^[a-z0-9-]{1,32}(\.[a-z0-9-]{1,32})?$`)
 )
 
 func validID(id string) bool { return idPattern.MatchString(id) }

@@ -2,9 +2,9 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,7 +15,7 @@ type logger struct {
 	log *slog.Logger
 
 	mu    sync.Mutex           // guards what follows
-	said  map[string]time.Time // by format, of which NATS has a fixed set
+	said  map[string]time.Time // by what kind it was of
 	fatal error                // why it can't start
 }
 
@@ -42,14 +42,11 @@ func (l *logger) Fatalf(format string, v ...any) {
 	}
 }
 
-// fatalOr is why NATS can't start, if it has said so.
-func (l *logger) fatalOr(text string) error {
+// failure is why NATS can't start, if it has said so.
+func (l *logger) failure() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.fatal != nil {
-		return l.fatal
-	}
-	return errors.New(text)
+	return l.fatal
 }
 
 func (l *logger) say(level slog.Level, format string, v []any) {
@@ -58,18 +55,28 @@ func (l *logger) say(level slog.Level, format string, v []any) {
 	}
 }
 
+// noise is what follows from something else that is said, or is meant to be so.
+var noise = []string{"Error flushing", "Cluster name was dynamically generated"}
+
 // level is warn once in a period, debug otherwise.
 func (l *logger) level(format string) slog.Level {
+	// Before the last dash it names the connection, another one at each attempt.
+	kind := format[strings.LastIndex(format, " - ")+1:]
+	for _, text := range noise {
+		if strings.Contains(kind, text) {
+			return slog.LevelDebug
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	if last, ok := l.said[format]; ok && now.Sub(last) < quiet {
+	if last, ok := l.said[kind]; ok && now.Sub(last) < quiet {
 		return slog.LevelDebug
 	}
-	// Should it have made a format of data once, the map stays small nevertheless.
+	// The kinds are a fixed set of the program's; should one be made of data, the map stays small.
 	if len(l.said) > 200 {
 		clear(l.said)
 	}
-	l.said[format] = now
+	l.said[kind] = now
 	return slog.LevelWarn
 }
