@@ -126,15 +126,16 @@ func (s *Set) bucketOf(key string) *bucket {
 	return &s.buckets[sum[0]]
 }
 
-// Put changes what this node knows of a key. It reports whether it did: what is gone stays so. The
-// record is one that Merge takes; else it panics, since others would refuse what this node holds.
-func (s *Set) Put(r Record) bool {
+// Put changes what this node knows of a key, unless it knows something greater: what is gone stays
+// so. The error says why other nodes would not take the record; it is not here then, either.
+func (s *Set) Put(r Record) error {
 	if err := r.check(); err != nil {
-		panic("replica: " + err.Error())
+		return fmt.Errorf("it can't be told to other nodes: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.putLocked(r)
+	s.putLocked(r)
+	return nil
 }
 
 func (s *Set) putLocked(r Record) bool {

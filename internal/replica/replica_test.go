@@ -22,6 +22,12 @@ func live(key string, version uint64) Record {
 
 func gone(key string) Record { return Record{Key: key, Gone: true, Until: at(time.Hour)} }
 
+func put(t interface{ Fatal(...any) }, s *Set, r Record) {
+	if err := s.Put(r); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // learn lets a learn what b has, as nodes do: a digest goes, pages come.
 func learn(t interface{ Fatal(...any) }, a, b *Set, now time.Time) {
 	after, mine := "", a.Digest()
@@ -62,18 +68,17 @@ func TestNodesComeToTheSameSet(t *testing.T) {
 			case "put":
 				r := live(key, uint64(rapid.IntRange(1, 3).Draw(rt, "version")))
 				r.Body = json.RawMessage(rapid.SampledFrom([]string{`1`, `"<&>"`, `{"a": 1}`}).Draw(rt, "body"))
-				if n.Put(r) {
-					messages = append(messages, Encode([]Record{r})...)
-				}
+				put(rt, n, r)
+				messages = append(messages, Encode([]Record{r})...)
 			case "change":
 				if r, known := n.Get(key); known && !r.Gone {
 					r.Version++
-					n.Put(r)
+					put(rt, n, r)
 					messages = append(messages, Encode([]Record{r})...)
 				}
 			case "remove":
 				if r, known := n.Get(key); known && !r.Gone {
-					n.Put(gone(key))
+					put(rt, n, gone(key))
 					messages = append(messages, Encode([]Record{gone(key)})...)
 					removed[key] = true
 				}
@@ -124,7 +129,7 @@ func TestLargeSetsComeInPages(t *testing.T) {
 	for i := range 2000 {
 		r := live(fmt.Sprint("k", i), 1)
 		r.Body = json.RawMessage(`"` + strings.Repeat("x", 500) + `"`)
-		b.Put(r)
+		put(t, b, r)
 	}
 	pages, after := 0, ""
 	mine := a.Digest()
@@ -151,10 +156,10 @@ func TestLargeSetsComeInPages(t *testing.T) {
 
 func TestRecordsAndTombstonesAreForgottenInTime(t *testing.T) {
 	s := New(Limits{Live: 10, Gone: 10, Idle: time.Minute})
-	s.Put(live("a", 1))
-	s.Put(gone("b"))
-	s.Put(Record{Key: "ever", Body: json.RawMessage("1")})
-	s.Put(Record{Key: "idle", Seen: began.Unix(), Until: at(2 * time.Hour), Body: json.RawMessage("1")})
+	put(t, s, live("a", 1))
+	put(t, s, gone("b"))
+	put(t, s, Record{Key: "ever", Body: json.RawMessage("1")})
+	put(t, s, Record{Key: "idle", Seen: began.Unix(), Until: at(2 * time.Hour), Body: json.RawMessage("1")})
 	s.Forget(began.Add(time.Minute))
 	if _, known := s.Get("idle"); known || s.live != 2 {
 		t.Errorf("what gave no sign of life is there still, or others are not: %d", s.live)
@@ -179,9 +184,9 @@ func TestTombstonesAreBoundedAndAlikeEverywhere(t *testing.T) {
 		r := gone(fmt.Sprint("k", i))
 		r.Until += int64(i)
 		if i%2 == 0 {
-			a.Put(r)
+			put(t, a, r)
 		} else {
-			b.Put(r)
+			put(t, b, r)
 		}
 	}
 	for range 2 {
@@ -200,7 +205,7 @@ func TestTombstonesAreBoundedAndAlikeEverywhere(t *testing.T) {
 
 func TestWhatOthersSendIsBounded(t *testing.T) {
 	s := New(Limits{Live: 2, Gone: 2})
-	s.Put(live("a", 1))
+	put(t, s, live("a", 1))
 	long := `"` + strings.Repeat("x", maxRecord) + `"`
 	for name, message := range map[string]string{
 		"no JSON":                 `{`,
