@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,26 +62,63 @@ func (a *Auth) Share(tell func(message []byte)) error {
 	return errors.Join(errs...)
 }
 
-// Merge takes what another node has told, or a page of its State. What is revoked by it ends within a
-// second. The error says what could not be taken, or not be kept over a restart; the rest holds.
+// Merge takes what another node has told, or a page of its State. It waits for nothing: what is revoked
+// by it ends within a second, and Run keeps it over a restart. The error says what could not be taken.
 func (a *Auth) Merge(message []byte) error {
-	var wrong error
-	err := a.store.change(func(now time.Time) error {
-		var news int
-		if news, wrong = a.store.mergeLocked(message, now); news == 0 {
-			return errNoNews
-		}
-		a.keeper.wake()
-		return nil
-	})
-	if errors.Is(err, errNoNews) {
-		err = nil
+	s := a.store
+	s.mu.Lock()
+	now := time.Now()
+	s.forgetLocked(now)
+	news, err := s.mergeLocked(message, now)
+	if news > 0 {
+		s.changes++
 	}
-	return errors.Join(wrong, err)
+	s.mu.Unlock()
+	if news > 0 {
+		a.keeper.wake()
+		select {
+		case s.unsaved <- struct{}{}:
+		default: // it is about to be saved anyway
+		}
+	}
+	return err
 }
 
-// errNoNews says that nothing has to be kept.
-var errNoNews = errors.New("no news")
+// saveAgain is how long a state that could not be kept waits for the next attempt.
+const saveAgain = 5 * time.Second
+
+// keep saves what other nodes have told, until ctx is done.
+func (s *store) keep(ctx context.Context) {
+	again := time.NewTimer(0)
+	defer again.Stop()
+	said := ""
+	for last := false; !last; {
+		select {
+		case <-ctx.Done():
+			last = true
+		case <-s.unsaved:
+		case <-again.C:
+		}
+		err := s.saveAll()
+		switch {
+		case err == nil:
+			said = ""
+			continue
+		case err.Error() != said: // not every few seconds
+			said = err.Error()
+			s.log.Error("what other nodes have told of revocations and invitations holds, but is not kept", "err", err)
+		}
+		again.Reset(saveAgain)
+	}
+}
+
+// saveAll sees to it that the file has all that there is.
+func (s *store) saveAll() error {
+	s.mu.RLock()
+	changes := s.changes
+	s.mu.RUnlock()
+	return s.save(changes)
+}
 
 // Digest returns what State of another node needs, to tell only what this one may lack.
 func (a *Auth) Digest() []byte {

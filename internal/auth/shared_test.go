@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -62,6 +63,16 @@ func (m *mesh) start(i int) {
 			}
 		}
 	}); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// stop lets a node run until what it was told is kept.
+func (m *mesh) stop(i int) {
+	m.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := m.nodes[i].Run(ctx); err != nil {
 		m.t.Fatal(err)
 	}
 }
@@ -244,6 +255,8 @@ func TestNodesKeepWhatOthersTell(t *testing.T) {
 	if err := m.nodes[0].Unrevoke(taken.ID); err != nil {
 		t.Fatal(err)
 	}
+	m.stop(0)
+	m.stop(1)
 	m.start(0)
 	m.start(1)
 	if m.has(0) != kept.ID || !strings.Contains(m.has(1), taken.ID) {
@@ -253,6 +266,7 @@ func TestNodesKeepWhatOthersTell(t *testing.T) {
 	if m.has(0) != kept.ID || m.has(1) != kept.ID {
 		t.Errorf("what was taken back has come back: %q and %q, want %q", m.has(0), m.has(1), kept.ID)
 	}
+	m.stop(1)
 	m.start(1)
 	if m.has(1) != kept.ID {
 		t.Errorf("what was merged is not kept: %q", m.has(1))
@@ -306,7 +320,7 @@ func TestNodesAgreeInTheEnd(t *testing.T) {
 		for range rapid.IntRange(0, 15).Draw(rt, "steps") {
 			i := rapid.IntRange(0, len(dirs)-1).Draw(rt, "node")
 			a := m.nodes[i]
-			switch rapid.SampledFrom([]string{"revoke", "unrevoke", "invite", "uninvite", "cut", "compare", "restart"}).Draw(rt, "step") {
+			switch rapid.SampledFrom([]string{"revoke", "unrevoke", "invite", "uninvite", "cut", "compare", "restart", "crash"}).Draw(rt, "step") {
 			case "revoke":
 				r := Revocation{Name: "x"}
 				if rapid.Bool().Draw(rt, "ends") {
@@ -338,6 +352,9 @@ func TestNodesAgreeInTheEnd(t *testing.T) {
 			case "compare":
 				m.compare(i, rapid.IntRange(0, len(dirs)-1).Draw(rt, "other"))
 			case "restart":
+				m.stop(i)
+				m.start(i)
+			case "crash": // what it has done itself is kept
 				m.start(i)
 			}
 		}

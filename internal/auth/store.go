@@ -42,6 +42,9 @@ type store struct {
 	tell           func([]byte)     // tells them; nil likewise
 	kept           []replica.Record // tombstones of the file, for shared
 
+	unsaved chan struct{} // holds one token when another node has changed something
+	log     *slog.Logger
+
 	saving sync.Mutex // held while the file is written; before mu
 	saved  uint64     // the last change that is in the file; guarded by saving
 
@@ -73,6 +76,7 @@ func openStore(dir string, maxRevocations, maxInvitations int, log *slog.Logger)
 		maxRevocations: maxRevocations, maxInvitations: maxInvitations,
 		revocations: make(map[string]Revocation), tokens: make(map[string]int), names: make(map[string]int),
 		invitations: make(map[string]Invitation), secrets: make(map[string]string),
+		unsaved: make(chan struct{}, 1), log: log,
 	}
 	if dir == "" {
 		return s, nil
