@@ -12,11 +12,14 @@ type room struct {
 	name       string
 	since      time.Time // when its first publisher or participant came; zero before
 	publishers map[string]*publisher
-	viewers    int            // WHEP sessions
-	reserved   map[string]int // names that are about to come, and for how many sessions
+	viewers    int                       // WHEP sessions
+	reserved   map[string][]*Publication // by the name that is about to come
 	speech     speech
 
 	participants map[string]*participant
+
+	kept  kept
+	state *RoomState // as RoomStates has told it; nil: something has changed since
 }
 
 // A publisher has a name, and tracks that outlive the sessions that feed them. It is guarded

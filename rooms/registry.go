@@ -28,6 +28,7 @@ type Registry struct {
 	forwardingDelay *histogram
 
 	fan     *fan
+	began   time.Time
 	readers sync.WaitGroup // of sources
 	keeper  sync.WaitGroup // the goroutine that keeps the time
 	done    chan struct{}  // closed to end it
@@ -43,6 +44,8 @@ type Registry struct {
 	alarmAt      time.Time   // zero: not set
 	events       journal
 	watchers     map[*Watcher]struct{}
+	awaiting     int           // who is in Await
+	arrival      chan struct{} // closed when something has come; nil: nobody awaits it
 }
 
 // New returns a registry without rooms. config is valid.
@@ -53,12 +56,13 @@ func New(config Config, log *slog.Logger) *Registry {
 		firstKeyframe:   newHistogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 		forwardingDelay: newHistogram(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
 		fan:             newFan(),
+		began:           time.Now(),
 		done:            make(chan struct{}),
 		kick:            make(chan struct{}, 1),
 		rooms:           make(map[string]*room),
 		viewers:         make(map[*viewer]struct{}),
 		alarm:           time.NewTimer(time.Hour),
-		events:          newJournal(time.Now()),
+		events:          newJournal(),
 		watchers:        make(map[*Watcher]struct{}),
 	}
 	r.keeper.Go(r.keepTime)

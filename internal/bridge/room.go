@@ -27,7 +27,8 @@ type room struct {
 
 	ctx    context.Context // done when the room is to end
 	cancel context.CancelFunc
-	over   chan struct{} // closed when the gateway ends: no room of this name will follow
+	over   chan struct{} // closed when the room ends though somebody listens, and
+	cause  error         // why; not to be read before
 
 	interest     int            // who has entered, and
 	seats        int            // of these the listeners, and
@@ -60,8 +61,11 @@ func newRoom(b *Bridge, name string) *room {
 }
 
 // end ends the room though somebody listens.
-func (r *room) end() {
-	r.ending.Do(func() { close(r.over) })
+func (r *room) end(cause error) {
+	r.ending.Do(func() {
+		r.cause = cause
+		close(r.over)
+	})
 	r.cancel()
 }
 

@@ -16,13 +16,17 @@ import (
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
+	"sightline/rooms"
 )
 
-// retry is how long an EventSource waits before it comes back.
-const retry = 2 * time.Second
+// retry is how long an EventSource waits before it comes back; to a room that has moved, at once.
+const (
+	retry      = 2 * time.Second
+	retryMoved = 100 * time.Millisecond
+)
 
 // watchRoom streams a room's events, or those of all rooms on the route without one, until
-// the client leaves, takes nothing for too long, its token expires or is revoked, or the gateway stops. The room need not be
+// the client leaves, takes nothing for too long, its token expires or is revoked, the room moves, or the gateway stops. The room need not be
 // there yet: who waits for a room to open is told when it does.
 //
 // All events are of the default type, with their own type in the JSON, so that
@@ -94,7 +98,11 @@ func (a *API) pump(ctx context.Context, s *stream, w watcher, v view) {
 				continue
 			}
 			data, err := json.Marshal(shown)
-			if err != nil || s.write("id: "+id+"\ndata: "+string(data)+"\n\n") != nil {
+			message := "id: " + id + "\ndata: " + string(data) + "\n\n"
+			if e.Type == rooms.RoomMoved {
+				message = fmt.Sprintf("retry: %d\n", retryMoved.Milliseconds()) + message
+			}
+			if err != nil || s.write(message) != nil {
 				return
 			}
 		case silent && errors.Is(err, context.DeadlineExceeded):
