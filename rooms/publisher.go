@@ -49,6 +49,7 @@ type trackEntry struct {
 	*track
 	viewers  int
 	watchers map[string]int // subscriptions of participants, by ID
+	relays   map[string]*viewer
 	since    time.Time      // when its feed ended; zero while it has one
 	told     facts          // what watchers know; zero: nothing
 }
@@ -79,4 +80,8 @@ type viewer struct {
 	room          *room
 	participant   string // whose it is; "": nobody says
 	subscriptions int
+
+	relay    string   // the node that it plays on from; "": none
+	stands   Relayed  // for whom a relay stands, guarded by Registry.mu
+	watching []string // of its participants those that were counted, likewise
 }

@@ -128,6 +128,10 @@ type PlayRequest struct {
 	Session         string     // public id of the viewer's session
 	Client, Subject string
 	Participant     string // whose session it is, by ID; one that is not in the room counts as ""
+
+	// Relay is the node that plays one track on to viewers of its own, "" for a viewer. It counts
+	// as nobody; for whom it stands Represent says.
+	Relay string
 }
 
 // Play finds what a viewer asks for, audio before video. The subscriptions count towards the
@@ -139,6 +143,9 @@ func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
 	}
 	if req.Kind != "" && req.Kind != media.Audio && req.Kind != media.Video {
 		return nil, fault.New(fault.NotFound, "no kind of track is called %q: there are %q and %q", req.Kind, media.Audio, media.Video)
+	}
+	if req.Relay != "" && req.Kind == "" {
+		return nil, fault.New(fault.BadRequest, "a relay plays one track at a time, %q or %q, not the pair", media.Audio, media.Video)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -153,24 +160,30 @@ func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
 		}
 		return nil, fault.New(fault.Conflict, "%s %q is not live in room %q", what, req.Publisher, req.Room).After(retryAfter)
 	}
-	if len(r.viewers) >= r.config.MaxViewers {
+	if req.Relay == "" && len(r.viewers) >= r.config.MaxViewers {
 		return nil, limit("viewers", "max_viewers", r.config.MaxViewers)
 	}
 	for _, e := range entries {
-		if e.viewers >= r.config.MaxViewersPerTrack {
+		if e.relays[req.Relay] == nil && e.viewers >= r.config.MaxViewersPerTrack {
 			return nil, limit("viewers of track "+e.id, "max_viewers_per_track", r.config.MaxViewersPerTrack)
 		}
 	}
-	v := &viewer{room: r.rooms[req.Room], subscriptions: len(entries)}
-	if v.room.participants[req.Participant] != nil {
-		v.participant = req.Participant
+	v := &viewer{room: r.rooms[req.Room], relay: req.Relay, subscriptions: len(entries)}
+	if v.relay == "" {
+		if v.room.participants[req.Participant] != nil {
+			v.participant = req.Participant
+		}
+		v.room.viewers++
+		r.viewers[v] = struct{}{}
 	}
-	v.room.viewers++
-	r.viewers[v] = struct{}{}
 	subscriptions := make([]*Subscription, len(entries))
 	for i, e := range entries {
-		e.viewers++
-		e.watchLocked(v.participant, 1)
+		if v.relay == "" {
+			e.viewers++
+			e.watchLocked(v.participant, 1)
+		} else {
+			e.relayLocked(v)
+		}
 		s := newSubscription(r, v, e.track)
 		e.admit(s)
 		subscriptions[i] = s
@@ -246,6 +259,11 @@ func (r *Registry) closeSubscription(s *Subscription) {
 	}
 	s.track.dismiss(s)
 	if s.isTap() {
+		return
+	}
+	if s.viewer.relay != "" {
+		r.entryLocked(s.track).endRelayLocked(s.viewer)
+		r.wake()
 		return
 	}
 	if v := s.viewer; v.subscriptions > 1 {

@@ -85,6 +85,10 @@ type ListenRequest struct {
 	Role string // of who listens; "": that of the publisher For, if it has one
 
 	Participant string // whose session it is, by ID; one that can't be counts as ""
+
+	// Relay is the node that plays the mix on to listeners of its own, "" for a listener. It counts
+	// as nobody; for whom it stands Represent says.
+	Relay string
 }
 
 // Listen returns a listener of a room's mix. Nobody need speak there, nor the room be open.
@@ -103,13 +107,18 @@ func (b *Bridge) Listen(req ListenRequest) (*Listener, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.listeners >= b.config.MaxListeners {
+	if req.Relay == "" && b.listeners >= b.config.MaxListeners {
 		return nil, fault.New(fault.Unavailable, "no more listeners: the limit of %d is reached (bridge.max_listeners)", b.config.MaxListeners).
 			After(retryAfter).With("limit", "bridge.max_listeners")
 	}
 	r, err := b.enterLocked(req.Room)
 	if err != nil {
 		return nil, err
+	}
+	if req.Relay != "" {
+		l := newListener(r, req)
+		b.relayLocked(r, l)
+		return l, nil
 	}
 	b.listeners++
 	r.seats++

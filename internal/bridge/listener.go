@@ -32,6 +32,10 @@ type Listener struct {
 	next    uint16
 	mix     *mix
 
+	// Of a relay, guarded by Bridge.mu: for how many it stands, and whose sessions they are.
+	stands       int
+	participants []string
+
 	suspicion suspicion
 	starved   atomic.Bool // it receives only concealment, it seems
 
@@ -116,10 +120,14 @@ func (l *Listener) Close() {
 		b := l.room.bridge
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		defer b.leaveLocked(l.room)
+		if l.request.Relay != "" {
+			b.endRelayLocked(l.room, l)
+			return
+		}
 		b.listeners--
 		l.room.seats--
 		b.countLocked(l.room, l.request.Participant, -1)
-		b.leaveLocked(l.room)
 	})
 }
 

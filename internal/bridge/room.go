@@ -32,7 +32,8 @@ type room struct {
 
 	interest     int            // who has entered, and
 	seats        int            // of these the listeners, and
-	participants map[string]int // of these the sessions of participants, by ID; guarded by Bridge.mu
+	participants map[string]int // of these the sessions of participants, by ID; guarded by Bridge.mu, and
+	relays       map[relayed]*Listener
 	ending       sync.Once
 
 	turn sync.Mutex // held while listeners are written to
@@ -54,7 +55,7 @@ type cast struct {
 }
 
 func newRoom(b *Bridge, name string) *room {
-	r := &room{bridge: b, name: name, over: make(chan struct{}), cast: &cast{}, participants: make(map[string]int)}
+	r := &room{bridge: b, name: name, over: make(chan struct{}), cast: &cast{}, participants: make(map[string]int), relays: make(map[relayed]*Listener)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.mixer = newMixer(r)
 	return r
