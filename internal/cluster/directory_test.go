@@ -443,7 +443,7 @@ func TestMissedChangesAreAskedFor(t *testing.T) {
 			a.gw.set(fmt.Sprint("r", i), 1, 1)
 		}
 		time.Sleep(time.Second)
-		w.net.lose = 0.5
+		w.net.setLose(0.5)
 		for i := range 300 {
 			a.gw.set(fmt.Sprint("r", i%150), 1, i)
 			if i%3 == 0 {
@@ -451,7 +451,7 @@ func TestMissedChangesAreAskedFor(t *testing.T) {
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
-		w.net.lose = 0
+		w.net.setLose(0)
 		time.Sleep(time.Second)
 		equalCopies(t, w)
 		if s := b.snapshot(); s.Gaps == 0 || s.Fetches == 0 {
@@ -502,7 +502,7 @@ func TestRoomsGoneWhileNobodyCouldHearAreGone(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		// b misses the end of more rooms than a remembers one by one.
-		w.net.lose = 1
+		w.net.setLose(1)
 		for i := range 5000 {
 			a.gw.end(fmt.Sprint("r", i))
 		}
@@ -510,7 +510,7 @@ func TestRoomsGoneWhileNobodyCouldHearAreGone(t *testing.T) {
 		a.linger = 0
 		a.mu.Unlock()
 		time.Sleep(time.Second)
-		w.net.lose = 0
+		w.net.setLose(0)
 		within(t, 2*time.Second, "b has 1000 rooms", func() bool { return b.snapshot().Entries == 1000 })
 	}, "a", "b")
 }
@@ -761,7 +761,7 @@ func TestOwnerThatIsAsleepButAnswersKeepsItsRoom(t *testing.T) {
 		b := w.node("b")
 		b.gw.set("x", 1, 2)
 		time.Sleep(200 * time.Millisecond)
-		w.net.lose = 1 // heartbeats get lost, calls don't
+		w.net.setLose(1) // heartbeats get lost, calls don't
 		time.Sleep(2 * time.Second)
 		start := time.Now()
 		if m := w.place(w.node("a"), "x"); m.Name != "b" || time.Since(start) > 10*time.Millisecond {

@@ -98,6 +98,18 @@ func (n *memNet) chance(p float64) bool {
 	return n.rng.Float64() < p
 }
 
+func (n *memNet) setLose(p float64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lose = p
+}
+
+func (n *memNet) loses() float64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.lose
+}
+
 func (n *memNet) late() time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -173,7 +185,7 @@ func (b *memBus) tell(topic string, data []byte) error {
 	}
 	b.net.mu.Unlock()
 	for _, id := range to {
-		if b.net.reach(b.id, id) == nil || b.net.lose > 0 && b.net.chance(b.net.lose) {
+		if b.net.reach(b.id, id) == nil || b.net.chance(b.net.loses()) {
 			continue
 		}
 		if b.net.counted != nil {
@@ -183,7 +195,7 @@ func (b *memBus) tell(topic string, data []byte) error {
 		m := memTell{topic, data, time.Now().Add(b.net.late())}
 		l.mu.Lock()
 		l.queue = append(l.queue, m)
-		if b.net.twice > 0 && b.net.chance(b.net.twice) {
+		if b.net.chance(b.net.twice) {
 			l.queue = append(l.queue, m)
 		}
 		l.mu.Unlock()

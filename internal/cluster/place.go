@@ -65,13 +65,14 @@ func pause(ctx context.Context, change <-chan struct{}) error {
 
 // present returns the room's owner, if it is there. One that has missed a heartbeat is asked.
 func (d *directory) present(ctx context.Context, room string) (Member, bool) {
+	connected := d.bus.connected()
 	d.mu.Lock()
 	p, _ := d.ownerLocked(room)
 	if p == nil {
 		d.mu.Unlock()
 		return Member{}, false
 	}
-	m, heard := p.Member, p == d.me || time.Since(p.heard) < missedBeat
+	m, heard := p.Member, p == d.me || connected && time.Since(p.heard) < missedBeat
 	d.mu.Unlock()
 	if heard {
 		return m, true

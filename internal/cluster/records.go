@@ -14,7 +14,7 @@ import (
 
 const (
 	maxGraves = 4096
-	maxPages  = 1000
+	maxPages  = 256 // of one answer: 20,000 rooms of 2 KiB are 160
 	askWithin = 2 * time.Second // how long a node may take for an answer with some of its rooms
 )
 
@@ -352,11 +352,14 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 	d.mu.Unlock()
 
 	var all map[string]*record // of an answer that begins anew
-	size := 0
+	size, records := 0, 0
 	for range maxPages {
 		c, err := ask[changes](ctx, d, p.ID, verbChanges, askWithin, changesRequest{after})
 		if err != nil {
 			return anew, err
+		}
+		if records += len(c.Rooms); records > 2*maxRooms {
+			break
 		}
 		if c.Full {
 			all, size = map[string]*record{}, 0
@@ -388,7 +391,7 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 		}
 		return anew, nil
 	}
-	return anew, fault.New(fault.TooLarge, "node %s has more rooms than can be had in %d answers", p.ID, maxPages)
+	return anew, fault.New(fault.TooLarge, "node %s has more rooms than the %d that a node may have", p.ID, maxRooms)
 }
 
 // replace makes all that p has the copy of its rooms.
