@@ -156,7 +156,9 @@ func (w *world) start(name string) *testNode {
 			w.t.Errorf("run: %v", err)
 		}
 	}()
-	w.nodes = append(w.nodes, n)
+	w.net.mu.Lock()
+	defer w.net.mu.Unlock()
+	w.nodes = append(slices.Clone(w.nodes), n)
 	return n
 }
 
@@ -165,7 +167,9 @@ func (n *testNode) kill() {
 	n.w.net.remove(n.id)
 	n.stop()
 	<-n.done
-	n.w.nodes = slices.DeleteFunc(n.w.nodes, func(m *testNode) bool { return m == n })
+	n.w.net.mu.Lock()
+	defer n.w.net.mu.Unlock()
+	n.w.nodes = slices.DeleteFunc(slices.Clone(n.w.nodes), func(m *testNode) bool { return m == n })
 }
 
 // end ends a node as SIGTERM does, after its drain.
@@ -173,7 +177,7 @@ func (n *testNode) end() {
 	n.stop()
 	<-n.done
 	n.leave()
-	time.Sleep(5 * time.Millisecond)
+	time.Sleep(n.w.net.delay + time.Millisecond)
 	n.kill()
 }
 
@@ -520,13 +524,12 @@ func TestHostileNodeFillsNothing(t *testing.T) {
 		a := w.node("a")
 		evil := w.net.join("evil")
 		long := string(make([]byte, 100_000))
-		evil.onCall(verbChanges, func(context.Context, string, []byte) ([]byte, error) {
-			c := changes{Upto: 1, Full: true, More: true}
-			for i := range 2000 {
-				c.Rooms = append(c.Rooms, record{Room: fmt.Sprint("evil", w.net.rng.Int()), Number: 1, Epoch: 1<<64 - 1, Publishers: -1, Tracks: []string{fmt.Sprint(i)}})
-			}
-			return encode(c), nil
-		})
+		c := changes{Upto: 1, Full: true, More: true}
+		for i := range 2000 {
+			c.Rooms = append(c.Rooms, record{Room: fmt.Sprint("evil", i), Number: 1, Epoch: 1<<64 - 1, Publishers: -1, Tracks: []string{fmt.Sprint(i)}})
+		}
+		endless := encode(c)
+		evil.onCall(verbChanges, func(context.Context, string, []byte) ([]byte, error) { return endless, nil })
 		for _, data := range []string{
 			`{`, `null`, `[]`, `{"b":null}`, `{"b":{}}`, `{"c":{}}`, `{"b":{"q":1,"a":"` + "x" + `","l":{"Processor":1e300,"Rooms":-5},"n":9,"r":-1}}`,
 			`{"c":{"a":0,"u":18446744073709551615,"r":[{"r":""},{"r":"x","n":3,"w":{"p":-1}}]}}`,

@@ -14,7 +14,7 @@ import (
 
 const (
 	maxGraves = 4096
-	maxPages  = 256 // of one answer: 20,000 rooms of 2 KiB are 160
+	maxPages  = 256             // of one answer: 20,000 rooms of 2 KiB are 160
 	askWithin = 2 * time.Second // how long a node may take for an answer with some of its rooms
 )
 
@@ -275,7 +275,7 @@ func (d *directory) recordLocked(p *peer, r *record, fresh bool, now time.Time) 
 	}
 	if o := d.own[r.Room]; o != nil {
 		if r.Gone && !o.contested.IsZero() {
-			d.mergeLocked(o, r.Muted)
+			d.winLocked(o, []claim{{p, r}}) // it let go before its weight was heard
 		}
 		d.judgeLocked(o, now)
 	}
