@@ -31,6 +31,9 @@ func (w *world) heal() {
 	for _, n := range w.nodes {
 		w.net.part(n.id, 0)
 	}
+	w.net.mu.Lock()
+	defer w.net.mu.Unlock()
+	clear(w.net.deaf)
 }
 
 func TestContestIsWonByTheGreaterClaim(t *testing.T) {
@@ -130,6 +133,39 @@ func threeClaimants(t *testing.T, after time.Duration) {
 	}, "a", "b", "c")
 }
 
+// Both let go of a room, each for the other, if they judged by weights that change.
+func TestRoomWhoseWeightChangesDuringAContestIsKept(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		const rooms = 200
+		w.net.delay = 300 * time.Millisecond
+		w.split("a", "b")
+		time.Sleep(4 * time.Second)
+		rng := rand.New(rand.NewPCG(1, 2))
+		churn := func() {
+			for i := range rooms {
+				for _, n := range w.nodes {
+					if room := fmt.Sprint("r", i); time.Since(n.started) < 6*time.Second || n.gw.has(room) {
+						n.gw.set(room, 1, 1+rng.IntN(100))
+					}
+				}
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		for range 50 {
+			churn()
+		}
+		time.Sleep(time.Second)
+		w.heal()
+		for range 250 {
+			churn()
+		}
+		time.Sleep(time.Second)
+		for i := range rooms {
+			w.agreed(fmt.Sprint("r", i))
+		}
+	}, "a", "b")
+}
+
 func TestSilentClaimantIsNotWaitedFor(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		a, b := w.node("a"), w.node("b")
@@ -139,17 +175,15 @@ func TestSilentClaimantIsNotWaitedFor(t *testing.T) {
 		b.gw.set("x", 1, 2)
 		time.Sleep(time.Second)
 		// b's heartbeats and records reach a, but not the other way.
+		w.heal()
 		w.net.mu.Lock()
 		w.net.deaf[[2]string{a.id, b.id}] = true
 		w.net.mu.Unlock()
-		w.heal()
 		time.Sleep(3 * time.Second)
 		if got := w.owners("x"); len(got) != 2 {
 			t.Errorf("owned by %v while they can't agree", got)
 		}
-		w.net.mu.Lock()
-		clear(w.net.deaf)
-		w.net.mu.Unlock()
+		w.heal()
 		time.Sleep(2 * time.Second)
 		w.agreed("x")
 	}, "a", "b")
@@ -247,9 +281,7 @@ func TestHandOverWhoseAnswerIsLost(t *testing.T) {
 		if err := a.drain(ctx); err == nil {
 			t.Fatal("drained, deaf")
 		}
-		w.net.mu.Lock()
-		clear(w.net.deaf)
-		w.net.mu.Unlock()
+		w.heal()
 		time.Sleep(2 * time.Second)
 		if w.agreed("x") != b {
 			t.Error("a has it again")
@@ -348,7 +380,7 @@ func whatever(t *testing.T, seed uint64) {
 		var story []string
 		for range 2 + rng.IntN(6) {
 			time.Sleep(time.Duration(rng.IntN(4000)) * time.Millisecond)
-			switch what := rng.IntN(6); {
+			switch what := rng.IntN(7); {
 			case what == 0 && len(w.nodes) > 2:
 				n := w.nodes[rng.IntN(len(w.nodes))]
 				story = append(story, "kill "+n.name)
@@ -372,6 +404,12 @@ func whatever(t *testing.T, seed uint64) {
 				lose := rng.Float64() * 0.3
 				story = append(story, fmt.Sprintf("lose %.2f", lose))
 				w.net.setLose(lose)
+			case what == 4:
+				from, to := w.nodes[rng.IntN(len(w.nodes))], w.nodes[rng.IntN(len(w.nodes))]
+				story = append(story, to.name+" is deaf to "+from.name)
+				w.net.mu.Lock()
+				w.net.deaf[[2]string{from.id, to.id}] = true
+				w.net.mu.Unlock()
 			default:
 				side := rng.IntN(3)
 				var names string

@@ -333,11 +333,13 @@ func (d *directory) fetch(ctx context.Context, p *peer) {
 	} else {
 		p.failed = 0
 	}
-	p.retry = time.Now().Add(min(pollEvery<<max(0, min(p.failed, 10)-2), 10*time.Second))
+	longest := 10 * time.Second
 	if err != nil {
+		longest = time.Second // it was out of reach; it may be in reach at any time
 		p.behind = true
 		d.log.Debug("a node's rooms can't be had", "node", p.Name, "id", p.ID, "err", err)
 	}
+	p.retry = time.Now().Add(min(pollEvery<<max(0, min(p.failed, 10)-2), longest))
 }
 
 // fetchPages asks for what is missing, or for everything (anew).
