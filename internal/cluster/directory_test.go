@@ -11,13 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"sightline/internal/fault"
 	"sightline/internal/opt"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A gateway is what a directory asks, with rooms that a test fills.
 type gateway struct {

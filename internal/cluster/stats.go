@@ -5,9 +5,6 @@ import (
 	"time"
 )
 
-// Died is the reason of a takeover whose last owner was no more. No Local.Lost is called with it.
-const Died Why = "died"
-
 // directoryStats are counted since the start.
 type directoryStats struct {
 	in, out    map[string]Traffic // by what: beat, changes, bye, and the verbs of calls; without answers
