@@ -29,6 +29,8 @@ const (
 
 	// maxPages bounds what one node is asked for in a row.
 	maxPages = 10_000
+
+	maxAsks = 1000
 )
 
 // A Part is something that nodes share. *auth.Auth and *signin.Door are such. It is safe for
@@ -63,8 +65,9 @@ type Share struct {
 	learned atomic.Bool
 	kick    chan struct{} // holds a token when there is somebody to ask
 
-	mu   sync.Mutex
-	asks map[ask]struct{} // who may know more, of what; bounded by members and parts
+	mu   sync.Mutex       // guards what follows
+	asks map[ask]struct{} // who may know more, of what
+	said string           // what could not be taken last
 
 	pulls, failures, refused atomic.Uint64
 }
@@ -117,8 +120,16 @@ func (s *Share) Snapshot() Snapshot {
 
 // merge takes what a node has told.
 func (s *Share) merge(part string, from cluster.Member, data []byte) {
-	if err := s.parts[part].Merge(data); err != nil {
-		s.refused.Add(1)
+	err := s.parts[part].Merge(data)
+	if err == nil {
+		return
+	}
+	s.refused.Add(1)
+	s.mu.Lock()
+	known := s.said == err.Error()
+	s.said = err.Error()
+	s.mu.Unlock()
+	if !known { // it is told again with each comparison
 		s.log.Warn("what another node tells can't be taken", "of", part, "node", from.Name, "id", from.ID, "err", err)
 	}
 }
@@ -132,7 +143,9 @@ func (s *Share) compare(part string, from cluster.Member, digest []byte) {
 
 func (s *Share) ask(part, member string) {
 	s.mu.Lock()
-	s.asks[ask{part, member}] = struct{}{}
+	if len(s.asks) < maxAsks {
+		s.asks[ask{part, member}] = struct{}{} // else its next digest comes
+	}
 	s.mu.Unlock()
 	select {
 	case s.kick <- struct{}{}:
