@@ -20,7 +20,7 @@ import (
 const (
 	connectTimeout = 3 * time.Second // of a session with the owner
 	firstRetry     = 50 * time.Millisecond
-	lastRetry      = time.Second
+	lastRetry      = 500 * time.Millisecond
 	minPatience    = 15 * time.Second // of viewers, for a track that has lost its owner
 
 	// Once the owner has said that a track is gone it is asked again after this: its room may be
