@@ -30,6 +30,10 @@ type SocketSnapshot struct {
 	Full                    uint64 // not sent: the socket's buffer was full
 }
 
+// SentBytes returns how many bytes the media socket has sent: what Snapshot says of it, without
+// looking at every session.
+func (e *Engine) SentBytes() uint64 { return e.udp.stats.sentBytes.Load() }
+
 // Snapshot returns the engine's numbers. It is safe for concurrent use.
 func (e *Engine) Snapshot() Snapshot {
 	u := &e.udp.stats
