@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -94,12 +95,13 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		return err
 	}
 
+	var leaves atomic.Bool // SIGTERM has come
 	build := metrics.ReadBuild(buildVersion())
 	router := httpapi.NewRouter(c.HTTP, log)
 	router.Recognize(tokens.Subject, sessions)
 	router.Record(ledger)
 	var servers []*httpapi.Server // all of them, before the first runs
-	health := metrics.NewHealth(build, readiness(sessions, certificates, ledger))
+	health := metrics.NewHealth(build, readiness(&leaves, certificates, ledger))
 	health.Warn(warnings(ledger))
 	numbers := metrics.New(c.Metrics, metrics.Sources{
 		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Audit: ledger.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests, Refusals: router.Refusals,
@@ -163,7 +165,8 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	case s := <-signals:
 		cause = s.String()
 		visit.end()
-		drain(life, sessions, c.Shutdown.DrainTimeout.D(), signals, log)
+		leaves.Store(true)
+		drain(life, nil, sessions, c.Shutdown.DrainTimeout.D(), signals, log)
 	case <-life.Done():
 		cause = "failure"
 		if ctx.Err() != nil {
@@ -189,9 +192,9 @@ func checkRoutes(routes gin.RoutesInfo) error {
 }
 
 // readiness says why no new sessions are taken.
-func readiness(sessions *httpapi.Resources, certificates certs.Source, ledger *audit.Log) func() []string {
+func readiness(leaves *atomic.Bool, certificates certs.Source, ledger *audit.Log) func() []string {
 	return func() (reasons []string) {
-		if sessions.Draining() {
+		if leaves.Load() {
 			reasons = append(reasons, "the gateway shuts down")
 		}
 		if certificates != nil && certificates.Snapshot().Missing() {
@@ -269,12 +272,11 @@ var (
 	errSecondSignal = errors.New("second signal")
 )
 
-// drain takes no more sessions, and lets those of now go on until none is left, the
-// timeout is over or a second signal comes.
-func drain(ctx context.Context, sessions *httpapi.Resources, timeout time.Duration, signals <-chan os.Signal, log *slog.Logger) {
+// drain gives the rooms to the other nodes, if there are any (away is nil without a cluster), then takes
+// no more sessions, and lets those of now go on until none is left. All that ends when the timeout is over or
+// a second signal comes.
+func drain(ctx context.Context, away *departure, sessions *httpapi.Resources, timeout time.Duration, signals <-chan os.Signal, log *slog.Logger) {
 	began := time.Now()
-	sessions.Drain()
-	log.Info("draining", "sessions", sessions.Len(), "timeout", timeout)
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(timeout, func() { cancel(errDrainTimeout) })
 	defer timer.Stop()
@@ -286,6 +288,12 @@ func drain(ctx context.Context, sessions *httpapi.Resources, timeout time.Durati
 		case <-ctx.Done():
 		}
 	})
+	if away != nil {
+		log.Info("leaving the cluster", "sessions", sessions.Len(), "timeout", timeout)
+		away.leave(ctx, log)
+	}
+	sessions.Drain()
+	log.Info("draining", "sessions", sessions.Len(), "timeout", timeout)
 	cause := "no session is left"
 	if err := sessions.Wait(ctx); err != nil {
 		cause = err.Error()

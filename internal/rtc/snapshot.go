@@ -41,6 +41,10 @@ func (s *SocketSnapshot) add(other SocketSnapshot) {
 	s.Full += other.Full
 }
 
+// SentBytes returns how many bytes the media socket has sent: what Snapshot says of it, without
+// looking at every session.
+func (e *Engine) SentBytes() uint64 { return e.udp.stats.sentBytes.Load() }
+
 // Snapshot returns the engine's numbers. It is safe for concurrent use.
 func (e *Engine) Snapshot() Snapshot {
 	out := Snapshot{Records: e.records.Load(), Limited: e.limited.snapshot()}
