@@ -64,19 +64,19 @@ func (l *local) Load() cluster.Load {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return cluster.Load{
-		Processor: share(l.processor.take(used.Seconds(), now), float64(l.limits.processors)),
-		Egress:    share(l.egress.take(8*float64(sent), now), l.limits.egress),
+		Processor: portion(l.processor.take(used.Seconds(), now), float64(l.limits.processors)),
+		Egress:    portion(l.egress.take(8*float64(sent), now), l.limits.egress),
 		Sessions: max(
-			share(float64(l.sessions.Len()), float64(l.limits.sessions)),
-			share(float64(viewers), float64(l.limits.viewers)),
-			share(float64(open), float64(l.limits.rooms)),
+			portion(float64(l.sessions.Len()), float64(l.limits.sessions)),
+			portion(float64(viewers), float64(l.limits.viewers)),
+			portion(float64(open), float64(l.limits.rooms)),
 		),
 		Rooms: open,
 	}
 }
 
-// share returns 0 where the limit is not known.
-func share(used, limit float64) float64 {
+// portion returns 0 where the limit is not known.
+func portion(used, limit float64) float64 {
 	if limit <= 0 {
 		return 0
 	}

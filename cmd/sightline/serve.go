@@ -19,6 +19,7 @@ import (
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/certs"
+	"sightline/internal/cluster"
 	"sightline/internal/config"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
@@ -56,6 +57,12 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	defer func() { lastWords(log, began, cause, err) }()
 	log.Info("sightline starts", "version", buildVersion())
 
+	limits := limitsOf(c.Cluster, c.Rooms)
+	if c.Cluster.On() {
+		if c.Audit.Node, err = cluster.NodeName(c.Cluster); err != nil {
+			return err
+		}
+	}
 	ledger, err := audit.Open(c.Audit, log)
 	if err != nil {
 		return err
@@ -100,16 +107,22 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	router := httpapi.NewRouter(c.HTTP, log)
 	router.Recognize(tokens.Subject, sessions)
 	router.Record(ledger)
+	viewers := whep.New(registry, mixer, peers, tokens, sessions, ledger, log)
+	member, err := join(c, newLocal(registry, mixer, peers, sessions, limits, log), router, tokens, people, roomAPI, viewers, log)
+	if err != nil {
+		return err
+	}
+	defer member.close()
 	var servers []*httpapi.Server // all of them, before the first runs
-	health := metrics.NewHealth(build, readiness(&leaves, certificates, ledger))
-	health.Warn(warnings(ledger))
+	health := metrics.NewHealth(build, readiness(&leaves, certificates, ledger, member))
+	health.Warn(warnings(ledger, member))
 	numbers := metrics.New(c.Metrics, metrics.Sources{
 		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Audit: ledger.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests, Refusals: router.Refusals,
 		Listeners: func() []httpapi.Snapshot { return snapshots(servers) }, Certificates: certificateSnapshot(certificates),
-		SignIn: people.Snapshot,
+		SignIn: people.Snapshot, Cluster: member.snapshot,
 	}, build, tokens, log)
 	whip.New(registry, peers, tokens, sessions, ledger, log).Route(router)
-	whep.New(registry, mixer, peers, tokens, sessions, ledger, log).Route(router)
+	viewers.Route(router)
 	sessions.Route(router)
 	roomAPI.Register(router)
 	people.Route(router)
@@ -141,6 +154,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	defer end()
 	g.Go(func() error { return tokens.Run(life) })
 	g.Go(func() error { return people.Run(life) })
+	member.run(life, g)
 	for _, s := range servers {
 		g.Go(func() error { return s.Run(life) })
 	}
@@ -166,7 +180,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		cause = s.String()
 		visit.end()
 		leaves.Store(true)
-		drain(life, nil, sessions, c.Shutdown.DrainTimeout.D(), signals, log)
+		drain(life, member.departure(), sessions, c.Shutdown.DrainTimeout.D(), signals, log)
 	case <-life.Done():
 		cause = "failure"
 		if ctx.Err() != nil {
@@ -175,6 +189,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		visit.end()
 	}
 	sessions.Close() // while HTTP still answers: a client that is closed sends its DELETE
+	member.endRelays()
 	end()
 	return g.Wait()
 }
@@ -192,7 +207,7 @@ func checkRoutes(routes gin.RoutesInfo) error {
 }
 
 // readiness says why no new sessions are taken.
-func readiness(leaves *atomic.Bool, certificates certs.Source, ledger *audit.Log) func() []string {
+func readiness(leaves *atomic.Bool, certificates certs.Source, ledger *audit.Log, member *membership) func() []string {
 	return func() (reasons []string) {
 		if leaves.Load() {
 			reasons = append(reasons, "the gateway shuts down")
@@ -203,7 +218,7 @@ func readiness(leaves *atomic.Bool, certificates certs.Source, ledger *audit.Log
 		if ledger.Admit() != nil {
 			reasons = append(reasons, unwritten)
 		}
-		return reasons
+		return append(reasons, member.reasons()...)
 	}
 }
 
@@ -232,12 +247,12 @@ func closeAll(servers []*httpapi.Server) {
 const unwritten = "the audit log can't be written"
 
 // warnings says what is wrong though new sessions are taken.
-func warnings(ledger *audit.Log) func() []string {
+func warnings(ledger *audit.Log, member *membership) func() []string {
 	return func() []string {
 		if ledger.Failure() != nil {
-			return []string{unwritten}
+			return append(member.warnings(), unwritten)
 		}
-		return nil
+		return member.warnings()
 	}
 }
 

@@ -102,6 +102,9 @@ func Open(c Config, l Local, log *slog.Logger) (*Node, error) {
 	return n, nil
 }
 
+// NodeName is what a node of this configuration is called. The error says that its name must be given.
+func NodeName(c Config) (string, error) { return c.name() }
+
 // newID returns an id that no other run of a node has, for all that chance can say.
 func newID() string { return strings.ToLower(rand.Text()[:idLen]) }
 
