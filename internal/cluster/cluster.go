@@ -19,7 +19,8 @@ type Local interface {
 	Load() Load
 	// Rooms are all that are alive here, whatever the directory says of them.
 	Rooms() []RoomState
-	// Lost says that a room is another's now: its sessions here end as moved.
+	// Lost says that a room is another's now: its sessions here end as moved. It is said again
+	// each second as long as Rooms names the room. For one room Lost and Taken come in order.
 	Lost(room string, to Member, why Why)
 	// Taken says that a room is this node's from now on, and what the last owner left.
 	Taken(room string, keep Keep)
@@ -37,7 +38,7 @@ type RoomState struct {
 	Publishers int      // that are live
 	Sessions   int      // of publishers and viewers
 	Tracks     []string // live, "console/video", sorted
-	Muted      []string // publishers that were muted, sorted
+	Muted      []string // publishers that were muted, those too that Taken told of and that are not there, sorted
 }
 
 // Keep is what outlives a room's owner.
@@ -50,6 +51,7 @@ type Why string
 
 const (
 	Drained   Why = "drained"   // the node gave it away, because it leaves
+	Died      Why = "died"      // its owner is no more; counted where it goes, no Local.Lost is called with it
 	Contested Why = "contested" // two nodes had it, after a partition, and the other's claim was greater
 )
 
@@ -96,6 +98,7 @@ func Open(c Config, l Local, log *slog.Logger) (*Node, error) {
 	}
 	n := &Node{self: self, engine: e, bus: newBus(self.ID, c.Group, e.conn, log)}
 	n.directory = newDirectory(c, self, l, n.bus, log)
+	n.directory.lost = n.bus.gone // ends what is under way with a node that is no more
 	return n, nil
 }
 
@@ -112,32 +115,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.bus.run(ctx); return nil })
 	g.Go(func() error { n.engine.run(ctx); return nil })
 	g.Go(func() error { return n.directory.run(ctx) })
-	g.Go(func() error { n.follow(ctx); return nil })
 	return g.Wait()
-}
-
-// follow ends what is under way with nodes that are gone.
-func (n *Node) follow(ctx context.Context) {
-	changed, stop := n.directory.watch()
-	defer stop()
-	known := make(map[string]bool)
-	for {
-		live := make(map[string]bool)
-		for _, m := range n.directory.members() {
-			live[m.ID] = true
-		}
-		for id := range known {
-			if !live[id] {
-				n.bus.gone(id)
-			}
-		}
-		known = live
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // Close says that the node leaves, and ends the engine. After Run, or without it.

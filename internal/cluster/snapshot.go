@@ -26,6 +26,8 @@ type Snapshot struct {
 	Refused uint64 // calls and streams, for want of a place
 	Dropped uint64 // messages that could not be sent
 	Slow    uint64 // streams lost, because the reader was too slow
+
+	Directory DirectorySnapshot
 }
 
 // Calls are those of a verb that this node has made.
@@ -112,5 +114,6 @@ func (n *Node) Snapshot() Snapshot {
 	s := n.bus.snapshot()
 	s.Embedded = n.engine.server != nil
 	s.Routes, s.Leafs = n.engine.peers()
+	s.Directory = n.directory.snapshot()
 	return s
 }
