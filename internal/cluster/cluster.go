@@ -91,7 +91,6 @@ func Open(c Config, l Local, log *slog.Logger) (*Node, error) {
 		return nil, err
 	}
 	self := Member{Name: name, ID: newID(), URL: c.URL, Since: time.Now(), Version: c.Version}
-	log = log.With("node", self.Name)
 	e, err := openEngine(c, self.Name+"-"+self.ID, log)
 	if err != nil {
 		return nil, err
