@@ -67,7 +67,7 @@ func figures(t *testing.T, overNATS bool, nodes, rooms int) {
 		p.directory = newDirectory(config, Member{Name: id, ID: id, Since: time.Now()}, gw, net.join(id), log)
 		wait.Go(func() { p.run(ctx) })
 		p.die = func() { net.remove(id); stop(); wait.Wait() }
-		p.bye = func() { stop(); wait.Wait(); p.leave(); p.die() }
+		p.bye = func() { stop(); wait.Wait(); p.leave(); time.Sleep(20 * time.Millisecond); p.die() }
 		return p
 	}
 	all := make([]*party, nodes)
@@ -115,13 +115,14 @@ func figures(t *testing.T, overNATS bool, nodes, rooms int) {
 				})
 			}
 		}
+		told0 := told(all)
 		out0, in0, bytes0 := traffic(all)
 		cpu := cpuTime()
 		time.Sleep(period)
 		cpu = cpuTime() - cpu
 		out1, in1, bytes1 := traffic(all)
 		each := func(n uint64) float64 { return float64(n) / float64(nodes) / period.Seconds() }
-		what := fmt.Sprintf("%d changes a second", changes)
+		what := fmt.Sprintf("%.0f changes a second", float64(told(all)-told0)/period.Seconds())
 		line(what+": out, of a node", fmt.Sprintf("%.1f messages/s", each(out1-out0)))
 		line(what+": in, of a node", fmt.Sprintf("%.0f messages/s, %.1f kB/s", each(in1-in0), each(bytes1-bytes0)/1000))
 		line(what+": CPU, of a node", fmt.Sprintf("%.2f %%", 100*cpu.Seconds()/period.Seconds()/float64(nodes)))
@@ -162,6 +163,16 @@ func figures(t *testing.T, overNATS bool, nodes, rooms int) {
 	for _, p := range all {
 		p.bye()
 	}
+}
+
+// told is the number of changes that nodes have told.
+func told(all []*party) (n uint64) {
+	for _, p := range all {
+		p.mu.Lock()
+		n += p.number
+		p.mu.Unlock()
+	}
+	return n
 }
 
 // traffic sums what nodes have told and heard, and the bytes of the latter.
