@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -28,6 +29,7 @@ type node struct {
 	id      string
 	side    int // 0 is where all are; guarded by net.mu, as what follows
 	gone    bool
+	cut     bool // has no engine
 	deaf    bool // does not hear what is told
 	tells   map[string]func(cluster.Member, []byte)
 	calls   map[string]cluster.Handler
@@ -75,6 +77,11 @@ func (x *node) Members() (out []cluster.Member) {
 		out = append(out, o.Self())
 	}
 	return out
+}
+func (x *node) Connected() bool {
+	x.net.mu.Lock()
+	defer x.net.mu.Unlock()
+	return !x.cut
 }
 func (x *node) Watch() (<-chan struct{}, func())                       { return x.changed, func() {} }
 func (x *node) HandleTell(verb string, f func(cluster.Member, []byte)) { x.tells[verb] = f }
@@ -163,21 +170,31 @@ func TestNodeThatJoinsLearnsWhatIsRevoked(t *testing.T) {
 		for i := range 1000 {
 			a.revoke(t, fmt.Sprint("name ", i))
 		}
-		if a.share.Learned() {
-			t.Error("a node that has heard of nobody for no time has learned")
+		if len(a.share.Unready()) == 0 {
+			t.Error("a node that has heard of nobody for no time is ready")
 		}
 		b := n.open(t, "b")
 		synctest.Wait()
 		if got := len(b.Revocations()); got != 1000 || !b.share.Learned() {
 			t.Errorf("it knows %d revocations of 1000, learned %t", got, b.share.Learned())
 		}
+		if w := b.share.Warnings(); len(w) > 0 {
+			t.Errorf("it warns of %q", w)
+		}
 		a.stop()
 		b.stop()
 		alone := n.open(t, "c")
 		time.Sleep(learnWithin)
 		synctest.Wait()
-		if !alone.share.Learned() {
-			t.Error("the last node is not ready")
+		if why := alone.share.Unready(); len(why) > 0 {
+			t.Errorf("the last node is not ready: %q", why)
+		}
+		if got := fmt.Sprint(alone.share.Warnings()); !strings.Contains(got, "no other node") {
+			t.Errorf("alone, it warns of %s", got)
+		}
+		n.set(alone.node, func(x *node) { x.cut = true })
+		if got := fmt.Sprint(alone.share.Warnings()); !strings.Contains(got, "has lost the engine") || len(alone.share.Unready()) > 0 {
+			t.Errorf("without its engine, it warns of %s, and is not ready for %q", got, alone.share.Unready())
 		}
 		alone.stop()
 	})
