@@ -242,13 +242,13 @@ func BenchmarkPost(b *testing.B) {
 	for name, g := range map[string]*realGateway{"owner": owner, "entry": entry} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				b.StartTimer()
 				res := g.Post(b, "/whep/mri-2/console", offer)
 				b.StopTimer()
 				if res.StatusCode != 201 {
 					b.Fatalf("%d %s", res.StatusCode, res.Text)
 				}
 				owner.Do(b, "DELETE", strings.Replace(res.Header.Get("Location"), g.URL, owner.URL, 1), "")
+				b.StartTimer()
 			}
 		})
 	}
