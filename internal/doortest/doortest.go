@@ -34,6 +34,7 @@ type Gateway struct {
 	Auth     *auth.Auth
 	Sessions *httpapi.Resources
 	Audit    *Audit
+	Router   *httpapi.Router // for doors that need more of it than routes
 	Log      *slog.Logger
 
 	client *http.Client
@@ -84,6 +85,7 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 	g.Sessions = httpapi.NewResources(o.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, g.Log)
 	t.Cleanup(g.Sessions.Close)
 	router := httpapi.NewRouter(o.HTTP, g.Log)
+	g.Router = router
 	router.Recognize(g.Auth.Subject, g.Sessions)
 	router.Record(g.Audit)
 	g.Sessions.Route(router)
@@ -115,6 +117,13 @@ func At(t *testing.T, url string) *Gateway {
 	g := &Gateway{URL: url, client: &http.Client{Transport: &http.Transport{}}}
 	t.Cleanup(g.client.CloseIdleConnections)
 	return g
+}
+
+// Still returns the gateway for a client that follows no redirects.
+func (g *Gateway) Still() *Gateway {
+	out := *g
+	out.client = &http.Client{Transport: g.client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &out
 }
 
 // A Response is an HTTP response whose body has been read.
