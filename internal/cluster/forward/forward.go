@@ -95,6 +95,7 @@ type Forwarder struct {
 	auth     Authorizer
 	streams  Streams
 	redirect bool
+	relay    func(client netip.Addr, owner cluster.Member) bool // nil: this node relays nothing
 	log      *slog.Logger
 }
 
@@ -110,6 +111,23 @@ func newForwarder(c cluster.Config, n node, r *httpapi.Router, a Authorizer, s S
 	n.HandleStream(verbEvents, f.serveStream)
 	r.Elsewhere(f.answer)
 	return f
+}
+
+// Relay lets this node's own doors serve viewers whose room is another's, as far as wanted says so
+// of a client and the owner. Call it before the first request.
+func (f *Forwarder) Relay(wanted func(client netip.Addr, owner cluster.Member) bool) {
+	f.relay = wanted
+}
+
+// relays reports whether this node plays to a client what another one has. Who does not hear
+// himself in a mix is served by the owner, which mixes.
+func (f *Forwarder) relays(c *gin.Context, room string) bool {
+	if f.relay == nil || c.Request.Method != http.MethodPost || !strings.HasPrefix(c.FullPath(), whepPath) ||
+		c.Param("publisher") == bridge.Mix && (c.Query("for") != "" || c.Query("role") != "") {
+		return false
+	}
+	to, ok := f.node.Owner(room)
+	return ok && to.ID != f.node.Self().ID && f.relay(httpapi.Client(c), to)
 }
 
 // Do makes a request of this node's own, as the node, which may do everything; the URL is a path.
@@ -224,6 +242,8 @@ func (f *Forwarder) answer(c *gin.Context) {
 	case arrived && arrival.Node != "" && (p.class == owner || p.class == placed):
 		f.arrive(c, p, room)
 	case arrived || p.class == here || p.class == 0 || p.class != session && f.refused(c, p, room):
+		c.Next()
+	case (p.class == owner || p.class == placed) && f.relays(c, room):
 		c.Next()
 	case p.class == owner || p.class == placed:
 		f.toRoom(c, p, room)

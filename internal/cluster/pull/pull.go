@@ -17,6 +17,7 @@ import (
 	"sightline/internal/bridge"
 	"sightline/internal/cluster"
 	"sightline/internal/fault"
+	"sightline/internal/httpapi"
 	"sightline/internal/media"
 	"sightline/internal/opt"
 	"sightline/internal/rtc"
@@ -40,11 +41,10 @@ type Nodes interface {
 	Call(ctx context.Context, to cluster.Member, verb string, data []byte) ([]byte, error)
 }
 
-// A Sender sends requests of this node's own to the doors of another one. At those, From says
-// which node a request is of, and that it is no client's: nobody outside can forge that.
+// A Sender sends requests of this node's own to the doors of another one. A *forward.Forwarder
+// is one.
 type Sender interface {
 	Do(ctx context.Context, to cluster.Member, r *http.Request) (*http.Response, error)
-	From(r *http.Request) (cluster.Member, bool)
 }
 
 // Parts are what a Puller works with.
@@ -130,6 +130,15 @@ func (p *Puller) Wanted(client netip.Addr, owner cluster.Member) bool {
 	client = client.Unmap().WithZone("")
 	return slices.ContainsFunc(p.near, func(n netip.Prefix) bool { return n.Contains(client) }) ||
 		owner.Busy && !self.Busy && !self.Full
+}
+
+// From returns the name of the node whose own request this is; "" if it is a client's. Nobody
+// outside can forge that.
+func From(r *http.Request) string {
+	if a, ok := httpapi.Arrived(r); ok && a.Own {
+		return a.Node
+	}
+	return ""
 }
 
 // Elsewhere returns the owner of a room if that is another node.
