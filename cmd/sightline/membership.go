@@ -51,7 +51,7 @@ func join(c config.Config, l *local, router *httpapi.Router, tokens *auth.Auth, 
 	if err != nil {
 		return nil, err
 	}
-	forwarder.RelayIf(puller.Wanted)
+	forwarder.Relay(puller.Wanted)
 	viewers.RelayBy(puller)
 	l.sessions.Node(node.Self().ID)
 	roomAPI.Node(node.Self().ID)
