@@ -131,6 +131,7 @@ export class SightlinePlayer extends StreamElement {
       this.#player?.stop();
       this.#player = undefined;
       this.#video.srcObject = null;
+      this.#video.removeAttribute('poster');
       if (now) this.#start(resolve(src));
     }
     if (this.#wanted === this.muted) this.#video.muted = this.muted; // else the browser may have refused sound
