@@ -258,7 +258,7 @@ export class Player extends EventTarget {
     }
     const connected = session.pc.connectionState === 'connected';
     if (connected && !flowing && !this.#fresh.first && now - this.#since > FREEZE) this.#set('connecting', 'blank');
-    if (this.state === 'frozen' && now - this.#asked > ASK) {
+    if (this.state === 'frozen' && now - this.#asked >= ASK) {
       this.#asked = now;
       void session.check();
     }
