@@ -15,7 +15,7 @@ const watching = `(() => {
 		const seat = [...document.querySelectorAll(".seat:not([hidden])")].find((s) => s.querySelector("h3").firstChild.data === "ben");
 		const player = seat?.querySelector("sightline-player[kind=video], sightline-player");
 		const video = player?.shadowRoot.querySelector("video");
-		const is = !seat ? "no seat" : !player ? "no player" : player.state === "live" && video.videoWidth ? "live" : video.videoWidth || video.poster ? "old" : "black";
+		const is = !seat ? "no seat" : !player ? "no player" : player.state === "live" && video.videoWidth ? "live" : video.videoWidth || video.nextElementSibling?.matches("canvas") ? "old" : "black";
 		if (window.samples.at(-1)?.is !== is) window.samples.push({ is, at: Date.now() });
 		requestAnimationFrame(look);
 	};

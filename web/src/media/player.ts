@@ -78,6 +78,7 @@ export class Player extends EventTarget {
   #posted = 0;
   #since = 0; // when the session was connected
   #asked = 0; // when the server was last asked whether the session is alive
+  #last: HTMLCanvasElement | undefined; // a picture of the session before, while the new one has none
   #moving = -Infinity; // when the last session of what was shown a moment ago has ended: it may be elsewhere
 
   // The element's sound is the caller's. Events: 'state' whenever anything of what
@@ -127,6 +128,7 @@ export class Player extends EventTarget {
     this.#abort = undefined;
     clearInterval(this.#look);
     this.#session?.close();
+    this.#dropPicture();
     this.#set('reconnecting', 'lost');
   }
 
@@ -185,13 +187,23 @@ export class Player extends EventTarget {
     return { connected: session.connected, reason };
   }
 
-  // keepPicture lets the last picture of the session before stand until there is a new one.
+  // keepPicture lets the last picture of the session before stand over the element until there is a
+  // new one: an element that plays something else is black first.
   #keepPicture(): void {
     const { videoWidth: width, videoHeight: height } = this.#element;
     if (!this.hasPicture || !width) return;
-    const canvas = Object.assign(document.createElement('canvas'), { width, height });
+    this.#last?.remove();
+    const canvas = (this.#last = Object.assign(document.createElement('canvas'), { width, height }));
     canvas.getContext('2d')?.drawImage(this.#element, 0, 0);
-    this.#element.poster = canvas.toDataURL('image/jpeg', 0.8);
+    canvas.setAttribute('part', 'video');
+    const { objectFit } = getComputedStyle(this.#element);
+    Object.assign(canvas.style, { position: 'absolute', inset: '0', width: '100%', height: '100%', pointerEvents: 'none', objectFit });
+    this.#element.after(canvas);
+  }
+
+  #dropPicture(): void {
+    this.#last?.remove();
+    this.#last = undefined;
   }
 
   #connected(): void {
@@ -217,7 +229,7 @@ export class Player extends EventTarget {
   #shown(now: number): void {
     if (this.#fresh.shown(now)) {
       this.timeToFirstFrame = now - this.#posted;
-      this.#element.removeAttribute('poster');
+      this.#dropPicture();
       this.dispatchEvent(new Event('frame'));
     }
     if (this.state !== 'live' && this.#session?.pc.connectionState === 'connected') this.#set('live');
@@ -334,7 +346,7 @@ export class Player extends EventTarget {
       // An old picture must not pass for a camera's.
       this.hasPicture = false;
       this.#element.srcObject = null;
-      this.#element.removeAttribute('poster');
+      this.#dropPicture();
     }
     this.#tell();
   }
