@@ -38,6 +38,9 @@ name = "{{.Name}}"
 listen = ":6222"
 routes = [{{range .Routes}}"{{.}}:6222", {{end}}]
 secret = "a secret that all nodes of this test share"
+tls_cert = "{{.Dir}}/node.crt"
+tls_key = "{{.Dir}}/node.key"
+tls_ca = "{{.Dir}}/ca.crt"
 near = ["{{.Near}}/32"]
 
 [[auth.tokens]]
@@ -64,9 +67,9 @@ type cluster struct {
 // A node is one gateway of a cluster. The server's methods go to it and to no other, as a technician.
 type node struct {
 	server
-	name   string
-	host   host
-	config string // path of its file
+	name string
+	host host
+	dir  string // of its configuration, and its certificate
 }
 
 // newCluster starts one. It ends with the test.
@@ -76,12 +79,14 @@ func newCluster(t *testing.T) *cluster {
 	c := &cluster{t: t, desk: newHost(t, "desk", "10.78.0.21"), ward: newHost(t, "ward", "10.78.0.31")}
 	var addresses []string
 	for i, name := range []string{"a", "b", "c"} {
-		n := &node{name: name, host: newHost(t, name, fmt.Sprintf("10.78.0.1%d", i+1)), config: filepath.Join(t.TempDir(), name+".toml")}
+		n := &node{name: name, host: newHost(t, name, fmt.Sprintf("10.78.0.1%d", i+1)), dir: t.TempDir()}
 		n.server = server{t: t, base: "http://" + n.host.ip + ":8080", token: techniciansToken}
 		c.nodes = append(c.nodes, n)
 		addresses = append(addresses, n.host.ip+":8080")
 	}
+	authority := newAuthority(t)
 	for _, n := range c.nodes {
+		authority.issue(t, n.dir, n.host.ip)
 		var routes []string
 		for _, o := range c.nodes {
 			if o != n {
@@ -90,12 +95,12 @@ func newCluster(t *testing.T) *cluster {
 		}
 		var file bytes.Buffer
 		if err := clusterConfig.Execute(&file, map[string]any{
-			"Site": siteIP, "Name": n.name, "Routes": routes, "Near": c.ward.ip,
+			"Site": siteIP, "Name": n.name, "Dir": n.dir, "Routes": routes, "Near": c.ward.ip,
 			"Cameras": auth.HashToken(camerasToken), "Technicians": auth.HashToken(techniciansToken),
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(n.config, file.Bytes(), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(n.dir, "config.toml"), file.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		n.start()
@@ -109,7 +114,7 @@ func newCluster(t *testing.T) *cluster {
 // start starts the node's process, again if it has ended. It doesn't wait for it.
 func (n *node) start() {
 	n.t.Helper()
-	n.p = start(n.t, "sightline-"+n.name, n.host.command(os.Getenv(insideEnv), "serve", "-config", n.config))
+	n.p = start(n.t, "sightline-"+n.name, n.host.command(os.Getenv(insideEnv), "serve", "-config", filepath.Join(n.dir, "config.toml")))
 }
 
 // stop ends all nodes, and checks that they end well.
