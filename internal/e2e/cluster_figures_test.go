@@ -48,6 +48,7 @@ func (n *node) cpu() time.Duration {
 func TestClusterCarries(t *testing.T) {
 	const viewers, window = 40, 10 * time.Second
 	c := newCluster(t)
+	defer c.stop()
 	a := c.nodes[0]
 
 	one := func(nodes []*node) (cost map[string]float64) {
