@@ -94,6 +94,7 @@ func descs() []*prometheus.Desc {
 		all = append(all, m.desc)
 	}
 	all = append(all, auditDescs()...)
+	all = append(all, clusterDescs()...)
 	return append(all, bridgeDescs()...)
 }
 
@@ -122,6 +123,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	collectListeners(w, c.from.Listeners())
 	collectCertificates(w, c.from.Certificates())
 	collectSignIn(w, c.from.SignIn())
+	if c.from.Cluster != nil {
+		collectCluster(w, c.from.Cluster())
+	}
 }
 
 func collectListeners(w writer, listeners []httpapi.Snapshot) {

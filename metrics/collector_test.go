@@ -26,6 +26,24 @@ func TestNamesPassPrometheusLinter(t *testing.T) {
 	}
 }
 
+func TestGatewayThatIsAloneTellsNothingOfACluster(t *testing.T) {
+	g := busy()
+	g.cluster = Cluster{}
+	without := g.sources()
+	without.Cluster = nil
+	registry := prometheus.NewPedanticRegistry()
+	if err := registry.Register(newCollector(without, build, 10)); err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range map[string]prometheus.Gatherer{"off": registryOf(t, g, 10), "no source": registry} {
+		for key := range scrape(t, r) {
+			if strings.HasPrefix(key, "sightline_cluster_") {
+				t.Errorf("%s: it has %s", name, key)
+			}
+		}
+	}
+}
+
 func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 	got := scrape(t, registryOf(t, busy(), 10))
 	const v = `{kind="video",publisher="console",room="mri-1"}`
@@ -107,6 +125,43 @@ func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 		"sightline_track_viewer_rtt_seconds" + v:             0.04,
 		"sightline_track_viewer_jitter_seconds" + v:          0.004,
 		"sightline_track_viewer_loss_ratio" + v:              0.02,
+
+		`sightline_cluster_engine_connected{}`:                              1,
+		`sightline_cluster_engine_routes{}`:                                 601,
+		`sightline_cluster_nodes{}`:                                         602,
+		`sightline_cluster_twins{}`:                                         603,
+		`sightline_cluster_owned_rooms{}`:                                   604,
+		`sightline_cluster_directory_rooms{}`:                               605,
+		`sightline_cluster_directory_age_seconds{}`:                         0.606,
+		`sightline_cluster_placements_total{}`:                              607,
+		`sightline_cluster_takeovers_total{reason="died"}`:                  608,
+		`sightline_cluster_takeovers_total{reason="drained"}`:               609,
+		`sightline_cluster_takeovers_total{reason="contested"}`:             610,
+		`sightline_cluster_takeovers_total{reason="other"}`:                 611,
+		`sightline_cluster_leases_ended_total{}`:                            612,
+		`sightline_cluster_engine_losses_total{}`:                           613,
+		`sightline_cluster_directory_gaps_total{}`:                          614,
+		`sightline_cluster_directory_fetches_total{}`:                       615,
+		`sightline_cluster_directory_refused_total{}`:                       616,
+		`sightline_cluster_messages_total{direction="in"}`:                  617,
+		`sightline_cluster_messages_total{direction="out"}`:                 618,
+		`sightline_cluster_bytes_total{direction="in"}`:                     619,
+		`sightline_cluster_bytes_total{direction="out"}`:                    620,
+		`sightline_cluster_dropped_messages_total{}`:                        621,
+		`sightline_cluster_forwarded_requests_total{outcome="answered"}`:    622,
+		`sightline_cluster_forwarded_requests_total{outcome="unavailable"}`: 623,
+		`sightline_cluster_forwarded_requests_total{outcome="internal"}`:    0,
+		`sightline_cluster_forwarded_requests_total{outcome="other"}`:       624,
+		`sightline_cluster_forwarded_request_seconds{} le=1`:                5,
+		`sightline_cluster_refused_calls_total{}`:                           625,
+		`sightline_cluster_streams{direction="out"}`:                        626,
+		`sightline_cluster_streams{direction="in"}`:                         627,
+		`sightline_cluster_lost_streams_total{}`:                            628,
+		`sightline_cluster_relays{}`:                                        629,
+		`sightline_cluster_relay_viewers{}`:                                 630,
+		`sightline_cluster_share_requests_total{}`:                          631,
+		`sightline_cluster_share_failures_total{}`:                          632,
+		`sightline_cluster_share_refused_total{}`:                           633,
 
 		`sightline_http_connections{listener="http"}`:                                21,
 		`sightline_http_connections_evicted_total{listener="http"}`:                  22,

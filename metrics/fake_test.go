@@ -33,6 +33,7 @@ type gateway struct {
 	listeners    []httpapi.Snapshot
 	certificates certs.Snapshot
 	signIn       signin.Snapshot
+	cluster      Cluster
 }
 
 func (g *gateway) sources() Sources {
@@ -47,6 +48,7 @@ func (g *gateway) sources() Sources {
 		Listeners:    func() []httpapi.Snapshot { return g.listeners },
 		Certificates: func() certs.Snapshot { return g.certificates },
 		SignIn:       func() signin.Snapshot { return g.signIn },
+		Cluster:      func() Cluster { return g.cluster },
 	}
 }
 
@@ -124,6 +126,13 @@ func busy() *gateway {
 			Failures:     26,
 		},
 		signIn: signin.Snapshot{Enabled: true, Ready: true, Sessions: 27, SignedIn: 28, Refused: 29, Failed: 30},
+		cluster: Cluster{
+			On: true, Connected: true, Routes: 601, Nodes: 602, Twins: 603, Owned: 604, Entries: 605, Age: 606 * time.Millisecond,
+			Placements: 607, Takeovers: map[string]uint64{"died": 608, "drained": 609, "contested": 610, "new": 611}, LeasesEnded: 612, Alone: 613, Gaps: 614,
+			Fetches: 615, BadRecords: 616, Messages: Ways{617, 618}, Bytes: Ways{619, 620}, Dropped: 621,
+			Forwarded: map[string]uint64{"answered": 622, "unavailable": 623, "new": 624}, ForwardDelay: histogram, RefusedCalls: 625,
+			Serving: 626, Reading: 627, LostStreams: 628, Relays: 629, RelayViewers: 630, Compared: 631, CompareFails: 632, BadShares: 633,
+		},
 	}
 }
 

@@ -1,7 +1,5 @@
 package metrics
 
-import "slices"
-
 // limits are the keys of the configuration that label refusals: a closed set, all of which
 // are there from the start.
 var limits = []string{
@@ -16,19 +14,11 @@ var limits = []string{
 
 // collectRefusals adds up what the gateway's parts have refused.
 func collectRefusals(w writer, parts ...map[string]uint64) {
-	counts := make(map[string]uint64, len(limits)+1)
-	for _, limit := range limits {
-		counts[limit] = 0
-	}
+	all := make(map[string]uint64, len(limits))
 	for _, part := range parts {
 		for limit, n := range part {
-			if !slices.Contains(limits, limit) {
-				limit = other
-			}
-			counts[limit] += n
+			all[limit] += n
 		}
 	}
-	for limit, n := range counts {
-		w.counter(refusals, float64(n), limit)
-	}
+	collectClosed(w, refusals, limits, all)
 }

@@ -37,6 +37,7 @@ type Sources struct {
 	Listeners    func() []httpapi.Snapshot
 	Certificates func() certs.Snapshot
 	SignIn       func() signin.Snapshot
+	Cluster      func() Cluster // nil: the gateway is alone
 }
 
 // An Authorizer decides who may read the metrics. *auth.Auth is one.

@@ -2,6 +2,7 @@ package rooms
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -23,10 +24,10 @@ type journal struct {
 	lost   uint64  // id of the newest that there was no place for any more
 }
 
-// newJournal begins with an id that no earlier run of the gateway has reached, so that a
-// watcher who comes back after a restart is not taken for one of this run.
-func newJournal(now time.Time) journal {
-	begin := uint64(now.UnixMilli())
+// newJournal begins with an id that no other run of a gateway comes near, be it one before or
+// another node's, so that a watcher who comes from there is not taken for one of this run.
+func newJournal() journal {
+	begin := rand.Uint64N(1<<43) << 20
 	return journal{last: begin, lost: begin}
 }
 
@@ -46,13 +47,17 @@ func (j *journal) add(e *Event) {
 }
 
 // since returns the events of a room, "" for all, after the one with the given id; false if
-// they are not all there, or too many for a watcher's queue.
+// they are not all there, too many for a watcher's queue, or not all that has happened: the room
+// has been elsewhere meanwhile.
 func (j *journal) since(after uint64, room string) ([]Event, bool) {
 	if after > j.last || after < j.lost {
 		return nil, false
 	}
 	var out []Event
 	for _, e := range j.events {
+		if e.ID >= after && e.Type == RoomMoved && (room == "" || e.Room == room) {
+			return nil, false
+		}
 		if e.ID > after && (room == "" || e.Room == room) {
 			out = append(out, e)
 		}
@@ -103,6 +108,7 @@ type Watcher struct {
 
 	mu    sync.Mutex // guards what follows
 	queue []Event
+	moved bool // there is no more than the queue
 	ended bool
 }
 
@@ -135,8 +141,8 @@ func (r *Registry) Watch(room string, after uint64) (*Watcher, error) {
 	return w, nil
 }
 
-// Next waits for the next event. It returns the cause of ctx when that is done, and
-// ErrClosed once the watcher or the registry is closed. One goroutine calls it.
+// Next waits for the next event. It returns the cause of ctx when that is done, ErrMoved
+// after a room's RoomMoved, and ErrClosed once the watcher or the registry is closed. One goroutine calls it.
 func (w *Watcher) Next(ctx context.Context) (Event, error) {
 	for {
 		w.mu.Lock()
@@ -149,6 +155,10 @@ func (w *Watcher) Next(ctx context.Context) (Event, error) {
 			w.queue = w.queue[1:]
 			w.mu.Unlock()
 			return e, nil
+		}
+		if w.moved {
+			w.mu.Unlock()
+			return Event{}, ErrMoved
 		}
 		w.mu.Unlock()
 		select {
@@ -214,6 +224,8 @@ func (e *Event) replaces(old Event) bool {
 		return old.Participant != nil && old.Participant.ID == e.Participant.ID
 	case SpeakingChanged:
 		return old.Type == SpeakingChanged
+	case RoomMoved:
+		return old.Type != SnapshotEvent && old.Type != SessionEnding
 	case RoomClosed:
 		return old.Type == RoomOpened || old.Type == RoomClosed || old.Type == SpeakingChanged
 	}

@@ -99,6 +99,9 @@ const (
 	SessionEnding EventType = "session-ending"
 	RoomOpened    EventType = "room"
 	RoomClosed    EventType = "room-closed"
+	// RoomMoved is the last that a watcher of the room gets of it: it is on another node now, and
+	// all that was in it is about to come back there. Reason says why.
+	RoomMoved EventType = "room-moved"
 )
 
 // An Event is one change in a room.
@@ -113,6 +116,7 @@ type Event struct {
 
 	Participant *ParticipantInfo // ParticipantChanged, ParticipantLeft
 	Ending      *EndingInfo      // SessionEnding; not to be changed
+	Reason      string           // RoomMoved
 }
 
 // EndingInfo says what is about to end: a session, of WHIP or WHEP, or a participant.

@@ -111,6 +111,7 @@ func (r *Registry) sweepLocked(now time.Time) {
 			if p.feed == nil && len(p.entries()) == 0 {
 				r.endTalkLocked(p, true, now)
 				delete(m.publishers, p.name)
+				m.changed()
 			}
 		}
 		r.tidyLocked(m)
@@ -123,6 +124,7 @@ func (r *Registry) removeLocked(p *publisher, e *trackEntry, now time.Time) {
 	e.mu.Unlock()
 	info := e.infoLocked(p, now)
 	*p.entry(e.kind) = nil
+	p.room.changed()
 	e.end(ErrGone)
 	r.log.Info("track gone", "room", p.room.name, "track", e.id)
 	r.emitLocked(Event{Type: TrackRemoved, Room: p.room.name, Time: now, Track: &info})
@@ -145,7 +147,7 @@ func (r *Registry) tidyLocked(m *room) {
 		m.since, m.speech = time.Time{}, speech{} // that it has closed says that nobody speaks
 		r.emitLocked(Event{Type: RoomClosed, Room: m.name, Time: time.Now()})
 	}
-	if len(m.reserved) == 0 {
+	if len(m.reserved) == 0 && !m.kept.holds(time.Now()) {
 		delete(r.rooms, m.name)
 	}
 }
@@ -182,6 +184,8 @@ func (r *Registry) tellLocked(now time.Time) {
 					info.Label, info.Role, info.Session, info.Client, info.Viewers, strings.Join(info.Watchers, " "), info.Muted}
 				if f != e.told {
 					e.told = f
+					m.changed()
+					r.arrivedLocked()
 					r.emitLocked(Event{Type: TrackChanged, Room: m.name, Time: now, Track: &info})
 				}
 			}

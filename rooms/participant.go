@@ -351,14 +351,19 @@ func (m *room) other(id *string) (*participant, error) {
 func (r *Registry) partLocked(p *participant, cause string, now time.Time) {
 	info := p.infoLocked()
 	delete(p.room.participants, info.ID)
+	r.dismissLocked(p, cause, now)
+	r.emitLocked(Event{Type: ParticipantLeft, Room: p.room.name, Time: now, Participant: &info})
+	r.tidyLocked(p.room)
+}
+
+// dismissLocked lets go of what a participant has, who is in no room any more.
+func (r *Registry) dismissLocked(p *participant, cause string, now time.Time) {
 	r.recordLeft(p, cause, now)
 	if p.lease != nil {
 		p.lease.Release()
 	}
-	r.log.Info("participant left", "room", p.room.name, "participant", info.ID, "role", info.Role,
-		"cause", cause, "stayed", now.Sub(info.Since).Round(time.Millisecond))
-	r.emitLocked(Event{Type: ParticipantLeft, Room: p.room.name, Time: now, Participant: &info})
-	r.tidyLocked(p.room)
+	r.log.Info("participant left", "room", p.room.name, "participant", p.info.ID, "role", p.info.Role,
+		"cause", cause, "stayed", now.Sub(p.info.Since).Round(time.Millisecond))
 }
 
 // sweepParticipantsLocked ends whose lease has ended, who has not been heard of, and calls that nobody answers.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"sightline/internal/fault"
@@ -15,6 +16,7 @@ import (
 var (
 	ErrReplaced = errors.New("replaced by a newer session of the same publisher")
 	ErrRemoved  = errors.New("removed by an administrator")
+	ErrMoved    = errors.New("the room is on another node now")
 	ErrGone     = errors.New("the publisher is gone")
 	ErrCodec    = errors.New("the viewer can't take the track's codec")
 	ErrClosed   = errors.New("closed")
@@ -41,7 +43,7 @@ type Publication struct {
 	request  PublishRequest
 	number   uint64 // later ones are newer
 
-	ended chan struct{} // closed when it is replaced, removed or the registry closes
+	ended chan struct{} // closed when it is replaced, removed, its room moves or the registry closes
 	cause error         // why; guarded by Registry.mu until ended is closed
 
 	reserved bool // guarded by Registry.mu, as what follows
@@ -62,7 +64,7 @@ func (p *Publication) endLocked(cause error) {
 // it once the session is connected: from here on a session that had the name before has
 // lost it. It returns nil when all sources have ended, the cause of ctx when that is done,
 // and otherwise ErrReplaced, ErrRemoved, ErrClosed or a fault if the name can't be had any
-// more. When it returns an error the session must be ended, so that its sources end.
+// more; ErrMoved if its room has moved. When it returns an error the session must be ended, so that its sources end.
 func (p *Publication) Run(ctx context.Context, sources ...media.Source) error {
 	feeds, err := p.registry.begin(p, sources)
 	if err != nil {
@@ -98,6 +100,9 @@ func (p *Publication) Run(ctx context.Context, sources ...media.Source) error {
 	return nil
 }
 
+// Ended is closed when the publication has ended, be it that it was never run.
+func (p *Publication) Ended() <-chan struct{} { return p.ended }
+
 // Close gives the reservation back. It may be called at any time and more than once.
 func (p *Publication) Close() {
 	r := p.registry
@@ -132,12 +137,13 @@ func (r *Registry) Publish(req PublishRequest) (*Publication, error) {
 	if err := r.placeLocked(m, req.Publisher); err != nil {
 		return nil, err
 	}
-	m.reserved[req.Publisher]++
 	r.publications++
-	return &Publication{
+	p := &Publication{
 		registry: r, request: req, number: r.publications,
 		ended: make(chan struct{}), reserved: true,
-	}, nil
+	}
+	m.reserved[req.Publisher] = append(m.reserved[req.Publisher], p)
+	return p, nil
 }
 
 // enterLocked returns a room, a new one if need be, that somebody is about to be in.
@@ -148,14 +154,20 @@ func (r *Registry) enterLocked(name string) (*room, error) {
 			return nil, limit("rooms", "max_rooms", r.config.MaxRooms)
 		}
 	}
+	return r.roomOfLocked(name), nil
+}
+
+// roomOfLocked returns a room, a new one if need be.
+func (r *Registry) roomOfLocked(name string) *room {
+	m := r.rooms[name]
 	if m == nil {
 		m = &room{
-			name: name, publishers: make(map[string]*publisher), reserved: make(map[string]int),
+			name: name, publishers: make(map[string]*publisher), reserved: make(map[string][]*Publication),
 			participants: make(map[string]*participant),
 		}
 		r.rooms[name] = m
 	}
-	return m, nil
+	return m
 }
 
 // openRoomsLocked counts the rooms in which somebody is. Those that are only reserved are not
@@ -191,7 +203,7 @@ func (r *Registry) allowedLocked(req *PublishRequest, self *Publication) error {
 		return fault.New(fault.Forbidden, "publisher %q in room %q belongs to someone else", req.Publisher, req.Room)
 	}
 	taken := p != nil && p.feed != nil
-	if self == nil && m.reserved[req.Publisher] > 0 {
+	if self == nil && len(m.reserved[req.Publisher]) > 0 {
 		taken = true
 	}
 	if taken && r.config.Takeover == TakeoverReject {
@@ -208,7 +220,8 @@ func (r *Registry) unreserveLocked(p *Publication) {
 	}
 	p.reserved = false
 	name := p.request.Publisher
-	if m.reserved[name]--; m.reserved[name] <= 0 {
+	m.reserved[name] = slices.DeleteFunc(m.reserved[name], func(o *Publication) bool { return o == p })
+	if len(m.reserved[name]) == 0 {
 		delete(m.reserved, name)
 	}
 	r.tidyLocked(m)
@@ -247,7 +260,7 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 	pub := m.publishers[p.request.Publisher]
 	switch {
 	case pub == nil:
-		pub = &publisher{room: m, name: p.request.Publisher, subject: p.request.Subject, since: now}
+		pub = &publisher{room: m, name: p.request.Publisher, subject: p.request.Subject, since: now, muted: m.keptLocked(p.request.Publisher)}
 		m.publishers[pub.name] = pub
 		r.openLocked(m, now)
 	case pub.feed != nil && pub.feed.number > p.number:
@@ -260,6 +273,7 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 	}
 	p.running = true
 	pub.feed = p
+	m.changed()
 	pub.label, pub.role, pub.client, pub.session = p.request.Label, p.request.Role, p.request.Client, p.request.Session
 	pub.silent = p.request.Silent
 	r.unreserveLocked(p)
@@ -306,6 +320,7 @@ func (r *Registry) detach(p *Publication, feeds map[*track]*feed) {
 		return
 	}
 	pub.feed, pub.session = nil, ""
+	m.changed()
 	for _, e := range pub.entries() {
 		if e.since.IsZero() {
 			e.since = now
@@ -337,6 +352,9 @@ func (r *Registry) Mute(room, publisher string, muted bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.rooms[room]
+	if m != nil && m.publishers[publisher] == nil && !muted && m.keptLocked(publisher) {
+		return nil // muted where the room was before, and not here yet
+	}
 	if m == nil || m.publishers[publisher] == nil {
 		return fault.New(fault.NotFound, "there is no publisher %q in room %q", shown(publisher), shown(room))
 	}
@@ -345,6 +363,7 @@ func (r *Registry) Mute(room, publisher string, muted bool) error {
 		return fault.New(fault.Forbidden, "publisher %q may not be heard: it published without the scope to speak", publisher)
 	}
 	p.muted = muted
+	m.changed()
 	if p.audio != nil {
 		p.audio.mute(p.hushed())
 	}

@@ -12,11 +12,14 @@ type room struct {
 	name       string
 	since      time.Time // when its first publisher or participant came; zero before
 	publishers map[string]*publisher
-	viewers    int            // WHEP sessions
-	reserved   map[string]int // names that are about to come, and for how many sessions
+	viewers    int                       // WHEP sessions
+	reserved   map[string][]*Publication // by the name that is about to come
 	speech     speech
 
 	participants map[string]*participant
+
+	kept  kept
+	state *RoomState // as RoomStates has told it; nil: something has changed since
 }
 
 // A publisher has a name, and tracks that outlive the sessions that feed them. It is guarded
@@ -46,6 +49,7 @@ type trackEntry struct {
 	*track
 	viewers  int
 	watchers map[string]int // subscriptions of participants, by ID
+	relays   map[string]*viewer
 	since    time.Time      // when its feed ended; zero while it has one
 	told     facts          // what watchers know; zero: nothing
 }
@@ -76,4 +80,8 @@ type viewer struct {
 	room          *room
 	participant   string // whose it is; "": nobody says
 	subscriptions int
+
+	relay    string   // the node that it plays on from; "": none
+	stands   Relayed  // for whom a relay stands, guarded by Registry.mu
+	watching []string // of its participants those that were counted, likewise
 }

@@ -28,6 +28,7 @@ type Registry struct {
 	forwardingDelay *histogram
 
 	fan     *fan
+	began   time.Time
 	readers sync.WaitGroup // of sources
 	keeper  sync.WaitGroup // the goroutine that keeps the time
 	done    chan struct{}  // closed to end it
@@ -43,6 +44,8 @@ type Registry struct {
 	alarmAt      time.Time   // zero: not set
 	events       journal
 	watchers     map[*Watcher]struct{}
+	awaiting     int           // who is in Await
+	arrival      chan struct{} // closed when something has come; nil: nobody awaits it
 }
 
 // New returns a registry without rooms. config is valid.
@@ -53,12 +56,13 @@ func New(config Config, log *slog.Logger) *Registry {
 		firstKeyframe:   newHistogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 		forwardingDelay: newHistogram(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
 		fan:             newFan(),
+		began:           time.Now(),
 		done:            make(chan struct{}),
 		kick:            make(chan struct{}, 1),
 		rooms:           make(map[string]*room),
 		viewers:         make(map[*viewer]struct{}),
 		alarm:           time.NewTimer(time.Hour),
-		events:          newJournal(time.Now()),
+		events:          newJournal(),
 		watchers:        make(map[*Watcher]struct{}),
 	}
 	r.keeper.Go(r.keepTime)
@@ -124,6 +128,10 @@ type PlayRequest struct {
 	Session         string     // public id of the viewer's session
 	Client, Subject string
 	Participant     string // whose session it is, by ID; one that is not in the room counts as ""
+
+	// Relay is the node that plays one track on to viewers of its own, "" for a viewer. It counts
+	// as nobody; for whom it stands Represent says.
+	Relay string
 }
 
 // Play finds what a viewer asks for, audio before video. The subscriptions count towards the
@@ -135,6 +143,9 @@ func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
 	}
 	if req.Kind != "" && req.Kind != media.Audio && req.Kind != media.Video {
 		return nil, fault.New(fault.NotFound, "no kind of track is called %q: there are %q and %q", req.Kind, media.Audio, media.Video)
+	}
+	if req.Relay != "" && req.Kind == "" {
+		return nil, fault.New(fault.BadRequest, "a relay plays one track at a time, %q or %q, not the pair", media.Audio, media.Video)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -149,24 +160,30 @@ func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
 		}
 		return nil, fault.New(fault.Conflict, "%s %q is not live in room %q", what, req.Publisher, req.Room).After(retryAfter)
 	}
-	if len(r.viewers) >= r.config.MaxViewers {
+	if req.Relay == "" && len(r.viewers) >= r.config.MaxViewers {
 		return nil, limit("viewers", "max_viewers", r.config.MaxViewers)
 	}
 	for _, e := range entries {
-		if e.viewers >= r.config.MaxViewersPerTrack {
+		if e.relays[req.Relay] == nil && e.viewers >= r.config.MaxViewersPerTrack {
 			return nil, limit("viewers of track "+e.id, "max_viewers_per_track", r.config.MaxViewersPerTrack)
 		}
 	}
-	v := &viewer{room: r.rooms[req.Room], subscriptions: len(entries)}
-	if v.room.participants[req.Participant] != nil {
-		v.participant = req.Participant
+	v := &viewer{room: r.rooms[req.Room], relay: req.Relay, subscriptions: len(entries)}
+	if v.relay == "" {
+		if v.room.participants[req.Participant] != nil {
+			v.participant = req.Participant
+		}
+		v.room.viewers++
+		r.viewers[v] = struct{}{}
 	}
-	v.room.viewers++
-	r.viewers[v] = struct{}{}
 	subscriptions := make([]*Subscription, len(entries))
 	for i, e := range entries {
-		e.viewers++
-		e.watchLocked(v.participant, 1)
+		if v.relay == "" {
+			e.viewers++
+			e.watchLocked(v.participant, 1)
+		} else {
+			e.relayLocked(v)
+		}
 		s := newSubscription(r, v, e.track)
 		e.admit(s)
 		subscriptions[i] = s
@@ -242,6 +259,11 @@ func (r *Registry) closeSubscription(s *Subscription) {
 	}
 	s.track.dismiss(s)
 	if s.isTap() {
+		return
+	}
+	if s.viewer.relay != "" {
+		r.entryLocked(s.track).endRelayLocked(s.viewer)
+		r.wake()
 		return
 	}
 	if v := s.viewer; v.subscriptions > 1 {

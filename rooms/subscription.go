@@ -92,7 +92,7 @@ func (s *Subscription) Codec() media.Codec {
 }
 
 // Run forwards to sink until ctx is done, and returns its cause, or until the track is gone
-// (ErrGone), has a codec that the sink can't take (ErrCodec), or the subscription or the
+// (ErrGone), its room has moved (ErrMoved), it has a codec that the sink can't take (ErrCodec), or the subscription or the
 // registry is closed (ErrClosed). It is called once. Nothing is written to sink after it
 // has returned.
 func (s *Subscription) Run(ctx context.Context, sink media.Sink) error {
@@ -110,13 +110,21 @@ func (s *Subscription) Run(ctx context.Context, sink media.Sink) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-s.done:
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.cause
+			return s.Err()
 		case <-s.again:
 			s.restart(ctx)
 		}
 	}
+}
+
+// Ended is closed when the subscription has ended, be it that it was never run; Err then says why.
+func (s *Subscription) Ended() <-chan struct{} { return s.done }
+
+// Err returns what Run returns, or would, once the subscription has ended; nil before.
+func (s *Subscription) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
 }
 
 // Close gives back what the subscription counts towards the limits, and ends Run. It may be

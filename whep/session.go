@@ -20,6 +20,8 @@ type subscription interface {
 	Kind() media.Kind
 	Codec() media.Codec
 	Run(context.Context, media.Sink) error
+	Ended() <-chan struct{} // though it was never run
+	Err() error             // why it has ended
 	Close()
 }
 
@@ -41,7 +43,7 @@ type session struct {
 }
 
 // run is the session's life: once its peer is connected its tracks are forwarded, until
-// the first of peer gone, DELETE, shutdown, a track gone, a codec that the viewer can't take, token
+// the first of peer gone, DELETE, shutdown, a track gone, its room on another node, a codec that the viewer can't take, token
 // expired or revoked.
 func (s *session) run(ctx context.Context) error {
 	began := time.Now()
@@ -55,8 +57,12 @@ func (s *session) run(ctx context.Context) error {
 	ctx, end := context.WithCancelCause(ctx)
 	var playing sync.WaitGroup
 	playing.Go(func() {
+		first, ended := one(sinks)
 		select {
 		case <-s.peer.Connected():
+		case <-ended:
+			end(cause(first.Err()))
+			return
 		case <-ctx.Done():
 			return
 		}
@@ -109,6 +115,14 @@ func (s *session) connectSinks() map[subscription]*rtc.LocalTrack {
 	return sinks
 }
 
+// one returns any of the subscriptions, and when it ends: a room that moves ends them all.
+func one(sinks map[subscription]*rtc.LocalTrack) (subscription, <-chan struct{}) {
+	for sub := range sinks {
+		return sub, sub.Ended()
+	}
+	return nil, nil
+}
+
 func (s *session) close() {
 	for _, sub := range s.subscriptions {
 		sub.Close()
@@ -123,6 +137,8 @@ func cause(err error) error {
 		return nil
 	case errors.Is(err, rooms.ErrGone):
 		return rtc.Gone
+	case errors.Is(err, rooms.ErrMoved):
+		return rtc.Moved
 	case errors.Is(err, rooms.ErrCodec):
 		return rtc.Codec
 	case errors.Is(err, rooms.ErrClosed):

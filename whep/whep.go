@@ -4,6 +4,7 @@ package whep
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -94,7 +95,7 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	if publisher == bridge.Mix {
 		s.subscriptions, err = d.listen(c, room, who)
 	} else {
-		s.subscriptions, err = d.subscribe(rooms.PlayRequest{
+		s.subscriptions, err = d.subscribe(c.Request.Context(), rooms.PlayRequest{
 			Room: room, Publisher: publisher, Kind: kind, Session: s.id, Client: client, Subject: who.Name,
 			Participant: c.Query("participant"),
 		})
@@ -115,7 +116,7 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	lease := d.auth.Keep(who) // not s: the check outlives it
 	s.lease = lease
 	err = d.sessions.Create(c, httpapi.Resource{
-		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
+		Room: room, Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
 		Authorize: func(r *http.Request) error {
 			who, err := d.authorize(r, room, publisher, kind)
 			if err == nil {
@@ -132,8 +133,10 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	return err
 }
 
-// subscribe finds the tracks of a publisher.
-func (d *Door) subscribe(req rooms.PlayRequest) ([]subscription, error) {
+// subscribe finds the tracks of a publisher, and waits for them a moment where they are about to
+// come back.
+func (d *Door) subscribe(ctx context.Context, req rooms.PlayRequest) ([]subscription, error) {
+	d.rooms.Await(ctx, req)
 	tracks, err := d.rooms.Play(req)
 	out := make([]subscription, len(tracks))
 	for i, t := range tracks {

@@ -36,7 +36,7 @@ type session struct {
 
 // run is the session's life: once its peer is connected it feeds the room, taking over
 // from an older session of that name, until the first of peer gone, DELETE, shutdown,
-// replaced by a newer session, removed through the room API, token expired or revoked.
+// replaced by a newer session, removed through the room API, the room on another node, token expired or revoked.
 func (s *session) run(ctx context.Context) error {
 	began := time.Now()
 	log := s.log.With("room", s.room, "publisher", s.publisher, "session", s.id)
@@ -50,6 +50,8 @@ func (s *session) run(ctx context.Context) error {
 	g.Go(func() error {
 		select {
 		case <-s.peer.Connected():
+		case <-s.publication.Ended(): // the room has moved: there is nothing to connect to
+			return cause(s.publication.Run(ctx))
 		case <-ctx.Done():
 			return nil
 		}
@@ -77,6 +79,8 @@ func cause(err error) error {
 		return rtc.Replaced
 	case errors.Is(err, rooms.ErrRemoved):
 		return rtc.Removed
+	case errors.Is(err, rooms.ErrMoved):
+		return rtc.Moved
 	case errors.Is(err, rooms.ErrClosed):
 		return rtc.Draining
 	case fault.KindOf(err) == fault.Unavailable: // others connected first, and took the last place

@@ -29,7 +29,7 @@ func attend(ctx context.Context, registry *rooms.Registry, mixer *bridge.Bridge)
 			return nil
 		case err != nil:
 			return err
-		case e.Type != rooms.SnapshotEvent && e.Type != rooms.RoomOpened && e.Type != rooms.RoomClosed:
+		case e.Type != rooms.SnapshotEvent && e.Type != rooms.RoomOpened && e.Type != rooms.RoomClosed && e.Type != rooms.RoomMoved:
 			continue
 		}
 		open := make(map[string]bool)
@@ -40,7 +40,7 @@ func attend(ctx context.Context, registry *rooms.Registry, mixer *bridge.Bridge)
 			}
 		}
 		for name, leave := range attended {
-			if !open[name] {
+			if !open[name] || e.Type == rooms.RoomMoved && e.Room == name {
 				leave()
 				delete(attended, name)
 			}

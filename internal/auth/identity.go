@@ -19,6 +19,7 @@ const (
 	JWT       Kind = "jwt"        // RFC 7519
 	Invited   Kind = "invitation" // see Auth.Invite
 	Person    Kind = "person"     // signed in, see package signin
+	Node      Kind = "node"       // another node of the cluster, see AsNode
 )
 
 // An Identity is who asks. The zero value is anonymous, in an open gateway.

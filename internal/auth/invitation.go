@@ -58,14 +58,20 @@ func (a *Auth) Invite(by Caller, i Invitation) (secret string, made Invitation, 
 		if n := len(s.invitationsLocked(i.Room)); n >= s.maxInvitations || len(s.invitations) >= maxInvitations {
 			return fault.New(fault.Unavailable, "room %q has %d invitations, and the limit is reached (auth.max_invitations): revoke some", i.Room, n).After(time.Minute)
 		}
-		s.invitations[i.ID], s.secrets[i.Hash] = i, i.ID
+		if err := s.shareLocked(invitationKey+i.ID, i, i.Expires); err != nil {
+			return err
+		}
+		s.admitLocked(i)
 		return nil
 	})
+	if fault.KindOf(err) == "" && err != nil {
+		_ = s.change(func(now time.Time) error { // nobody will get the secret
+			s.expelLocked(i)
+			s.buryLocked(invitationKey+i.ID, i.Expires, now)
+			return nil
+		})
+	}
 	if err != nil {
-		s.mu.Lock() // it was not told to anybody
-		delete(s.invitations, i.ID)
-		delete(s.secrets, i.Hash)
-		s.mu.Unlock()
 		return "", i, err
 	}
 	return secret, i, nil
@@ -155,16 +161,28 @@ func (a *Auth) Invitations(room string) []Invitation {
 // fault.NotFound if there is no such one; another one says that it could not be kept over a restart.
 func (a *Auth) Uninvite(room, id string) error {
 	s := a.store
-	return s.change(func(time.Time) error {
+	return s.change(func(now time.Time) error {
 		i, known := s.invitations[id]
 		if !known || i.Room != room {
 			return fault.New(fault.NotFound, "there is no such invitation to room %q (any more)", room)
 		}
-		delete(s.invitations, id)
-		delete(s.secrets, i.Hash)
+		s.expelLocked(i)
+		s.buryLocked(invitationKey+i.ID, i.Expires, now)
 		a.keeper.wake()
 		return nil
 	})
+}
+
+func (s *store) admitLocked(i Invitation) {
+	s.invitations[i.ID] = i
+	s.secrets[i.Hash] = i.ID
+}
+
+func (s *store) expelLocked(i Invitation) {
+	delete(s.invitations, i.ID)
+	if s.secrets[i.Hash] == i.ID {
+		delete(s.secrets, i.Hash)
+	}
 }
 
 // invited returns the grant of the invitation whose secret has the hash; nil if there is none.

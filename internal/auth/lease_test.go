@@ -21,21 +21,26 @@ func keeping(t *testing.T) (*Auth, func(name string)) {
 		defer mu.Unlock()
 		return slices.Contains(revoked, id.Name)
 	}
+	t.Cleanup(running(t, a))
+	return a, func(name string) {
+		mu.Lock()
+		revoked = append(revoked, name)
+		mu.Unlock()
+		a.keeper.wake()
+	}
+}
+
+// running runs a until stop is called.
+func running(t *testing.T, a *Auth) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = a.Run(ctx)
 	}()
-	t.Cleanup(func() {
+	return func() {
 		cancel()
 		<-done
-	})
-	return a, func(name string) {
-		mu.Lock()
-		revoked = append(revoked, name)
-		mu.Unlock()
-		a.keeper.wake()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sightline/internal/fault"
+	"sightline/internal/replica"
 )
 
 // maxInvitations bounds the invitations of all rooms together.
@@ -36,11 +37,20 @@ type Revocation struct {
 type store struct {
 	path           string // "": memory only
 	maxRevocations int
-	maxInvitations int // of one room
+	maxInvitations int              // of one room
+	shared         *replica.Set     // what other nodes know, too; nil: there are none
+	tell           func([]byte)     // tells them; nil likewise
+	kept           []replica.Record // tombstones of the file, for shared
+
+	unsaved chan struct{} // holds one token when another node has changed something
+	log     *slog.Logger
 
 	saving sync.Mutex // held while the file is written; before mu
+	saved  uint64     // the last change that is in the file; guarded by saving
 
 	mu          sync.RWMutex // guards what follows; after keeper.mu
+	changes     uint64
+	news        []replica.Record // changes that the other nodes are to be told of
 	revocations map[string]Revocation
 	tokens      map[string]int // how many revocations mean an ID
 	names       map[string]int // likewise a name
@@ -53,6 +63,9 @@ type document struct {
 	Version     int          `json:"version"`
 	Revocations []Revocation `json:"revocations"`
 	Invitations []Invitation `json:"invitations"`
+
+	// Gone are those that were taken back, for other nodes that have not heard of it.
+	Gone []replica.Record `json:"gone,omitempty"`
 }
 
 const stateVersion = 1
@@ -63,6 +76,7 @@ func openStore(dir string, maxRevocations, maxInvitations int, log *slog.Logger)
 		maxRevocations: maxRevocations, maxInvitations: maxInvitations,
 		revocations: make(map[string]Revocation), tokens: make(map[string]int), names: make(map[string]int),
 		invitations: make(map[string]Invitation), secrets: make(map[string]string),
+		unsaved: make(chan struct{}, 1), log: log,
 	}
 	if dir == "" {
 		return s, nil
@@ -101,17 +115,15 @@ func (s *store) read(raw []byte) error {
 		s.putLocked(r)
 	}
 	for _, i := range doc.Invitations {
-		s.invitations[i.ID] = i
-		s.secrets[i.Hash] = i.ID
+		s.admitLocked(i)
 	}
+	s.kept = slices.DeleteFunc(doc.Gone, func(r replica.Record) bool { return time.Now().UnixMilli() >= r.Until })
 	return nil
 }
 
-// change changes the store by f, which has the lock, and keeps what it is then. An error
-// of f means that nothing has changed; after one of the file the change holds in memory.
+// change changes the store by f, which has the lock, tells the other nodes, and keeps what it is
+// then. An error of f means that nothing has changed; after one of the file the change holds in memory.
 func (s *store) change(f func(now time.Time) error) error {
-	s.saving.Lock()
-	defer s.saving.Unlock()
 	s.mu.Lock()
 	now := time.Now()
 	s.forgetLocked(now)
@@ -119,16 +131,42 @@ func (s *store) change(f func(now time.Time) error) error {
 		s.mu.Unlock()
 		return err
 	}
-	doc := document{Version: stateVersion, Revocations: s.revocationsLocked(), Invitations: s.invitationsLocked("")}
+	s.changes++
+	change, news := s.changes, s.news
+	s.news = nil
 	s.mu.Unlock()
+	for _, message := range replica.Encode(news) {
+		s.tell(message)
+	}
+	return s.save(change)
+}
+
+// save sees to it that the file has a change. What changed meanwhile is in it, too.
+func (s *store) save(change uint64) error {
 	if s.path == "" {
 		return nil
 	}
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	if s.saved >= change {
+		return nil
+	}
+	s.mu.RLock()
+	change = s.changes
+	doc := document{Version: stateVersion, Revocations: s.revocationsLocked(), Invitations: s.invitationsLocked(""), Gone: s.kept}
+	if s.shared != nil {
+		doc.Gone = s.shared.Tombstones()
+	}
+	s.mu.RUnlock()
 	raw, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
 		return err
 	}
-	return writeFile(s.path, append(raw, '\n'))
+	if err := writeFile(s.path, append(raw, '\n')); err != nil {
+		return err
+	}
+	s.saved = change
+	return nil
 }
 
 // forgetLocked drops what has no effect any more.
@@ -138,11 +176,13 @@ func (s *store) forgetLocked(now time.Time) {
 			s.dropLocked(r)
 		}
 	}
-	for id, i := range s.invitations {
+	for _, i := range s.invitations {
 		if !now.Before(i.Expires) {
-			delete(s.invitations, id)
-			delete(s.secrets, i.Hash)
+			s.expelLocked(i)
 		}
+	}
+	if s.shared != nil {
+		s.shared.Forget(now)
 	}
 }
 
@@ -197,11 +237,10 @@ func (s *store) revocationsLocked() []Revocation {
 // both, Conflict if it means by, Unavailable at the limit (auth.max_revocations); another one
 // says that the revocation holds, but could not be kept over a restart.
 func (a *Auth) Revoke(by Identity, r Revocation) (Revocation, error) {
+	if err := r.check(); err != nil {
+		return r, err
+	}
 	switch {
-	case (r.JTI == "") == (r.Name == ""):
-		return r, fault.New(fault.BadRequest, "a revocation must have either jti, the id of a token or an invitation, or name")
-	case len(r.JTI) > maxText || len(r.Name) > maxText || len(r.Reason) > maxText:
-		return r, fault.New(fault.BadRequest, "jti, name and reason of a revocation must have at most %d bytes", maxText)
 	case !r.Expires.IsZero() && !time.Now().Before(r.Expires):
 		return r, fault.New(fault.BadRequest, "expires of a revocation must be in the future: when what is revoked has expired")
 	case by.Kind != Anonymous && (r.Name != "" && r.Name == by.Name || r.JTI != "" && r.JTI == by.ID):
@@ -212,11 +251,25 @@ func (a *Auth) Revoke(by Identity, r Revocation) (Revocation, error) {
 			return fault.New(fault.Unavailable, "there are %d revocations, which is the limit (auth.max_revocations)", len(a.store.revocations)).After(time.Minute)
 		}
 		r.ID, r.By, r.Created = rand.Text()[:12], by.Name, now.UTC().Truncate(time.Millisecond)
+		if err := a.store.shareLocked(revocationKey+r.ID, r, r.Expires); err != nil {
+			return err
+		}
 		a.store.putLocked(r)
 		a.keeper.wake()
 		return nil
 	})
 	return r, err
+}
+
+// check says what can't be of a revocation.
+func (r Revocation) check() error {
+	switch {
+	case (r.JTI == "") == (r.Name == ""):
+		return fault.New(fault.BadRequest, "a revocation must have either jti, the id of a token or an invitation, or name")
+	case len(r.JTI) > maxText || len(r.Name) > maxText || len(r.Reason) > maxText:
+		return fault.New(fault.BadRequest, "jti, name and reason of a revocation must have at most %d bytes", maxText)
+	}
+	return nil
 }
 
 // Revocations returns those that hold, in the order of their making.
@@ -231,12 +284,13 @@ func (a *Auth) Revocations() []Revocation {
 
 // Unrevoke takes a revocation back, by its own ID. The error is a fault.NotFound if there is none.
 func (a *Auth) Unrevoke(id string) error {
-	return a.store.change(func(time.Time) error {
+	return a.store.change(func(now time.Time) error {
 		r, known := a.store.revocations[id]
 		if !known {
 			return fault.New(fault.NotFound, "there is no such revocation (any more)")
 		}
 		a.store.dropLocked(r)
+		a.store.buryLocked(revocationKey+r.ID, r.Expires, now)
 		return nil
 	})
 }

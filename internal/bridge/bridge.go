@@ -53,10 +53,29 @@ func (b *Bridge) Close() {
 	b.mu.Lock()
 	b.closed = true
 	for _, r := range b.rooms {
-		r.end()
+		r.end(rooms.ErrClosed)
 	}
 	b.mu.Unlock()
 	b.running.Wait()
+}
+
+// Move ends the listeners of a room with rooms.ErrMoved: it is on another node now. It waits for
+// nobody.
+func (b *Bridge) Move(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.rooms[name]; r != nil {
+		b.moveLocked(r)
+	}
+}
+
+// moveLocked ends a room as moved. Who enters one of its name from now on enters another.
+func (b *Bridge) moveLocked(r *room) {
+	if b.rooms[r.name] == r {
+		delete(b.rooms, r.name)
+		b.leaving[r] = struct{}{}
+	}
+	r.end(rooms.ErrMoved)
 }
 
 // A ListenRequest says who wants to hear what.
@@ -66,6 +85,10 @@ type ListenRequest struct {
 	Role string // of who listens; "": that of the publisher For, if it has one
 
 	Participant string // whose session it is, by ID; one that can't be counts as ""
+
+	// Relay is the node that plays the mix on to listeners of its own, "" for a listener. It counts
+	// as nobody; for whom it stands Represent says.
+	Relay string
 }
 
 // Listen returns a listener of a room's mix. Nobody need speak there, nor the room be open.
@@ -84,13 +107,18 @@ func (b *Bridge) Listen(req ListenRequest) (*Listener, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.listeners >= b.config.MaxListeners {
+	if req.Relay == "" && b.listeners >= b.config.MaxListeners {
 		return nil, fault.New(fault.Unavailable, "no more listeners: the limit of %d is reached (bridge.max_listeners)", b.config.MaxListeners).
 			After(retryAfter).With("limit", "bridge.max_listeners")
 	}
 	r, err := b.enterLocked(req.Room)
 	if err != nil {
 		return nil, err
+	}
+	if req.Relay != "" {
+		l := newListener(r, req)
+		b.relayLocked(r, l)
+		return l, nil
 	}
 	b.listeners++
 	r.seats++
@@ -111,7 +139,7 @@ func (b *Bridge) countLocked(r *room, participant string, n int) {
 	if r.participants[participant] += n; r.participants[participant] == 0 {
 		delete(r.participants, participant)
 	}
-	if len(r.participants) != before {
+	if len(r.participants) != before && b.rooms[r.name] == r {
 		b.registry.SetListening(r.name, slices.Collect(maps.Keys(r.participants)))
 	}
 }
@@ -148,6 +176,17 @@ func (b *Bridge) Listeners(name string) int {
 	return 0
 }
 
+// Audiences tells how many listen to the mix of each room in which somebody does.
+func (b *Bridge) Audiences(tell func(room string, listeners int)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for name, r := range b.rooms {
+		if r.seats > 0 {
+			tell(name, r.seats)
+		}
+	}
+}
+
 // enterLocked returns the room, which runs until all who have entered have left.
 func (b *Bridge) enterLocked(name string) (*room, error) {
 	if b.closed {
@@ -165,7 +204,7 @@ func (b *Bridge) enterLocked(name string) (*room, error) {
 
 // leaveLocked takes back one enterLocked.
 func (b *Bridge) leaveLocked(r *room) {
-	if r.interest--; r.interest == 0 {
+	if r.interest--; r.interest == 0 && b.rooms[r.name] == r { // otherwise it has moved
 		delete(b.rooms, r.name)
 		b.leaving[r] = struct{}{}
 		r.cancel()

@@ -19,7 +19,13 @@ func (r *room) follow() {
 	for r.ctx.Err() == nil {
 		err := r.watch(&taps)
 		if errors.Is(err, rooms.ErrClosed) {
-			r.end()
+			r.end(rooms.ErrClosed)
+			return
+		}
+		if errors.Is(err, rooms.ErrMoved) {
+			r.bridge.mu.Lock()
+			r.bridge.moveLocked(r)
+			r.bridge.mu.Unlock()
 			return
 		}
 		if r.ctx.Err() == nil {

@@ -32,6 +32,10 @@ type Listener struct {
 	next    uint16
 	mix     *mix
 
+	// Of a relay, guarded by Bridge.mu: for how many it stands, and whose sessions they are.
+	stands       int
+	participants []string
+
 	suspicion suspicion
 	starved   atomic.Bool // it receives only concealment, it seems
 
@@ -56,8 +60,8 @@ func (l *Listener) Kind() media.Kind { return media.Audio }
 func (l *Listener) Codec() media.Codec { return Codec }
 
 // Run sends the mix to sink, a packet every 20 ms from the first moment on, until ctx is
-// done, and returns its cause, or until the sink can't take the codec (rooms.ErrCodec), or
-// the listener or the bridge is closed (rooms.ErrClosed). It is called once. Nothing is
+// done, and returns its cause, or until the sink can't take the codec (rooms.ErrCodec), the
+// room has moved (rooms.ErrMoved), or the listener or the bridge is closed (rooms.ErrClosed). It is called once. Nothing is
 // written to sink after it has returned.
 func (l *Listener) Run(ctx context.Context, sink media.Sink) error {
 	if !sink.SetCodec(Codec) {
@@ -73,9 +77,23 @@ func (l *Listener) Run(ctx context.Context, sink media.Sink) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-l.done:
+		return rooms.ErrClosed
 	case <-l.room.over:
+		return l.room.cause
 	}
-	return rooms.ErrClosed
+}
+
+// Ended is closed when the room has ended, be it that Run was never called; Err then says why.
+func (l *Listener) Ended() <-chan struct{} { return l.room.over }
+
+// Err returns why the room has ended; nil before.
+func (l *Listener) Err() error {
+	select {
+	case <-l.room.over:
+		return l.room.cause
+	default:
+		return nil
+	}
 }
 
 func (l *Listener) know(peer media.Sink) {
@@ -102,10 +120,14 @@ func (l *Listener) Close() {
 		b := l.room.bridge
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		defer b.leaveLocked(l.room)
+		if l.request.Relay != "" {
+			b.endRelayLocked(l.room, l)
+			return
+		}
 		b.listeners--
 		l.room.seats--
 		b.countLocked(l.room, l.request.Participant, -1)
-		b.leaveLocked(l.room)
 	})
 }
 

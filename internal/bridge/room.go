@@ -27,11 +27,13 @@ type room struct {
 
 	ctx    context.Context // done when the room is to end
 	cancel context.CancelFunc
-	over   chan struct{} // closed when the gateway ends: no room of this name will follow
+	over   chan struct{} // closed when the room ends though somebody listens, and
+	cause  error         // why; not to be read before
 
 	interest     int            // who has entered, and
 	seats        int            // of these the listeners, and
-	participants map[string]int // of these the sessions of participants, by ID; guarded by Bridge.mu
+	participants map[string]int // of these the sessions of participants, by ID; guarded by Bridge.mu, and
+	relays       map[relayed]*Listener
 	ending       sync.Once
 
 	turn sync.Mutex // held while listeners are written to
@@ -53,15 +55,18 @@ type cast struct {
 }
 
 func newRoom(b *Bridge, name string) *room {
-	r := &room{bridge: b, name: name, over: make(chan struct{}), cast: &cast{}, participants: make(map[string]int)}
+	r := &room{bridge: b, name: name, over: make(chan struct{}), cast: &cast{}, participants: make(map[string]int), relays: make(map[relayed]*Listener)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.mixer = newMixer(r)
 	return r
 }
 
 // end ends the room though somebody listens.
-func (r *room) end() {
-	r.ending.Do(func() { close(r.over) })
+func (r *room) end(cause error) {
+	r.ending.Do(func() {
+		r.cause = cause
+		close(r.over)
+	})
 	r.cancel()
 }
 

@@ -18,6 +18,9 @@ import (
 // request's Host if it is this machine's. Any other Host could be anything: then BaseURL
 // is empty, and URLs are paths, which clients resolve against what they asked for.
 func BaseURL(c *gin.Context) string {
+	if a, arrived := Arrived(c.Request); arrived {
+		return a.Base
+	}
 	b, _ := c.Value(baseKey).(*base)
 	if b == nil {
 		return ""

@@ -47,6 +47,15 @@ func CheckType(c *gin.Context, mediaType, accept string) error {
 // ReadBody reads the request's body. The error is a fault: TooLarge beyond http.max_body,
 // BadRequest for one that is empty, breaks off or takes too long.
 func ReadBody(c *gin.Context) ([]byte, error) {
+	body, err := ReadAnyBody(c)
+	if err == nil && len(body) == 0 {
+		err = fault.New(fault.BadRequest, "the body is empty")
+	}
+	return body, err
+}
+
+// ReadAnyBody is ReadBody for where there need not be one.
+func ReadAnyBody(c *gin.Context) ([]byte, error) {
 	limit := c.GetInt64(bodyKey)
 	tooLarge := fault.New(fault.TooLarge, "the body must not be longer than %d bytes (http.max_body)", limit).With("limit", "http.max_body")
 	if limit > 0 && c.Request.ContentLength > limit {
@@ -66,8 +75,6 @@ func ReadBody(c *gin.Context) ([]byte, error) {
 		return nil, fault.New(fault.BadRequest, "the body did not come in time (http.body_timeout)").With("limit", "http.body_timeout")
 	case err != nil:
 		return nil, fault.New(fault.BadRequest, "the body broke off after %d bytes", len(body))
-	case len(body) == 0:
-		return nil, fault.New(fault.BadRequest, "the body is empty")
 	}
 	return body, nil
 }

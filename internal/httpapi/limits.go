@@ -24,6 +24,10 @@ import (
 // so that a flood of strangers behind the address of a hospital takes nothing from those in
 // the hospital who have a token. Wrong tokens have a budget of their own for each address,
 // which only wrong ones are refused by.
+//
+// In a cluster the node that a client asks counts by token and address, and the one that has a
+// session by that. Of a session that another node has, only that one knows whether it is live: its
+// requests count for the address here until it has said so, see Router.Vouch.
 type limits struct {
 	config    Config
 	addresses *limiter[netip.Addr]
@@ -36,12 +40,14 @@ type limits struct {
 
 	mu      sync.Mutex // guards what follows
 	refused map[string]uint64
+	vouched recent // sessions that are live at other nodes
 }
 
 // A caller is whose a request is.
 type caller struct {
 	address netip.Addr // see subscriber
 	subject string     // of his token; "": he has none that is right
+	node    bool       // another node of the cluster, in its own name
 }
 
 func newLimits(c Config) *limits {
@@ -84,9 +90,10 @@ func (l *limits) count(limit string) {
 func (l *limits) middleware(c *gin.Context) {
 	c.Set(limitsKey, l)
 	if changes(c.Request.Method) {
-		who := caller{address: Client(c), subject: l.subject(c.Request)}
+		arrival, arrived := Arrived(c.Request)
+		who := caller{address: Client(c), subject: l.subject(c.Request), node: arrival.Own}
 		c.Set(callerKey, who)
-		if err := l.admit(c.Request.URL.Path, who, time.Now()); err != nil {
+		if err := l.admit(c.Request.URL.Path, who, arrived, time.Now()); err != nil {
 			Fail(c, err)
 			return
 		}
@@ -94,13 +101,35 @@ func (l *limits) middleware(c *gin.Context) {
 	c.Next()
 }
 
-// admit counts a request. The error is a fault.TooMany.
-func (l *limits) admit(path string, who caller, now time.Time) error {
+// Vouch says that another node has answered for a session: that it is live there, or not (any
+// more). It is remembered of the last few thousand.
+func (r *Router) Vouch(id string, live bool) {
+	l := r.limits
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if live {
+		l.vouched.add(id)
+	} else {
+		l.vouched.remove(id)
+	}
+}
+
+func (l *limits) isVouched(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.vouched.has(id)
+}
+
+// admit counts a request; one that arrived by way of another node only where it is for a session
+// of this one: that node has counted the rest. The error is a fault.TooMany.
+func (l *limits) admit(path string, who caller, arrived bool, now time.Time) error {
 	id, toSession := strings.CutPrefix(path, "/sessions/")
 	switch {
-	case toSession && l.live(id):
+	case toSession && (l.live(id) || l.isVouched(id)):
 		return orWait(l.sessions.take(id, now), "http.session_rate_limit",
 			"more than %g requests a second to one session", l.config.SessionRateLimit)
+	case arrived:
+		return nil
 	case who.subject != "":
 		return orWait(l.tokens.take(who.subject, now), "http.token_rate_limit",
 			"more than %g requests a second with one token", l.config.TokenRateLimit)
@@ -149,6 +178,34 @@ func callerOf(c *gin.Context) caller {
 		return who
 	}
 	return caller{address: Client(c)}
+}
+
+// recent remembers between maxRecent and twice as many keys, the last ones that were added.
+type recent struct {
+	now, before map[string]struct{}
+}
+
+const maxRecent = 5000
+
+func (r *recent) add(key string) {
+	if len(r.now) >= maxRecent {
+		r.before, r.now = r.now, nil
+	}
+	if r.now == nil {
+		r.now = make(map[string]struct{})
+	}
+	r.now[key] = struct{}{}
+}
+
+func (r *recent) has(key string) bool {
+	_, now := r.now[key]
+	_, before := r.before[key]
+	return now || before
+}
+
+func (r *recent) remove(key string) {
+	delete(r.now, key)
+	delete(r.before, key)
 }
 
 func changes(method string) bool {

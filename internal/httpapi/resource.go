@@ -29,6 +29,7 @@ type Session interface {
 
 // A Resource is a session of WHIP or WHEP that has been answered.
 type Resource struct {
+	Room    string // that the session is in
 	Session Session
 	Offer   *sdp.Offer
 	Servers []ICEServer // told to the client
@@ -65,6 +66,7 @@ type Resources struct {
 	log     *slog.Logger
 	wg      sync.WaitGroup // one for each live session
 	gates   []func() error
+	prefix  string // of ids, see Node
 
 	mu       sync.Mutex // guards what follows
 	live     map[string]*resource
@@ -137,6 +139,10 @@ func PublicID() string {
 // the first request.
 func (r *Resources) AdmitIf(gate func() error) { r.gates = append(r.gates, gate) }
 
+// Node lets the ids of all sessions begin with that of this node of a cluster and a dot, so that
+// any node knows whose they are. Call it before the first request.
+func (r *Resources) Node(id string) { r.prefix = id + "." }
+
 // Admit returns a fault if no session is taken from who asks: Unavailable because the gateway
 // is about to end, or a gate is closed; Unavailable or TooMany because of a limit. Create asks
 // for the limits again: it is here that a refusal costs least.
@@ -175,7 +181,7 @@ func (r *Resources) Create(c *gin.Context, what Resource) error {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:])
 	s := &resource{
-		Resource: what, id: base64.RawURLEncoding.EncodeToString(raw[:]),
+		Resource: what, id: r.prefix + base64.RawURLEncoding.EncodeToString(raw[:]),
 		done: make(chan struct{}), turn: make(chan struct{}, 1),
 		caller: callerOf(c), began: time.Now(),
 	}
@@ -415,6 +421,20 @@ func (r *Resources) Len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.live)
+}
+
+// EndRoom ends all sessions of a room, and returns how many there are. It doesn't wait for them.
+func (r *Resources) EndRoom(room string, cause error) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, s := range r.live {
+		if s.Room == room {
+			s.cancel(cause)
+			n++
+		}
+	}
+	return n
 }
 
 // Drain takes no more sessions from now on.

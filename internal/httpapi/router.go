@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -26,6 +24,7 @@ const (
 	routineKey = "sightline.routine" // bool: see Routine
 	limitsKey  = "sightline.limits"  // *limits
 	callerKey  = "sightline.caller"  // caller, of a request for a change
+	nodeKey    = "sightline.node"    // string: see AnsweredBy
 )
 
 // A Router is gin's engine with the middleware of all doors.
@@ -35,6 +34,8 @@ type Router struct {
 	limits   *limits
 	plain    atomic.Uint64 // requests refused because they came in the clear
 	record   audit.Recorder
+
+	elsewhere gin.HandlerFunc // nil: all is answered here
 }
 
 // Requests returns the counts of requests so far, sorted.
@@ -60,12 +61,13 @@ func NewRouter(c Config, log *slog.Logger) *Router {
 		r.observe(log),
 		recovery,
 		secure,
-		hsts(c, base),
-		cors(c.AllowedOrigins),
+		entryOnly(hsts(c, base)),
+		entryOnly(cors(c.AllowedOrigins)),
 		locate(base),
 		bound(c),
-		r.encrypted(c, base),
+		entryOnly(r.encrypted(c, base)),
 		r.limits.middleware,
+		r.divert,
 	)
 	r.NoRoute(Handle(func(*gin.Context) error {
 		return fault.New(fault.NotFound, "there is nothing here")
@@ -78,16 +80,16 @@ func NewRouter(c Config, log *slog.Logger) *Router {
 // the pattern of the route and not the path: the path of a session is a secret.
 func (r *Router) observe(log *slog.Logger) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		var raw [8]byte
-		_, _ = rand.Read(raw[:])
-		id := hex.EncodeToString(raw[:])
-		c.Header("X-Request-Id", id)
+		id := identify(c)
 		c.Set(logKey, log.With("request", id))
 		began := time.Now()
 
 		c.Next()
 
 		r.recordRefusal(c)
+		if a, arrived := Arrived(c.Request); arrived && a.Node == "" {
+			return // it is a part of a request that is counted as a whole
+		}
 		status := c.Writer.Status()
 		r.requests.add(c.FullPath(), c.Request.Method, status)
 		level := slog.LevelDebug
@@ -112,7 +114,7 @@ func (r *Router) observe(log *slog.Logger) gin.HandlerFunc {
 				attrs = append(attrs, slog.String(p.Key, clip(p.Value, 64)))
 			}
 		}
-		log.LogAttrs(c, level, "request", attrs...)
+		log.LogAttrs(c, level, "request", append(attrs, nodes(c)...)...)
 	}
 }
 

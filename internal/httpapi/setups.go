@@ -45,9 +45,10 @@ func newCensus(c Config) census {
 }
 
 // admit returns a fault if who can have no session more: TooMany for his own limits,
-// Unavailable where waiting a moment will do.
+// Unavailable where waiting a moment will do. Another node asks for many of its own clients, and is
+// not held to what one of them may have.
 func (n *census) admit(who caller, now time.Time) error {
-	if limit := n.config.MaxSessionsPerToken; limit > 0 && who.subject != "" && n.tokens[who.subject] >= limit {
+	if limit := n.config.MaxSessionsPerToken; limit > 0 && !who.node && who.subject != "" && n.tokens[who.subject] >= limit {
 		return fault.New(fault.TooMany, "%d sessions are live with this token, which is the limit (http.max_sessions_per_token)", limit).
 			After(retryFull).With("limit", "http.max_sessions_per_token")
 	}
@@ -55,7 +56,7 @@ func (n *census) admit(who caller, now time.Time) error {
 	if own == nil {
 		own = &household{}
 	}
-	if limit := n.config.MaxSessionsPerAddress; limit > 0 && own.live >= limit {
+	if limit := n.config.MaxSessionsPerAddress; limit > 0 && !who.node && own.live >= limit {
 		return fault.New(fault.TooMany, "%d sessions are live from this address, which is the limit (http.max_sessions_per_address)", limit).
 			After(retryFull).With("limit", "http.max_sessions_per_address")
 	}

@@ -13,6 +13,7 @@ const (
 	Deleted  End = "deleted"  // DELETE of the session
 	Replaced End = "replaced" // another session took the publisher's name over
 	Removed  End = "removed"  // ended through the room API
+	Moved    End = "moved"    // its room is on another node now
 	Draining End = "draining" // the gateway shuts down
 	Expired  End = "expired"  // what it was begun with has expired
 	Revoked  End = "revoked"  // what it was begun with has been revoked
@@ -29,7 +30,7 @@ const (
 	Failed         End = "error"           // the gateway's own failure
 )
 
-var ends = []End{Deleted, Replaced, Removed, Draining, Expired, Revoked, Gone, Codec, CrowdedOut, PeerClosed, ConsentExpired, Unreached, SetupTimeout, DTLSFailed, Failed}
+var ends = []End{Deleted, Replaced, Removed, Moved, Draining, Expired, Revoked, Gone, Codec, CrowdedOut, PeerClosed, ConsentExpired, Unreached, SetupTimeout, DTLSFailed, Failed}
 
 // Ends returns all causes, for metrics that want to show zeros.
 func Ends() []End { return ends }

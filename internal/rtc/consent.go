@@ -62,7 +62,7 @@ func (c *consent) check(s *Session, now time.Time) {
 		}
 		return
 	}
-	m, err := buildCheck(g.remoteUfrag+":"+g.ufrag, g.remotePwd, c.tieBreaker)
+	m, err := buildCheck(g.remoteUfrag+":"+g.ufrag, g.remotePwd, s.offers, c.tieBreaker)
 	if err != nil {
 		return
 	}

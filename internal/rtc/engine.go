@@ -201,9 +201,9 @@ func interfaceAddresses(loopback, ipv6 bool) []netip.Addr {
 	return append(append(loop, four...), six...)
 }
 
-// candidates are the values of the a=candidate lines of an answer: UDP before TCP,
+// candidates are the values of the a=candidate lines of a description: UDP before TCP,
 // IPv4 before IPv6 (RFC 8839, section 5.1; the priorities of RFC 8445, section 5.1.2.1).
-func (e *Engine) candidates() []string {
+func (e *Engine) candidates(tcp bool) []string {
 	addrs := e.localAddresses()
 	if len(e.config.PublicAddresses) > 0 {
 		addrs = nil
@@ -220,7 +220,7 @@ func (e *Engine) candidates() []string {
 		priority := uint32(126)<<24 | uint32(65535-i)<<8 | 255
 		out = append(out, fmt.Sprintf("%d 1 udp %d %s %d typ host", i+1, priority, a, e.udp.port))
 	}
-	if e.tcp != nil {
+	if tcp {
 		for i, a := range addrs {
 			priority := uint32(90)<<24 | uint32(65535-i)<<8 | 255
 			out = append(out, fmt.Sprintf("%d 1 tcp %d %s %d typ host tcptype passive", len(addrs)+i+1, priority, a, e.tcpPort))

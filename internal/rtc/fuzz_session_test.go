@@ -314,7 +314,7 @@ func seedDatagrams(f *testing.F, sections []sdp.Section) [][]byte {
 		b = append(b, append(extensions, make([]byte, 12-len(extensions))...)...)
 		return append(b, payload...)
 	}
-	check, err := buildCheck("abc:def", "secret", 1)
+	check, err := buildCheck("abc:def", "secret", false, 1)
 	if err != nil {
 		f.Fatal(err)
 	}

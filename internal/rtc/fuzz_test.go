@@ -15,7 +15,7 @@ import (
 
 // What comes to the socket is read before anything about it is known.
 func FuzzPeekSTUN(f *testing.F) {
-	m, err := buildCheck("abc:def", "secret", 1)
+	m, err := buildCheck("abc:def", "secret", false, 1)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func FuzzPeekSTUN(f *testing.F) {
 }
 
 func TestPeekUfrag(t *testing.T) {
-	m, err := buildCheck("local:remote", "secret", 1)
+	m, err := buildCheck("local:remote", "secret", false, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func FuzzReceiveRTCP(f *testing.F) {
 
 // FuzzReceiveRequest feeds an ICE session checks, with and without its integrity.
 func FuzzReceiveRequest(f *testing.F) {
-	m, err := buildCheck("local:remote", "pwd", 1)
+	m, err := buildCheck("local:remote", "pwd", false, 1)
 	if err != nil {
 		f.Fatal(err)
 	}

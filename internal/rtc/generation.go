@@ -18,6 +18,10 @@ import (
 
 const (
 	maxSources = 96 // addresses, named or that checks come from; the agent keeps a candidate of each
+
+	// Between the checks of an agent that controls, which nominates at the next: a viewer waits
+	// for that.
+	pullInterval = 20 * time.Millisecond
 )
 
 // A generation is one ICE session of a peer (RFC 8445, section 2.5): a pair of
@@ -30,6 +34,8 @@ type generation struct {
 
 	ufrag, pwd             string
 	remoteUfrag, remotePwd string
+
+	tcp bool // ICE-TCP may be used: not between gateways, neither dials
 
 	reader sync.WaitGroup // of ICE-TCP
 
@@ -51,6 +57,7 @@ func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, erro
 		ufrag: newSecret(16), pwd: newSecret(32),
 		remoteUfrag: remoteUfrag, remotePwd: remotePwd,
 		candidates: make(map[string]bool), accounts: make(map[netip.AddrPort]*account),
+		tcp: s.engine.tcp != nil && !s.offers,
 	}
 	e := s.engine
 	interfaces, err := e.net()
@@ -59,7 +66,7 @@ func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, erro
 	}
 	networks := []ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6}
 	var keepalive time.Duration
-	if e.tcp != nil {
+	if g.tcp {
 		keepalive = consentInterval // over TCP only the agent can send checks
 	}
 	options := []ice.AgentOption{
@@ -86,7 +93,10 @@ func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, erro
 			return false
 		}),
 	}
-	if e.tcp != nil {
+	if s.offers {
+		options = append(options, ice.WithCheckInterval(pullInterval))
+	}
+	if g.tcp {
 		networks = append(networks, ice.NetworkTypeTCP4, ice.NetworkTypeTCP6)
 		options = append(options, ice.WithTCPMux(e.tcp))
 	}
@@ -136,7 +146,7 @@ func (g *generation) gather() error {
 func (g *generation) add(values []string, end bool) {
 	for _, v := range values {
 		c, ok := sdp.ParseCandidate(v)
-		if !ok || !g.session.engine.named(c.Addr.Addr()) {
+		if !ok || !g.mayName(c.Addr.Addr()) {
 			continue
 		}
 		key := c.Transport + " " + c.Addr.String()
@@ -178,8 +188,12 @@ func (g *generation) receiveRequest(d datagram, local netip.Addr) {
 	}
 	integrity := stun.NewShortTermIntegrity(g.pwd)
 	g.session.check()
-	if m.Contains(stun.AttrICEControlled) {
-		// The gateway never controls: it stands by its role as with the lowest tie-breaker
+	own := stun.AttrICEControlled
+	if g.session.offers {
+		own = stun.AttrICEControlling
+	}
+	if m.Contains(own) {
+		// The gateway never changes its role: it stands by it as with the better tie-breaker
 		// (RFC 8445, section 7.3.1.1).
 		if reply, err := stun.Build(m, stun.BindingError, stun.ErrorCodeAttribute{Code: stun.CodeRoleConflict}, integrity, stun.Fingerprint); err == nil {
 			u.send(reply.Raw, u.destination(d.remote, local))
@@ -230,22 +244,25 @@ func (g *generation) answerOnPath(m *stun.Message, d datagram, local netip.Addr,
 
 // start lets the agent check. Its remote credentials are fixed from here on.
 func (g *generation) start() error {
-	conn, err := g.agent.StartAccept(g.remoteUfrag, g.remotePwd)
+	begin := g.agent.StartAccept
+	if g.session.offers {
+		begin = g.agent.StartDial
+	}
+	conn, err := begin(g.remoteUfrag, g.remotePwd)
 	if err != nil {
 		return fmt.Errorf("ice: %w", err)
 	}
-	tcp := g.session.engine.tcp != nil
 	g.mu.Lock()
 	closed := g.closed
 	g.conn = conn
-	if tcp && !closed {
+	if g.tcp && !closed {
 		g.reader.Go(func() { g.readTCP(conn) })
 	}
 	g.mu.Unlock()
 	if closed {
 		return ice.ErrClosed
 	}
-	if pair, err := g.agent.GetSelectedCandidatePair(); tcp && err == nil && pair != nil {
+	if pair, err := g.agent.GetSelectedCandidatePair(); g.tcp && err == nil && pair != nil {
 		g.session.selected(g, pair.Local, pair.Remote) // a TCP path that was chosen before conn was known
 	}
 	return nil

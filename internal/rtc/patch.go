@@ -73,7 +73,7 @@ func (s *Session) Patch(f *sdp.Fragment, single bool) (restart []byte, err error
 			// Another restart has overtaken this one: it counts, and both are answered.
 		}
 	}
-	candidates := s.engine.candidates()
+	candidates := s.engine.candidates(s.engine.tcp != nil)
 	if single && len(candidates) > 1 {
 		candidates = candidates[:1]
 	}

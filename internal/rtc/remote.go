@@ -100,6 +100,16 @@ func embedded(a netip.Addr) (netip.Addr, bool) {
 // named tells whether a client may have the gateway send checks to a.
 func (e *Engine) named(a netip.Addr) bool { return e.remote.allows(a) }
 
+// mayName tells whether the peer may have the gateway send checks to a. A client by the policy
+// only. Who answers an offer of the gateway's own is a node that it has chosen: one of the two
+// must begin, so it may name what may come.
+func (g *generation) mayName(a netip.Addr) bool {
+	if g.session.offers {
+		return g.session.engine.came(a)
+	}
+	return g.session.engine.named(a)
+}
+
 // came tells whether the gateway answers a client that comes from a by itself: what is
 // private and not to be named may still come.
 func (e *Engine) came(a netip.Addr) bool {

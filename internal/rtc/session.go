@@ -55,7 +55,9 @@ type Session struct {
 
 	engine      *Engine
 	request     AnswerRequest
-	answer      *sdp.Answer
+	answer      *sdp.Answer // the gateway's, or the other side's to its offer
+	offers      bool        // the gateway has made the offer: it controls ICE (RFC 8445, section 6.1.1)
+	receives    bool
 	ffmpeg      bool // hangs for good on close_notify
 	reducedSize bool // RFC 5506
 
@@ -90,37 +92,26 @@ type Session struct {
 // nothing until Run; a session that is never run has to be closed. The error is a
 // fault.Unprocessable if the offer can't be answered.
 func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
-	s := &Session{
-		engine: e, request: r,
-		ffmpeg:  r.Offer.SessionName == "FFmpegPublishSession" || strings.HasPrefix(r.Client, "Lavf/"),
-		checked: make(chan struct{}), wake: make(chan struct{}, 1),
-		connected: make(chan struct{}), closed: make(chan struct{}),
-		state: "new",
-	}
-	s.seal.session = s
-	s.transport = newDTLSTransport(s)
-
+	s := e.newSession()
+	s.request, s.receives = r, r.Publish
+	s.ffmpeg = r.Offer.SessionName == "FFmpegPublishSession" || strings.HasPrefix(r.Client, "Lavf/")
 	g, err := newGeneration(s, r.Offer.Ufrag, r.Offer.Pwd)
 	if err != nil {
 		return nil, err
 	}
 	answer, err := r.Offer.Answer(sdp.Request{
 		Publish: r.Publish, Send: r.Send,
-		Ufrag: g.ufrag, Pwd: g.pwd, Fingerprint: e.fingerprint, Candidates: e.candidates(),
+		Ufrag: g.ufrag, Pwd: g.pwd, Fingerprint: e.fingerprint, Candidates: e.candidates(e.tcp != nil),
 		Stream: r.Stream, CNAME: r.Stream, RTCPMuxOnly: e.config.RTCPMuxOnly, SSRC: newSSRC,
 	})
 	if err != nil {
 		g.close()
 		return nil, err
 	}
-	s.answer, s.current = answer, g
+	s.current = g
+	s.settle(answer)
 	g.remoteUfrag, g.remotePwd = answer.Remote.Ufrag, answer.Remote.Pwd
 	e.udp.addUfrag(g.ufrag, g)
-	s.seal.ssrc = newSSRC()
-	for _, section := range answer.Sections {
-		// All sections share one transport; FFmpeg says it of video only.
-		s.reducedSize = s.reducedSize || section.ReducedSize
-	}
 	if r.Publish {
 		s.receiver = newReceiver(s, answer.Sections)
 	} else {
@@ -129,10 +120,36 @@ func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
 		}
 	}
 	g.add(answer.Remote.Candidates, answer.Remote.EndOfCandidates)
-	e.mu.Lock()
-	e.sessions[s] = struct{}{}
-	e.mu.Unlock()
+	e.add(s)
 	return s, nil
+}
+
+func (e *Engine) newSession() *Session {
+	s := &Session{
+		engine:  e,
+		checked: make(chan struct{}), wake: make(chan struct{}, 1),
+		connected: make(chan struct{}), closed: make(chan struct{}),
+		state: "new",
+	}
+	s.seal.session, s.seal.ssrc = s, newSSRC()
+	s.transport = newDTLSTransport(s)
+	return s
+}
+
+// add makes a session one of the engine's.
+func (e *Engine) add(s *Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sessions[s] = struct{}{}
+}
+
+// settle takes what was negotiated.
+func (s *Session) settle(a *sdp.Answer) {
+	s.answer = a
+	for _, section := range a.Sections {
+		// All sections share one transport; FFmpeg says it of video only.
+		s.reducedSize = s.reducedSize || section.ReducedSize
+	}
 }
 
 func newSSRC() uint32 {
@@ -145,7 +162,7 @@ func newSSRC() uint32 {
 	}
 }
 
-// SDP is the answer.
+// SDP is the answer, whoever has made it.
 func (s *Session) SDP() []byte { return s.answer.SDP }
 
 // ETag is the strong entity tag of the newest ICE session (RFC 9725, section 4.3.1), with
@@ -156,7 +173,8 @@ func (s *Session) ETag() string {
 	return s.current.etag
 }
 
-// Offer is what the session answered: fragments refer to it.
+// Offer is what the session answered: fragments refer to it. It is nil where the gateway
+// has offered itself.
 func (s *Session) Offer() *sdp.Offer { return s.request.Offer }
 
 // Codecs are the first negotiated ones of each accepted kind.
@@ -168,7 +186,8 @@ func (s *Session) Codecs() map[media.Kind]media.Codec {
 	return out
 }
 
-// Sources are a publisher's tracks; Sinks a viewer's. Both are there after Answer.
+// Sources are a publisher's tracks, or a pull's; Sinks a viewer's. They are there from the
+// beginning.
 func (s *Session) Sources() []media.Source {
 	var out []media.Source
 	if s.receiver != nil {
@@ -188,7 +207,7 @@ func (s *Session) Checked() <-chan struct{} { return s.checked }
 func (s *Session) check() {
 	s.checkOnce.Do(func() {
 		queue := viewerQueue
-		if s.request.Publish {
+		if s.receives {
 			queue = publisherQueue
 		}
 		s.in = make(chan datagram, queue)

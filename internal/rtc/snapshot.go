@@ -4,7 +4,8 @@ import "maps"
 
 // A Snapshot is what metrics need, read in one call.
 type Snapshot struct {
-	Sessions  []SessionCount
+	Sessions  []SessionCount    // with clients
+	Pulls     int               // sessions that the gateway has offered itself
 	Exempt    int               // sessions that live on SRTP alone: their client answers no consent checks
 	Ended     map[string]uint64 // sessions that have ended, by Cause
 	Discarded uint64            // SRTP and SRTCP: before DTLS, bad tag, replayed, of nobody
@@ -51,7 +52,11 @@ func (e *Engine) Snapshot() Snapshot {
 	counts := make(map[SessionCount]int)
 	for _, s := range sessions {
 		out.Discarded += s.discarded.Load()
-		counts[SessionCount{Publish: s.request.Publish, Path: s.Path()}]++
+		if s.offers {
+			out.Pulls++
+		} else {
+			counts[SessionCount{Publish: s.receives, Path: s.Path()}]++
+		}
 		s.mu.Lock()
 		if s.exempted {
 			out.Exempt++

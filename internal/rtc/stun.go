@@ -79,13 +79,16 @@ type check struct {
 	pwd  string // the peer's, which signs the response
 }
 
-// buildCheck makes a consent check: an ordinary Binding request of a controlled agent
-// (RFC 7675, section 5.1).
-func buildCheck(username, remotePwd string, tieBreaker uint64) (*stun.Message, error) {
+// buildCheck makes a consent check: an ordinary Binding request (RFC 7675, section 5.1).
+func buildCheck(username, remotePwd string, controlling bool, tieBreaker uint64) (*stun.Message, error) {
+	role := stun.AttrICEControlled
+	if controlling {
+		role = stun.AttrICEControlling
+	}
 	const priority = 110<<24 | 65535<<8 | 255 // of a peer-reflexive candidate (RFC 8445, section 7.1.1)
 	return stun.Build(stun.BindingRequest, stun.TransactionID,
 		stun.NewUsername(username),
-		stun.RawAttribute{Type: stun.AttrICEControlled, Length: 8, Value: binary.BigEndian.AppendUint64(nil, tieBreaker)},
+		stun.RawAttribute{Type: role, Length: 8, Value: binary.BigEndian.AppendUint64(nil, tieBreaker)},
 		stun.RawAttribute{Type: stun.AttrPriority, Length: 4, Value: binary.BigEndian.AppendUint32(nil, priority)},
 		stun.NewShortTermIntegrity(remotePwd), stun.Fingerprint)
 }

@@ -244,10 +244,10 @@ func readUntilClosed(conn *dtls.Conn) error {
 	}
 }
 
-var errFingerprint = errors.New("the certificate does not match the fingerprint of the offer")
+var errFingerprint = errors.New("the certificate does not match the fingerprint that was signalled")
 
-// verifyFingerprint compares the peer's certificate with the offer (RFC 8122, section 6.2):
-// one of the offered fingerprints has to match.
+// verifyFingerprint compares the peer's certificate with its description (RFC 8122, section
+// 6.2): one of the fingerprints there has to match.
 func verifyFingerprint(raw [][]byte, offered []sdp.Fingerprint) error {
 	if len(raw) == 0 {
 		return errFingerprint

@@ -10,7 +10,7 @@ import (
 	"sightline/internal/media"
 )
 
-// Parse reads an offer. The error is a fault.BadRequest for what is malformed, a
+// Parse reads an offer; OwnOffer.Accept uses it for answers, too. The error is a fault.BadRequest for what is malformed, a
 // fault.Unprocessable for more m= sections than the gateway looks at, and a
 // fault.TooLarge above 64 KiB.
 func Parse(body []byte) (*Offer, error) {
@@ -28,7 +28,7 @@ func Parse(body []byte) (*Offer, error) {
 		switch {
 		case l.kind == 'm':
 			if len(o.Media) == maxMedia {
-				return nil, unsupported("the offer has more than %d m= sections; one audio and one video are taken", maxMedia)
+				return nil, unsupported("the description has more than %d m= sections; one audio and one video are taken", maxMedia)
 			}
 			m, err := parseMedia(l.value)
 			if err != nil {
@@ -46,9 +46,9 @@ func Parse(body []byte) (*Offer, error) {
 	}
 	switch {
 	case !timed:
-		return nil, malformed("the offer has no t= line")
+		return nil, malformed("the description has no t= line")
 	case len(o.Media) == 0:
-		return nil, malformed("the offer has no m= line")
+		return nil, malformed("the description has no m= line")
 	}
 	return o, o.read(session)
 }
@@ -179,7 +179,7 @@ func (o *Offer) tag(index map[string]int) error {
 		tagged = &o.Media[o.order[0]]
 	}
 	if tagged.transport.Ufrag == "" || tagged.transport.Pwd == "" {
-		return malformed("the offer has no a=ice-ufrag and a=ice-pwd for section %s", tagged.MID)
+		return malformed("the description has no a=ice-ufrag and a=ice-pwd for section %s", tagged.MID)
 	}
 	for i := range o.Media {
 		// A bundle-only section says nothing of the transport: it has the tagged one's

@@ -31,7 +31,7 @@ func (n *negotiation) write(a *Answer, tag int) {
 	var w writer
 	r := n.request
 	w.line("v=0")
-	w.line("o=- ", sessionID(r), " 1 IN IP4 127.0.0.1")
+	w.line("o=- ", sessionID(r.Ufrag, r.Pwd), " 1 IN IP4 127.0.0.1")
 	w.line("s=-")
 	w.line("t=0 0")
 	w.line("a=group:", a.group)
@@ -64,28 +64,40 @@ func (n *negotiation) write(a *Answer, tag int) {
 }
 
 // sessionID makes the numeric o= field out of what is random anyway.
-func sessionID(r Request) string {
+func sessionID(ufrag, pwd string) string {
 	h := fnv.New64a()
-	h.Write([]byte(r.Ufrag))
-	h.Write([]byte(r.Pwd))
+	h.Write([]byte(ufrag))
+	h.Write([]byte(pwd))
 	return strconv.FormatUint(h.Sum64()>>1, 10) // 63 bits (RFC 9429, section 5.2.1)
 }
 
-// writeTransport writes what every section repeats: GStreamer refuses an answer that
-// leaves it out anywhere, even in a rejected section.
-func (n *negotiation) writeTransport(w *writer, m *Media, setup string) {
+// transport writes what every section repeats: GStreamer refuses an answer that leaves it
+// out anywhere, even in a rejected section.
+func (w *writer) transport(mid, ufrag, pwd, setup string) {
 	w.line("c=IN IP4 0.0.0.0")
-	w.line("a=mid:", m.MID)
-	w.line("a=ice-ufrag:", n.request.Ufrag)
-	w.line("a=ice-pwd:", n.request.Pwd)
+	w.line("a=mid:", mid)
+	w.line("a=ice-ufrag:", ufrag)
+	w.line("a=ice-pwd:", pwd)
 	w.line("a=setup:", setup)
+}
+
+// media writes the m= line of a section that is wanted.
+func (w *writer) media(name, protocol string, formats []offeredFormat) {
+	w.text.WriteString("m=" + name + " 9 " + protocol)
+	for _, f := range formats {
+		w.text.WriteString(" " + strconv.Itoa(int(f.PayloadType)))
+		if f.RTX != 0 {
+			w.text.WriteString(" " + strconv.Itoa(int(f.RTX)))
+		}
+	}
+	w.line()
 }
 
 // writeRejected writes a section that is not accepted: port 0 (RFC 3264, section 6), with
 // mid and protocol of the offer, and out of the bundle. One format is enough.
 func (n *negotiation) writeRejected(w *writer, m *Media, setup string) {
 	w.line("m=", m.name, " 0 ", m.protocol, " ", m.formats[0])
-	n.writeTransport(w, m, setup)
+	w.transport(m.MID, n.request.Ufrag, n.request.Pwd, setup)
 	w.line("a=inactive")
 	for _, a := range m.attributes {
 		if a.name == "rtpmap" && strings.HasPrefix(a.value, m.formats[0]+" ") {
@@ -97,15 +109,8 @@ func (n *negotiation) writeRejected(w *writer, m *Media, setup string) {
 
 func (n *negotiation) writeSection(w *writer, m *Media, s *accepted, setup string) {
 	r := n.request
-	w.text.WriteString("m=" + m.name + " 9 " + m.protocol)
-	for _, f := range s.Formats {
-		w.text.WriteString(" " + strconv.Itoa(int(f.PayloadType)))
-		if f.RTX != 0 {
-			w.text.WriteString(" " + strconv.Itoa(int(f.RTX)))
-		}
-	}
-	w.line()
-	n.writeTransport(w, m, setup)
+	w.media(m.name, m.protocol, s.formats)
+	w.transport(m.MID, r.Ufrag, r.Pwd, setup)
 	if r.Publish {
 		w.line("a=recvonly")
 	} else {

@@ -89,6 +89,13 @@ func values(v any) []string {
 	return out
 }
 
+// named returns those of the values that the configuration says something of.
+func named(c auth.OIDCConfig, values []string) []string {
+	return slices.DeleteFunc(slices.Clone(values), func(v string) bool {
+		return !slices.ContainsFunc(c.Roles, func(r auth.OIDCRole) bool { return r.Value == v })
+	})
+}
+
 // printable returns a name as it can be shown in one line.
 func printable(s string) string {
 	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }), " ")

@@ -253,7 +253,7 @@ func (d *Door) admit(c *gin.Context, to string, who person, token *oidc.IDToken)
 	if len(grants) == 0 {
 		return d.refuse(c, id, fault.New(fault.Forbidden, "you are %s, and nothing here is for you: whoever runs the gateway has to give you a role (auth.oidc.roles)", who.label))
 	}
-	s := &session{id: id.ID, subject: who.subject, label: who.label, grants: grants, began: now, expires: expires}
+	s := &session{id: id.ID, subject: who.subject, label: who.label, values: named(d.config, who.values), grants: grants, began: now, expires: expires}
 	if s.idToken = c.GetString(idTokenKey); len(s.idToken) > 8<<10 {
 		s.idToken = ""
 	}

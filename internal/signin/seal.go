@@ -3,7 +3,9 @@ package signin
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -23,21 +25,60 @@ type flow struct {
 	Began    time.Time `json:"t"`
 }
 
-// A seal encrypts flows with a key of this process.
-type seal struct{ aead cipher.AEAD }
+// What a seal is for: none opens what was sealed for another.
+const (
+	sealedFlow = "sightline sign-in flow"
+	sealedHint = "sightline sign-in hint " // and the session's id
+)
 
+// saltSize is that of the salt with which each text gets a key of its own (RFC 5869), in bytes: a
+// secret that all nodes have for years seals more than one key of AES-GCM may (NIST SP 800-38D, 8.3).
+const saltSize = 16
+
+// A seal encrypts what leaves the gateway and comes back, by a secret of this process, or of all
+// nodes of a cluster.
+type seal struct{ secret []byte }
+
+// newSeal returns the seal of this process.
 func newSeal() seal {
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails (crypto/rand)
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails (crypto/rand)
+	return seal{secret}
+}
+
+func (s seal) aead(what string, salt []byte) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, s.secret, salt, what, 32)
+	if err != nil {
+		return nil, err
+	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		panic("signin: AES takes keys of 32 bytes: " + err.Error())
+		return nil, err
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// wrap seals bytes for a purpose.
+func (s seal) wrap(what string, raw []byte) ([]byte, error) {
+	salt := make([]byte, saltSize)
+	_, _ = rand.Read(salt)
+	aead, err := s.aead(what, salt)
 	if err != nil {
-		panic("signin: GCM takes AES: " + err.Error())
+		return nil, err
 	}
-	return seal{aead}
+	return aead.Seal(salt, nil, raw, nil), nil
+}
+
+// unwrap opens what was sealed for a purpose by who has the secret.
+func (s seal) unwrap(what string, sealed []byte) ([]byte, error) {
+	if len(sealed) < saltSize {
+		return nil, errors.New("too short")
+	}
+	aead, err := s.aead(what, sealed[:saltSize])
+	if err != nil {
+		return nil, err
+	}
+	return aead.Open(nil, nil, sealed[saltSize:], nil)
 }
 
 func (s seal) close(f flow) (string, error) {
@@ -45,23 +86,27 @@ func (s seal) close(f flow) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, raw, nil)), nil
+	sealed, err := s.wrap(sealedFlow, raw)
+	return base64.RawURLEncoding.EncodeToString(sealed), err
 }
 
-// open returns a flow that this process has sealed not long ago.
+// open returns a flow that was sealed not long ago. Another node's clock may be ahead by maxSkew.
 func (s seal) open(text string, now time.Time) (f flow, err error) {
 	raw, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
 		return f, err
 	}
-	if raw, err = s.aead.Open(nil, nil, raw, nil); err != nil {
+	if raw, err = s.unwrap(sealedFlow, raw); err != nil {
 		return f, err
 	}
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return f, err
 	}
-	if age := now.Sub(f.Began); age < 0 || age > flowTime {
+	if age := now.Sub(f.Began); age < -maxSkew || age > flowTime {
 		return f, errors.New("too old")
 	}
 	return f, nil
 }
+
+// maxSkew is how far apart the clocks of nodes may be (docs/CLUSTER.md).
+const maxSkew = 5 * time.Second

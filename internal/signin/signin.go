@@ -127,6 +127,9 @@ func (d *Door) Known(r *http.Request) ([]*auth.Grant, error) {
 	}
 	s := d.sessions.find(cookie.Value)
 	if s == nil {
+		s = d.sessions.await(r.Context(), cookie.Value)
+	}
+	if s == nil {
 		return nil, auth.NotKnown("you are not signed in any more: sign in again")
 	}
 	return s.grants, nil

@@ -64,8 +64,8 @@ func configure(i *issuertest.Issuer) auth.OIDCConfig {
 	return c
 }
 
-// build opens the house. change may be nil.
-func build(t *testing.T, i *issuertest.Issuer, change func(*doortest.Options)) *house {
+// build opens the house. change may be nil; before it opens, each is called.
+func build(t *testing.T, i *issuertest.Issuer, change func(*doortest.Options), before ...func(*house)) *house {
 	t.Helper()
 	h := &house{t: t, issuer: i, doc: apitest.Load(t, api.Description)}
 	var o doortest.Options
@@ -82,7 +82,10 @@ func build(t *testing.T, i *issuertest.Issuer, change func(*doortest.Options)) *
 			if err != nil {
 				t.Fatal(err)
 			}
-			h.door = door
+			h.Gateway, h.door = g, door
+			for _, f := range before {
+				f(h)
+			}
 			return door
 		},
 		func(g *doortest.Gateway) doortest.Door {

@@ -100,6 +100,7 @@ type API struct {
 	auth   Authorizer
 	bridge Bridge
 	ledger Ledger
+	prefix string // of the ids of events, see Node
 
 	running context.Context // done when the API closes
 	end     context.CancelFunc
@@ -165,7 +166,7 @@ func options(accept, allow string) gin.HandlerFunc {
 }
 
 func (a *API) describe(c *gin.Context) error {
-	return answer(c, "application/yaml", Description) // RFC 9512
+	return httpapi.Answer(c, "application/yaml", Description) // RFC 9512
 }
 
 func (a *API) listRooms(c *gin.Context) error {
@@ -315,7 +316,7 @@ func answerJSON(c *gin.Context, v any) error {
 	if err != nil {
 		return err
 	}
-	return answer(c, jsonType, body)
+	return httpapi.Answer(c, jsonType, body)
 }
 
 func encode(v any) ([]byte, error) {

@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -16,13 +15,17 @@ import (
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
+	"sightline/rooms"
 )
 
-// retry is how long an EventSource waits before it comes back.
-const retry = 2 * time.Second
+// retry is how long an EventSource waits before it comes back; to a room that has moved, at once.
+const (
+	retry      = 2 * time.Second
+	retryMoved = 100 * time.Millisecond
+)
 
 // watchRoom streams a room's events, or those of all rooms on the route without one, until
-// the client leaves, takes nothing for too long, its token expires or is revoked, or the gateway stops. The room need not be
+// the client leaves, takes nothing for too long, its token expires or is revoked, the room moves, or the gateway stops. The room need not be
 // there yet: who waits for a room to open is told when it does.
 //
 // All events are of the default type, with their own type in the JSON, so that
@@ -40,65 +43,56 @@ func (a *API) watchRoom(c *gin.Context) error {
 	}
 	lease := a.auth.Keep(who)
 	defer lease.Release()
-	address := httpapi.Client(c)
-	if err := a.enter(address); err != nil {
+	ctx, leave, err := a.enterFor(c)
+	if err != nil {
 		return err
 	}
-	defer a.leave(address)
+	defer leave()
 
-	w, err := a.rooms.watch(room, after(c.GetHeader("Last-Event-ID")))
+	w, err := a.rooms.watch(room, a.after(c.GetHeader("Last-Event-ID")))
 	if err != nil {
 		return err
 	}
 	defer w.Close()
 	defer a.bridge.Attend(room)()
 
-	ctx, stop := lease.Bind(c.Request.Context(), auth.ErrExpired, auth.ErrRevoked)
+	ctx, stop := lease.Bind(ctx, auth.ErrExpired, auth.ErrRevoked)
 	defer stop()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(a.running, cancel)()
-
-	s := stream{
-		w:       c.Writer,
-		control: http.NewResponseController(c.Writer),
-		timeout: a.config.WriteTimeout.D(),
+	s, err := httpapi.NewEventStream(c, a.config.WriteTimeout.D())
+	if err != nil {
+		return err
 	}
-	// A server that can't set deadlines could not get rid of a dead reader.
-	if err := s.control.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil {
-		return fmt.Errorf("begin an event stream: %w", err)
-	}
-	c.Header("Content-Type", "text/event-stream")
-	c.Header("Cache-Control", "no-store")
-	c.Header("X-Accel-Buffering", "no") // nginx would hold events back
-	c.Status(http.StatusOK)
-	if err := s.write(fmt.Sprintf("retry: %d\n\n", retry.Milliseconds())); err != nil {
+	if err := s.Write(fmt.Sprintf("retry: %d\n\n", retry.Milliseconds())); err != nil {
 		return nil // the reader has gone
 	}
-	a.pump(ctx, &s, w, a.view(c, caller))
+	a.pump(ctx, s, w, a.view(c, caller))
 	return nil
 }
 
 // pump writes events until something ends the stream; there is nobody left to tell why.
-func (a *API) pump(ctx context.Context, s *stream, w watcher, v view) {
+func (a *API) pump(ctx context.Context, s *httpapi.EventStream, w watcher, v view) {
 	for ctx.Err() == nil {
-		silence, cancel := context.WithDeadline(ctx, s.last.Add(a.config.Ping.D()))
+		silence, cancel := context.WithDeadline(ctx, s.Last().Add(a.config.Ping.D()))
 		e, err := w.Next(silence)
 		silent := silence.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
 		case err == nil:
-			id := strconv.FormatUint(e.ID, 10)
+			id := a.prefix + strconv.FormatUint(e.ID, 10)
 			shown, ok := v.event(e, id)
 			if !ok {
 				continue
 			}
 			data, err := json.Marshal(shown)
-			if err != nil || s.write("id: "+id+"\ndata: "+string(data)+"\n\n") != nil {
+			message := "id: " + id + "\ndata: " + string(data) + "\n\n"
+			if e.Type == rooms.RoomMoved {
+				message = fmt.Sprintf("retry: %d\n", retryMoved.Milliseconds()) + message
+			}
+			if err != nil || s.Write(message) != nil {
 				return
 			}
 		case silent && errors.Is(err, context.DeadlineExceeded):
-			if s.write(": ping\n\n") != nil {
+			if s.Write(": ping\n\n") != nil {
 				return
 			}
 		default:
@@ -107,23 +101,75 @@ func (a *API) pump(ctx context.Context, s *stream, w watcher, v view) {
 	}
 }
 
+// Node lets the ids of events begin with that of this node of a cluster and a dot: another node's
+// are then not taken for ones of this. Call it before the first request.
+func (a *API) Node(id string) { a.prefix = id + "." }
+
 // after returns the event that a Last-Event-ID names, or 0 for none. The registry's ids
 // are those of no earlier process.
-func after(lastEventID string) uint64 {
-	n, err := strconv.ParseUint(lastEventID, 10, 64)
+func (a *API) after(lastEventID string) uint64 {
+	own, ok := strings.CutPrefix(lastEventID, a.prefix)
+	if !ok {
+		return 0
+	}
+	n, err := strconv.ParseUint(own, 10, 64)
 	if err != nil {
 		return 0
 	}
 	return n
 }
 
-// enter counts an event stream of an address, if there is room for one more.
-func (a *API) enter(address netip.Addr) error {
+// enterFor counts the event stream that a request is for, unless the node that the client has asked
+// has done so.
+func (a *API) enterFor(c *gin.Context) (context.Context, func(), error) {
+	if _, arrived := httpapi.Arrived(c.Request); arrived {
+		return a.bind(c.Request.Context())
+	}
+	return a.Enter(c.Request.Context(), httpapi.Client(c))
+}
+
+// Enter counts an event stream of an address, if there is room for one more. The context that it
+// returns is done when ctx is or the API closes, which waits until leave is called. The error is a
+// fault.
+func (a *API) Enter(ctx context.Context, address netip.Addr) (open context.Context, leave func(), err error) {
+	if err := a.admit(address); err != nil {
+		return nil, nil, err
+	}
+	open, done, err := a.bind(ctx)
+	if err != nil {
+		a.release(address)
+		return nil, nil, err
+	}
+	return open, func() {
+		a.release(address)
+		done()
+	}, nil
+}
+
+// Timeout is how long the reader of an event stream may take nothing.
+func (a *API) Timeout() time.Duration { return a.config.WriteTimeout.D() }
+
+// bind lets a stream end with the API, and that wait for it.
+func (a *API) bind(ctx context.Context) (bound context.Context, done func(), err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil, nil, fault.New(fault.Unavailable, "the gateway is about to stop").After(5 * time.Second)
+	}
+	a.open.Add(1)
+	bound, cancel := context.WithCancel(ctx)
+	unhook := context.AfterFunc(a.running, cancel)
+	return bound, func() {
+		unhook()
+		cancel()
+		a.open.Done()
+	}, nil
+}
+
+func (a *API) admit(address netip.Addr) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
-	case a.closed:
-		return fault.New(fault.Unavailable, "the gateway is about to stop").After(5 * time.Second)
 	case a.streams >= a.config.MaxStreams:
 		return limit(fault.Unavailable, "max_streams", "%d event streams are open", a.streams)
 	case a.from[address] >= a.config.MaxStreamsPerAddress:
@@ -131,43 +177,19 @@ func (a *API) enter(address netip.Addr) error {
 	}
 	a.from[address]++
 	a.streams++
-	a.open.Add(1)
 	return nil
+}
+
+func (a *API) release(address netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.streams--
+	if a.from[address]--; a.from[address] == 0 {
+		delete(a.from, address)
+	}
 }
 
 // limit says which limit is reached, and by which key it is set.
 func limit(kind fault.Kind, key, format string, n int) error {
 	return fault.New(kind, format+", which is the limit (api.%s)", n, key).After(5*time.Second).With("limit", "api."+key)
-}
-
-func (a *API) leave(address netip.Addr) {
-	a.mu.Lock()
-	a.streams--
-	if a.from[address]--; a.from[address] == 0 {
-		delete(a.from, address)
-	}
-	a.mu.Unlock()
-	a.open.Done()
-}
-
-// A stream writes server-sent events, each at once and with a deadline.
-type stream struct {
-	w       io.Writer
-	control *http.ResponseController
-	timeout time.Duration
-	last    time.Time // when something was written
-}
-
-func (s *stream) write(text string) error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil {
-		return err
-	}
-	if _, err := io.WriteString(s.w, text); err != nil {
-		return err
-	}
-	if err := s.control.Flush(); err != nil {
-		return err
-	}
-	s.last = time.Now()
-	return nil
 }

@@ -110,6 +110,7 @@ type event struct {
 
 	Participant *participant `json:"participant,omitempty"`
 	Ending      *ending      `json:"ending,omitempty"`
+	Reason      string       `json:"reason,omitempty"` // of a move
 }
 
 type ending struct {
@@ -266,7 +267,7 @@ func (v view) track(info rooms.TrackInfo) track {
 
 // event returns false for what the caller may not see.
 func (v view) event(e rooms.Event, id string) (event, bool) {
-	out := event{Type: string(e.Type), ID: id, Time: instant(e.Time), Room: e.Room}
+	out := event{Type: string(e.Type), ID: id, Time: instant(e.Time), Room: e.Room, Reason: e.Reason}
 	switch {
 	case e.Type == rooms.SnapshotEvent:
 		all := v.rooms(e.Rooms)

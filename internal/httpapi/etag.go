@@ -1,4 +1,4 @@
-package api
+package httpapi
 
 import (
 	"crypto/sha256"
@@ -9,14 +9,14 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// answer sends a body with its ETag, or 304 if the caller has just that body already
+// Answer sends a body with its ETag, or 304 if the caller has just that body already
 // (RFC 9110, section 13.1.2).
-func answer(c *gin.Context, contentType string, body []byte) error {
+func Answer(c *gin.Context, contentType string, body []byte) error {
 	sum := sha256.Sum256(body)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
 	c.Header("ETag", tag)
 	c.Header("Cache-Control", "private, no-cache") // keep it, but ask
-	if matches(c.Request.Header.Values("If-None-Match"), tag) {
+	if namesTag(c.Request.Header.Values("If-None-Match"), tag) {
 		c.Status(http.StatusNotModified)
 		return nil
 	}
@@ -24,9 +24,9 @@ func answer(c *gin.Context, contentType string, body []byte) error {
 	return nil
 }
 
-// matches reports whether the field names the tag, by weak comparison (RFC 9110, section
+// namesTag reports whether the field names the tag, by weak comparison (RFC 9110, section
 // 8.8.3.2). Our tags hold no comma.
-func matches(field []string, tag string) bool {
+func namesTag(field []string, tag string) bool {
 	for _, line := range field {
 		for candidate := range strings.SplitSeq(line, ",") {
 			candidate = strings.TrimSpace(candidate)

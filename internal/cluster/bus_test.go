@@ -1,0 +1,208 @@
+package cluster
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const testSecret = "0123456789abcdef0123456789abcdef"
+
+// patience is for what other processes of the machine may hold up.
+const patience = 30 * time.Second
+
+// A station is an engine with a bus on it, without a directory.
+type station struct {
+	*natsBus
+	t      testing.TB
+	config Config
+	engine *engine
+	cancel context.CancelFunc
+	ran    sync.WaitGroup
+	once   sync.Once
+
+	heardMu sync.Mutex
+	heard   []string // "from data"
+}
+
+// start starts one with the verb "echo" and the topic "news", and ends it with the test.
+func start(t testing.TB, c Config, prepare ...func(*station)) *station {
+	t.Helper()
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	id := newID()
+	log := testLog(t).With("node", c.Name)
+	e, err := openEngine(c, "test-"+id, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &station{natsBus: newBus(id, c.Group, e.conn, log), t: t, config: c, engine: e}
+	t.Cleanup(s.stop)
+	s.onCall("echo", func(_ context.Context, from string, data []byte) ([]byte, error) {
+		return fmt.Appendf(nil, "%s to %s: %s", from, id, data), nil
+	})
+	s.onTell("news", func(from string, data []byte) {
+		s.heardMu.Lock()
+		defer s.heardMu.Unlock()
+		s.heard = append(s.heard, from+" "+string(data))
+	})
+	for _, f := range prepare {
+		f(s)
+	}
+	if err := s.listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.ran.Go(func() { s.run(ctx) })
+	return s
+}
+
+// stop ends it in order, as often as it is called.
+func (s *station) stop() {
+	s.once.Do(func() {
+		if s.cancel != nil {
+			s.cancel()
+			s.ran.Wait()
+		}
+		s.close()
+		s.engine.stop()
+	})
+}
+
+// news is what it has heard from another, in order.
+func (s *station) news(from *station) (out []string) {
+	s.heardMu.Lock()
+	defer s.heardMu.Unlock()
+	for _, line := range s.heard {
+		if text, ok := strings.CutPrefix(line, from.id+" "); ok {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+// reaches says whether a call from s to other is answered.
+func (s *station) reaches(other *station) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	got, err := s.call(ctx, other.id, "echo", []byte("hello"))
+	if want := s.id + " to " + other.id + ": hello"; err == nil && string(got) != want {
+		s.t.Errorf("got %q, want %q", got, want)
+	}
+	return err
+}
+
+// together waits until each of them reaches each other one.
+func together(t testing.TB, stations ...*station) time.Duration {
+	t.Helper()
+	began := time.Now()
+	eventually(t, func() error {
+		for _, a := range stations {
+			for _, b := range stations {
+				if err := a.reaches(b); err != nil {
+					return fmt.Errorf("%s to %s: %w", a.config.Name, b.config.Name, err)
+				}
+			}
+		}
+		return nil
+	})
+	return time.Since(began)
+}
+
+// eventually asks until there is no error.
+func eventually(t testing.TB, f func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still after %s: %v", patience, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// configs are those of n nodes on loopback; each names the first in its routes.
+func configs(t testing.TB, n int, change ...func(*Config)) []Config {
+	out := make([]Config, n)
+	for i := range out {
+		out[i] = Defaults()
+		out[i].Name = fmt.Sprintf("node-%d", i)
+		out[i].Listen = freeAddr(t)
+		out[i].Routes = []string{out[0].Listen}
+		for _, f := range change {
+			f(&out[i])
+		}
+	}
+	return out
+}
+
+// freeAddr is one where nobody listens now.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func withSecret(c *Config) { c.Secret = testSecret }
+
+// withTLS gives nodes a certificate for 127.0.0.1, of an authority of the test's own.
+func withTLS(t testing.TB) func(*Config) {
+	t.Helper()
+	dir := t.TempDir()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "node"}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	caFile, certFile, keyFile := write("ca.pem", "CERTIFICATE", caDER), write("cert.pem", "CERTIFICATE", leafDER), write("key.pem", "PRIVATE KEY", keyDER)
+	return func(c *Config) { c.TLSCA, c.TLSCert, c.TLSKey = caFile, certFile, keyFile }
+}
+
+func testLog(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }

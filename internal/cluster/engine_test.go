@@ -1,0 +1,360 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"sightline/internal/fault"
+)
+
+func TestNodesComeTogetherInWhateverOrderTheyStart(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*testing.T) []func(*Config)
+	}{
+		{"bare", func(*testing.T) []func(*Config) { return nil }},
+		{"secret and TLS", func(t *testing.T) []func(*Config) { return []func(*Config){withSecret, withTLS(t)} }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := configs(t, 3, tt.change(t)...)
+			// The one that the others know comes last; they learn of each other from it.
+			last, second, first := start(t, c[2]), start(t, c[1]), start(t, c[0])
+			for _, s := range []*station{first, second, last} {
+				if !s.connected() {
+					t.Errorf("%s is not connected, alone", s.config.Name)
+				}
+			}
+			t.Logf("together after %s", together(t, first, second, last))
+
+			for i := range 100 {
+				if err := second.tell("news", fmt.Append(nil, i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, s := range []*station{first, last} {
+				eventually(t, func() error {
+					got := s.news(second)
+					if len(got) < 100 {
+						return fmt.Errorf("%d of 100 messages", len(got))
+					}
+					for i, text := range got {
+						if text != fmt.Sprint(i) {
+							t.Fatalf("message %d is %q", i, text)
+						}
+					}
+					return nil
+				})
+			}
+			if got := second.news(second); len(got) > 0 {
+				t.Errorf("it has heard itself %d times", len(got))
+			}
+		})
+	}
+}
+
+// What a node has said before it ends arrives.
+func TestTheLastWordsOfANodeArrive(t *testing.T) {
+	c := configs(t, 2)
+	a, b := start(t, c[0]), start(t, c[1])
+	together(t, a, b)
+	for range 100 {
+		if err := b.tell("news", []byte("bye")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.stop()
+	eventually(t, func() error {
+		if got := len(a.news(b)); got != 100 {
+			return fmt.Errorf("%d of 100 messages", got)
+		}
+		return nil
+	})
+}
+
+func TestStrangersStayOut(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		with func(*testing.T) (member, stranger []func(*Config))
+	}{
+		{"another secret", func(t *testing.T) (a, b []func(*Config)) {
+			return []func(*Config){withSecret}, []func(*Config){func(c *Config) { c.Secret = strings.Repeat("x", 32) }}
+		}},
+		{"no secret", func(t *testing.T) (a, b []func(*Config)) {
+			return []func(*Config){withSecret}, nil
+		}},
+		{"another authority", func(t *testing.T) (a, b []func(*Config)) {
+			return []func(*Config){withSecret, withTLS(t)}, []func(*Config){withSecret, withTLS(t)}
+		}},
+		{"no TLS", func(t *testing.T) (a, b []func(*Config)) {
+			return []func(*Config){withSecret, withTLS(t)}, []func(*Config){withSecret}
+		}},
+		{"another group", func(t *testing.T) (a, b []func(*Config)) {
+			return []func(*Config){withSecret}, []func(*Config){withSecret, func(c *Config) { c.Group = "others" }}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			member, stranger := tt.with(t)
+			c, d := configs(t, 2, member...), configs(t, 1, stranger...)
+			d[0].Routes = []string{c[0].Listen}
+			out := start(t, d[0])
+			a := start(t, c[0])
+			// It has had its chances once another one, who came later, is in; and then some.
+			b := start(t, c[1])
+			together(t, a, b)
+			for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+				if fault.KindOf(out.reaches(a)) != fault.Unavailable || fault.KindOf(a.reaches(out)) != fault.Unavailable {
+					t.Fatal("the stranger is in")
+				}
+			}
+			if got := a.engine.server.NumRoutes(); got != 1 {
+				t.Errorf("%d routes, want 1", got)
+			}
+		})
+	}
+}
+
+func TestANodeThatDiesIsUnavailableAtOnceAndReturns(t *testing.T) {
+	c := configs(t, 3)
+	a, b, dead := start(t, c[0]), start(t, c[1]), start(t, c[2])
+	together(t, a, b, dead)
+
+	dead.engine.server.Shutdown()
+	eventually(t, func() error {
+		began := time.Now()
+		err := a.reaches(dead)
+		if fault.KindOf(err) != fault.Unavailable {
+			return fmt.Errorf("got %v, want %s", err, fault.Unavailable)
+		}
+		if took := time.Since(began); took > 500*time.Millisecond {
+			return fmt.Errorf("it took %s", took)
+		}
+		return nil
+	})
+	if dead.connected() {
+		t.Error("the node says that it has an engine, and has none")
+	}
+	dead.stop()
+
+	again := start(t, c[2])
+	t.Logf("back after %s", together(t, a, b, again))
+}
+
+// The cable is cut: what is sent goes nowhere, and nobody says so.
+func TestAPartitionIsNoticedAndHeals(t *testing.T) {
+	c := configs(t, 2)
+	cable := newCable(t, c[0].Listen)
+	c[0].Routes = nil
+	c[0].Advertise = cable.addr
+	c[1].Routes = []string{cable.addr}
+	a, b := start(t, c[0]), start(t, c[1])
+	together(t, a, b)
+
+	cable.cut.Store(true)
+	began := time.Now()
+	eventually(t, func() error {
+		// The route is gone when nobody is there any more, not when nobody answers.
+		if n := a.engine.server.NumRoutes() + b.engine.server.NumRoutes(); n > 0 {
+			return fmt.Errorf("%d routes", n)
+		}
+		return nil
+	})
+	t.Logf("noticed after %s", time.Since(began))
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("noticed after %s: was it cut?", took)
+	}
+	if err := a.reaches(b); fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("got %v, want %s", err, fault.Unavailable)
+	}
+	if !a.connected() || !b.connected() {
+		t.Error("a node without others says that it has no engine")
+	}
+	cable.cut.Store(false)
+	t.Logf("healed after %s", together(t, a, b))
+}
+
+func TestAnExternalNATS(t *testing.T) {
+	addr := freeAddr(t)
+	host, port := split(addr)
+	// The permissions that docs/CLUSTER.md asks for.
+	run := func() *server.Server {
+		s, err := server.NewServer(&server.Options{Host: host, Port: port, NoSigs: true, Users: []*server.User{{
+			Username: "sightline", Password: "secret", Permissions: &server.Permissions{
+				Publish:   &server.SubjectPermission{Allow: []string{"sightline.1.>"}},
+				Subscribe: &server.SubjectPermission{Allow: []string{"sightline.1.>"}},
+			}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		if !s.ReadyForConnections(patience) {
+			t.Fatal("NATS does not start")
+		}
+		return s
+	}
+	c := Defaults()
+	c.URLs = []string{"nats://sightline:secret@" + addr}
+	a, b := start(t, c), start(t, c) // NATS is not there yet
+	if a.connected() || b.connected() {
+		t.Error("connected to nothing")
+	}
+	if err := a.reaches(b); fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("got %v, want %s", err, fault.Unavailable)
+	}
+	nats := run()
+	t.Logf("together after %s", together(t, a, b))
+	nats.Shutdown()
+	nats.WaitForShutdown()
+	eventually(t, func() error {
+		if a.connected() || b.connected() {
+			return errors.New("still connected")
+		}
+		return nil
+	})
+	began := time.Now()
+	if err := a.reaches(b); fault.KindOf(err) != fault.Unavailable || time.Since(began) > 500*time.Millisecond {
+		t.Errorf("got %v after %s, want %s at once", err, time.Since(began), fault.Unavailable)
+	}
+	nats = run()
+	defer func() { nats.Shutdown(); nats.WaitForShutdown() }()
+	t.Logf("back after %s", together(t, a, b))
+}
+
+// Two sites, one of them with two nodes, and a centre with two: all are one cluster.
+func TestRemoteSites(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change []func(*Config)
+	}{
+		{"bare", nil},
+		{"TLS", []func(*Config){withTLS(t)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			change := append(slices.Clone(tt.change), withSecret)
+			centre := configs(t, 2, change...)
+			centre[0].LeafListen = freeAddr(t)
+			site := configs(t, 2, change...)
+			for i := range site {
+				site[i].Name = fmt.Sprintf("site-%d", i)
+				site[i].Leaf = []string{centre[0].LeafListen}
+			}
+			lone := configs(t, 1, change...)
+			lone[0].Name, lone[0].Leaf, lone[0].Listen, lone[0].Routes = "lone", site[0].Leaf, "", nil
+			var all []*station
+			for _, c := range slices.Concat(lone, site, centre) {
+				all = append(all, start(t, c))
+			}
+			t.Logf("together after %s", together(t, all...))
+			if err := all[0].tell("news", []byte("once")); err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range all[1:] {
+				eventually(t, func() error {
+					if len(s.news(all[0])) == 0 {
+						return fmt.Errorf("%s has heard nothing", s.config.Name)
+					}
+					return nil
+				})
+			}
+			together(t, all...)
+			for _, s := range all[1:] {
+				if got := s.news(all[0]); len(got) != 1 {
+					t.Errorf("%s has heard it %d times", s.config.Name, len(got))
+				}
+			}
+		})
+	}
+}
+
+func TestAPortThatIsTakenIsSaid(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := configs(t, 1)[0]
+	c.Listen = l.Addr().String()
+	began := time.Now()
+	_, err = openEngine(c, "test", testLog(t))
+	if err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took > openTimeout/2 {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// A cable is a TCP proxy whose bytes go nowhere while it is cut.
+type cable struct {
+	addr string
+	cut  atomic.Bool
+}
+
+func newCable(t *testing.T, to string) *cable {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cable{addr: l.Addr().String()}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var conns []net.Conn
+	keep := func(conn net.Conn) { mu.Lock(); conns = append(conns, conn); mu.Unlock() }
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, conn := range conns {
+			conn.Close()
+		}
+		mu.Unlock()
+		all.Wait()
+	})
+	// What has been cut is not made whole: the bytes are lost.
+	pass := func(dst, src net.Conn) {
+		buf := make([]byte, 32<<10)
+		broken := false
+		for {
+			n, err := src.Read(buf)
+			broken = broken || c.cut.Load()
+			if err != nil {
+				if !broken {
+					dst.Close()
+				}
+				return
+			}
+			if !broken {
+				if _, err := dst.Write(buf[:n]); err != nil {
+					src.Close()
+					return
+				}
+			}
+		}
+	}
+	all.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			keep(in)
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			keep(out)
+			all.Go(func() { pass(out, in) })
+			all.Go(func() { pass(in, out) })
+		}
+	})
+	return c
+}

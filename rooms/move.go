@@ -1,0 +1,239 @@
+package rooms
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// What a gateway that is one of several does when a room goes from one to another. It knows
+// nothing of the others: whoever does calls Move where the room was, and Keep where it is now.
+
+const (
+	// keepMutes is for how long a room in which nobody is remembers who was muted: longer than any
+	// client takes to come back.
+	keepMutes = time.Minute
+
+	// returning is for how long after a move, or after the gateway has started, a room's publishers
+	// are about to come back, and awaitTrack how long who wants to play one then waits for it: a viewer
+	// who is earlier than his publisher shall not have to ask again.
+	returning  = 10 * time.Second
+	awaitTrack = 2 * time.Second
+)
+
+// Move ends a room here, which is on another node now: publications and subscriptions end with
+// ErrMoved, those that have not begun too, participants are gone, watchers of the room get
+// RoomMoved with the reason as their last event. It waits for nobody.
+func (r *Registry) Move(name, reason string) {
+	now := time.Now()
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return
+	}
+	var tracks []*trackEntry
+	if m := r.rooms[name]; m != nil {
+		delete(r.rooms, name)
+		tracks = r.clearLocked(m, now)
+		r.log.Info("room moved", "room", name, "reason", reason)
+	}
+	r.emitLocked(Event{Type: RoomMoved, Room: name, Time: now, Reason: reason})
+	for w := range r.watchers {
+		if w.room == name {
+			delete(r.watchers, w)
+			w.last()
+		}
+	}
+	r.mu.Unlock()
+	for _, e := range tracks {
+		e.end(ErrMoved)
+	}
+}
+
+// clearLocked ends all that is in a room that has moved, but for the subscriptions to the tracks
+// returned.
+func (r *Registry) clearLocked(m *room, now time.Time) (tracks []*trackEntry) {
+	for _, p := range m.publishers {
+		if p.feed != nil {
+			p.feed.endLocked(ErrMoved)
+		}
+		r.endTalkLocked(p, true, now)
+		tracks = append(tracks, p.entries()...)
+	}
+	for _, all := range m.reserved {
+		for _, p := range all {
+			p.reserved = false
+			p.endLocked(ErrMoved)
+		}
+	}
+	for _, p := range m.participants {
+		r.dismissLocked(p, "moved", now)
+	}
+	return tracks
+}
+
+// last lets the watcher end behind what waits for it.
+func (w *Watcher) last() {
+	w.mu.Lock()
+	w.moved = true
+	w.mu.Unlock()
+	w.signal()
+}
+
+// kept is what a room has from where it was before.
+type kept struct {
+	muted []string  // publishers that have not come yet
+	at    time.Time // when it came here; zero: it always was
+}
+
+// holds reports whether the room is remembered though nothing is in it.
+func (k *kept) holds(now time.Time) bool {
+	return !k.at.IsZero() && (now.Sub(k.at) < returning || len(k.muted) > 0 && now.Sub(k.at) < keepMutes)
+}
+
+// Keep says that a room has come here, and which publishers were muted where it was: they are
+// from their first packet on. It remembers them until they come, as long as the room is open and at
+// least a minute. Names that are none mean nothing, nor does a room whose name is none, nor more
+// rooms and publishers than there may be.
+func (r *Registry) Keep(name string, muted []string) {
+	if ValidRoom(name) != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.rooms[name] == nil && len(r.rooms) >= 2*r.config.MaxRooms {
+		return
+	}
+	m := r.roomOfLocked(name)
+	m.kept.at = time.Now()
+	m.changed()
+	for _, publisher := range muted {
+		switch p := m.publishers[publisher]; {
+		case p != nil:
+			p.muted = true
+			if p.audio != nil {
+				p.audio.mute(true)
+			}
+			r.hushLocked(p, time.Now())
+		case ValidName(publisher) == nil && len(m.kept.muted) < r.config.MaxPublishers && !slices.Contains(m.kept.muted, publisher):
+			m.kept.muted = append(m.kept.muted, publisher)
+		}
+	}
+	r.wake()
+}
+
+// keptLocked reports whether a publisher was muted where the room was, and forgets it: from now on
+// the publisher itself knows.
+func (m *room) keptLocked(publisher string) bool {
+	i := slices.Index(m.kept.muted, publisher)
+	if i < 0 {
+		return false
+	}
+	m.kept.muted = slices.Delete(m.kept.muted, i, i+1)
+	m.changed()
+	return true
+}
+
+// Await waits, for 2 s at most, until Play would find what is asked for. It waits only where that
+// may be about to come back: in a room that has just come here, and in all while the gateway has
+// just started. No more can wait than may watch.
+func (r *Registry) Await(ctx context.Context, req PlayRequest) {
+	ctx, cancel := context.WithTimeout(ctx, awaitTrack)
+	defer cancel()
+	for {
+		arrival := r.await(req)
+		if arrival == nil {
+			return
+		}
+		select {
+		case <-arrival:
+		case <-ctx.Done():
+		}
+		r.mu.Lock()
+		r.awaiting--
+		r.mu.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// await counts one who waits, and returns a channel that is closed when something has come; nil if
+// there is nothing to wait for.
+func (r *Registry) await(req PlayRequest) <-chan struct{} {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.rooms[req.Room]
+	back := now.Sub(r.began) < returning || m != nil && now.Sub(m.kept.at) < returning
+	if !back || r.closed || len(r.viewers)+r.awaiting >= r.config.MaxViewers || len(r.playableLocked(req, now)) > 0 {
+		return nil
+	}
+	if r.arrival == nil {
+		r.arrival = make(chan struct{})
+	}
+	r.awaiting++
+	return r.arrival
+}
+
+// arrivedLocked lets those who wait look again.
+func (r *Registry) arrivedLocked() {
+	if r.arrival != nil {
+		close(r.arrival)
+		r.arrival = nil
+	}
+}
+
+// A RoomState is what there is in a room, for who wants to know that of all rooms and often.
+type RoomState struct {
+	Room       string
+	Publishers int      // that have a session
+	Sessions   int      // of publishers and viewers
+	Tracks     []string // live, "console/video", sorted; not to be changed, as what follows
+	Muted      []string // publishers that are muted, or were where the room was before and have not come yet; sorted
+}
+
+// RoomStates appends all rooms in which something is, or is about to be, in no order. It is cheap:
+// what has not changed since the last call is not looked at again.
+func (r *Registry) RoomStates(to []RoomState) []RoomState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	to = slices.Grow(to, len(r.rooms))
+	for _, m := range r.rooms {
+		if len(m.publishers)+len(m.participants)+len(m.reserved)+m.viewers == 0 {
+			continue
+		}
+		if m.state == nil {
+			m.state = m.lookLocked()
+		}
+		s := *m.state
+		s.Sessions += m.viewers
+		to = append(to, s)
+	}
+	return to
+}
+
+// changed says that the room's state is to be looked at again.
+func (m *room) changed() { m.state = nil }
+
+// lookLocked returns the state of the room, but for its viewers.
+func (m *room) lookLocked() *RoomState {
+	s := &RoomState{Room: m.name, Muted: slices.Clone(m.kept.muted)}
+	for _, p := range m.publishers {
+		if p.feed != nil {
+			s.Publishers++
+		}
+		if p.muted {
+			s.Muted = append(s.Muted, p.name)
+		}
+		for _, e := range p.entries() {
+			if e.told.state == Live {
+				s.Tracks = append(s.Tracks, e.id)
+			}
+		}
+	}
+	s.Sessions = s.Publishers
+	slices.Sort(s.Tracks)
+	slices.Sort(s.Muted)
+	return s
+}
