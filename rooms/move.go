@@ -23,17 +23,19 @@ const (
 
 // Move ends a room here, which is on another node now: publications and subscriptions end with
 // ErrMoved, those that have not begun too, participants are gone, watchers of the room get
-// RoomMoved with the reason as their last event. It waits for nobody.
-func (r *Registry) Move(name, reason string) {
+// RoomMoved with the reason as their last event. It waits for nobody, and returns how many sessions
+// of publishers and viewers there were.
+func (r *Registry) Move(name, reason string) (sessions int) {
 	now := time.Now()
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
-		return
+		return 0
 	}
 	var tracks []*trackEntry
 	if m := r.rooms[name]; m != nil {
 		delete(r.rooms, name)
+		sessions = m.viewers + m.feeds()
 		tracks = r.clearLocked(m, now)
 		r.log.Info("room moved", "room", name, "reason", reason)
 	}
@@ -48,6 +50,17 @@ func (r *Registry) Move(name, reason string) {
 	for _, e := range tracks {
 		e.end(ErrMoved)
 	}
+	return sessions
+}
+
+// feeds returns how many publishers of the room have a session.
+func (m *room) feeds() (n int) {
+	for _, p := range m.publishers {
+		if p.feed != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // clearLocked ends all that is in a room that has moved, but for the subscriptions to the tracks
@@ -213,16 +226,21 @@ func (r *Registry) RoomStates(to []RoomState) []RoomState {
 	return to
 }
 
+// Count returns how many rooms are open, and how many WHEP sessions there are in all of them.
+func (r *Registry) Count() (open, viewers int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.openRoomsLocked(), len(r.viewers)
+}
+
 // changed says that the room's state is to be looked at again.
 func (m *room) changed() { m.state = nil }
 
 // lookLocked returns the state of the room, but for its viewers.
 func (m *room) lookLocked() *RoomState {
-	s := &RoomState{Room: m.name, Muted: slices.Clone(m.kept.muted)}
+	n := m.feeds()
+	s := &RoomState{Room: m.name, Publishers: n, Sessions: n, Muted: slices.Clone(m.kept.muted)}
 	for _, p := range m.publishers {
-		if p.feed != nil {
-			s.Publishers++
-		}
 		if p.muted {
 			s.Muted = append(s.Muted, p.name)
 		}
@@ -232,7 +250,6 @@ func (m *room) lookLocked() *RoomState {
 			}
 		}
 	}
-	s.Sessions = s.Publishers
 	slices.Sort(s.Tracks)
 	slices.Sort(s.Muted)
 	return s

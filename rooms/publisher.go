@@ -50,8 +50,8 @@ type trackEntry struct {
 	viewers  int
 	watchers map[string]int // subscriptions of participants, by ID
 	relays   map[string]*viewer
-	since    time.Time      // when its feed ended; zero while it has one
-	told     facts          // what watchers know; zero: nothing
+	since    time.Time // when its feed ended; zero while it has one
+	told     facts     // what watchers know; zero: nothing
 }
 
 // hushed reports whether what comes from the publisher is to be silence.

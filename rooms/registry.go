@@ -154,11 +154,7 @@ func (r *Registry) Play(req PlayRequest) ([]*Subscription, error) {
 	}
 	entries := r.playableLocked(req, time.Now())
 	if len(entries) == 0 {
-		what := "publisher"
-		if req.Kind != "" {
-			what = string(req.Kind) + " of publisher"
-		}
-		return nil, fault.New(fault.Conflict, "%s %q is not live in room %q", what, req.Publisher, req.Room).After(retryAfter)
+		return nil, errNotLive(req)
 	}
 	if req.Relay == "" && len(r.viewers) >= r.config.MaxViewers {
 		return nil, limit("viewers", "max_viewers", r.config.MaxViewers)
@@ -219,6 +215,32 @@ func (r *Registry) playableLocked(req PlayRequest, now time.Time) []*trackEntry 
 		return nil
 	}
 	return entries
+}
+
+// Kinds returns of which tracks a publisher's pair is, as Play would find it now. The error is
+// a fault: Conflict if nothing of it is live, BadRequest if a name is none.
+func (r *Registry) Kinds(room, publisher string) ([]media.Kind, error) {
+	if err := validNames(room, publisher); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []media.Kind
+	for _, e := range r.playableLocked(PlayRequest{Room: room, Publisher: publisher}, time.Now()) {
+		out = append(out, e.kind)
+	}
+	if len(out) == 0 {
+		return nil, errNotLive(PlayRequest{Room: room, Publisher: publisher})
+	}
+	return out, nil
+}
+
+func errNotLive(req PlayRequest) error {
+	what := "publisher"
+	if req.Kind != "" {
+		what = string(req.Kind) + " of publisher"
+	}
+	return fault.New(fault.Conflict, "%s %q is not live in room %q", what, req.Publisher, req.Room).After(retryAfter)
 }
 
 // begunSince returns how long the track has been in its state if it ever had something to

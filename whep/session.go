@@ -38,7 +38,7 @@ type session struct {
 	who             audit.Who
 	connected       time.Time // zero: not yet
 	listener        string    // the publisher that hears the mix, "" if none in particular
-	rooms           *rooms.Registry
+	warn            func(room string, e rooms.EndingInfo)
 	log             *slog.Logger
 }
 
@@ -69,7 +69,7 @@ func (s *session) run(ctx context.Context) error {
 		s.recordBegin(sinks)
 		log.Info("viewer connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
 		s.lease.Warn(func(e auth.Ending) {
-			s.rooms.TellEnding(s.room, rooms.EndingInfo{
+			s.warn(s.room, rooms.EndingInfo{
 				Session: s.id, Publisher: s.publisher, Participant: s.participant, Reason: e.Reason, At: e.At,
 			})
 		})

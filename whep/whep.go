@@ -15,6 +15,8 @@ import (
 	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
+	"sightline/internal/cluster"
+	"sightline/internal/cluster/pull"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
 	"sightline/internal/media"
@@ -26,6 +28,7 @@ import (
 type Door struct {
 	rooms    *rooms.Registry
 	bridge   *bridge.Bridge
+	relay    *pull.Puller // nil: the gateway is no node of a cluster
 	peers    *rtc.Engine
 	auth     *auth.Auth
 	sessions *httpapi.Resources
@@ -37,6 +40,10 @@ type Door struct {
 func New(r *rooms.Registry, b *bridge.Bridge, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, record audit.Recorder, log *slog.Logger) *Door {
 	return &Door{rooms: r, bridge: b, peers: peers, auth: a, sessions: sessions, record: record, log: log}
 }
+
+// RelayBy lets the door play what other nodes have. A request for such a room comes here only if
+// it is to be served here. Call it before the first request.
+func (d *Door) RelayBy(p *pull.Puller) { d.relay = p }
 
 // Route adds the endpoints of every publisher: one for each kind of track, and one for
 // the pair.
@@ -85,19 +92,29 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 		return err
 	}
 	s := &session{
-		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), rooms: d.rooms, log: d.log,
+		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), log: d.log,
 	}
 	if id := c.Query("participant"); rooms.ValidName(id) == nil {
 		s.participant = id
 	}
 	client := httpapi.UserAgent(c)
 	s.record, s.who, s.listener = d.record, who.Who(c.ClientIP(), client), cmp.Or(who.Publisher, c.Query("for"))
+	from := d.place(c.Request, room)
+	s.warn = d.rooms.TellEnding
+	switch {
+	case from.relay != "": // who watches is in the log of that node
+		s.record = audit.Discard
+	case from.elsewhere:
+		s.warn = d.relay.TellEnding
+	}
 	if publisher == bridge.Mix {
-		s.subscriptions, err = d.listen(c, room, who)
+		s.subscriptions, err = d.listen(c.Request.Context(), from, bridge.ListenRequest{
+			Room: room, For: s.listener, Role: cmp.Or(who.Role, c.Query("role")), Participant: c.Query("participant"), Relay: from.relay,
+		})
 	} else {
-		s.subscriptions, err = d.subscribe(c.Request.Context(), rooms.PlayRequest{
+		s.subscriptions, err = d.subscribe(c.Request.Context(), from, rooms.PlayRequest{
 			Room: room, Publisher: publisher, Kind: kind, Session: s.id, Client: client, Subject: who.Name,
-			Participant: c.Query("participant"),
+			Participant: c.Query("participant"), Relay: from.relay,
 		})
 	}
 	if err != nil {
@@ -133,25 +150,57 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	return err
 }
 
+// A place is where what is asked for is played from.
+type place struct {
+	relay     string         // the node that asks, to play it on; "" if a viewer does
+	owner     cluster.Member // who has the room, if that is
+	elsewhere bool
+}
+
+// place finds out who asks, and who has the room. A relay gets only what this node has itself:
+// otherwise two nodes that disagree about the owner could play to each other.
+func (d *Door) place(r *http.Request, room string) (p place) {
+	if d.relay == nil {
+		return p
+	}
+	if node, ok := d.relay.Sender.From(r); ok {
+		return place{relay: node.ID}
+	}
+	p.owner, p.elsewhere = d.relay.Elsewhere(room)
+	return p
+}
+
 // subscribe finds the tracks of a publisher, and waits for them a moment where they are about to
 // come back.
-func (d *Door) subscribe(ctx context.Context, req rooms.PlayRequest) ([]subscription, error) {
+func (d *Door) subscribe(ctx context.Context, from place, req rooms.PlayRequest) ([]subscription, error) {
+	if from.elsewhere {
+		tracks, err := d.relay.Play(ctx, from.owner, req)
+		return subscriptions(tracks), err
+	}
 	d.rooms.Await(ctx, req)
 	tracks, err := d.rooms.Play(req)
+	return subscriptions(tracks), err
+}
+
+func subscriptions[S subscription](tracks []S) []subscription {
 	out := make([]subscription, len(tracks))
 	for i, t := range tracks {
 		out[i] = t
 	}
-	return out, err
+	return out
 }
 
 // listen finds the mix of a room. Who listens is the publisher that the token is for, else
 // whom ?for= names; his role is the token's, else ?role=, else that of the publisher.
-func (d *Door) listen(c *gin.Context, room string, who auth.Identity) ([]subscription, error) {
-	l, err := d.bridge.Listen(bridge.ListenRequest{
-		Room: room, For: cmp.Or(who.Publisher, c.Query("for")), Role: cmp.Or(who.Role, c.Query("role")),
-		Participant: c.Query("participant"),
-	})
+func (d *Door) listen(ctx context.Context, from place, req bridge.ListenRequest) ([]subscription, error) {
+	if from.elsewhere {
+		l, err := d.relay.Listen(ctx, from.owner, req)
+		if err != nil {
+			return nil, err
+		}
+		return []subscription{l}, nil
+	}
+	l, err := d.bridge.Listen(req)
 	if err != nil {
 		return nil, err
 	}

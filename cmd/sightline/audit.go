@@ -38,6 +38,7 @@ func (p *process) verifyAudit() error {
 		check.Keys = append(check.Keys, key)
 		return err
 	})
+	fs.StringVar(&check.Node, "node", "", "`name` of the gateway whose lines all have to be: the nodes of a cluster that have one key\ncould be given each other's logs")
 	fs.Func("head", "`seq:hash` of a line, as noted elsewhere (the gateway's own log says them); may stand more than once", func(s string) error {
 		seq, hash, err := parseHead(s)
 		if check.Known == nil {
@@ -119,6 +120,9 @@ func printReport(w io.Writer, r audit.Report) {
 	}
 	for _, note := range r.Notes {
 		fmt.Fprintf(w, "note: %s\n", note)
+	}
+	if len(r.Nodes) > 1 {
+		fmt.Fprintf(w, "note: the lines are of the gateways %q: it was renamed, or has gone on with the log of another\n", r.Nodes)
 	}
 	if len(r.Files) > 0 && !r.Keyed {
 		fmt.Fprintln(w, "note: the log is under no key (audit.key_file): who can write its files can make up one that verifies")

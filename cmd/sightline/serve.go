@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/certs"
+	"sightline/internal/cluster"
 	"sightline/internal/config"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
@@ -55,6 +57,12 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	defer func() { lastWords(log, began, cause, err) }()
 	log.Info("sightline starts", "version", buildVersion())
 
+	limits := limitsOf(c.Cluster, c.Rooms)
+	if c.Cluster.On() {
+		if c.Audit.Node, err = cluster.NodeName(c.Cluster); err != nil {
+			return err
+		}
+	}
 	ledger, err := audit.Open(c.Audit, log)
 	if err != nil {
 		return err
@@ -94,20 +102,27 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		return err
 	}
 
+	var leaves atomic.Bool // SIGTERM has come
 	build := metrics.ReadBuild(buildVersion())
 	router := httpapi.NewRouter(c.HTTP, log)
 	router.Recognize(tokens.Subject, sessions)
 	router.Record(ledger)
+	viewers := whep.New(registry, mixer, peers, tokens, sessions, ledger, log)
+	member, err := join(c, newLocal(registry, mixer, peers, sessions, limits, log), router, tokens, people, roomAPI, viewers, log)
+	if err != nil {
+		return err
+	}
+	defer member.close()
 	var servers []*httpapi.Server // all of them, before the first runs
-	health := metrics.NewHealth(build, readiness(sessions, certificates, ledger))
-	health.Warn(warnings(ledger))
+	health := metrics.NewHealth(build, readiness(&leaves, certificates, ledger, member))
+	health.Warn(warnings(ledger, member))
 	numbers := metrics.New(c.Metrics, metrics.Sources{
 		Rooms: registry.Snapshot, Bridge: mixer.Snapshot, Audit: ledger.Snapshot, Sessions: peers.Snapshot, Requests: router.Requests, Refusals: router.Refusals,
 		Listeners: func() []httpapi.Snapshot { return snapshots(servers) }, Certificates: certificateSnapshot(certificates),
-		SignIn: people.Snapshot,
+		SignIn: people.Snapshot, Cluster: member.snapshot,
 	}, build, tokens, log)
 	whip.New(registry, peers, tokens, sessions, ledger, log).Route(router)
-	whep.New(registry, mixer, peers, tokens, sessions, ledger, log).Route(router)
+	viewers.Route(router)
 	sessions.Route(router)
 	roomAPI.Register(router)
 	people.Route(router)
@@ -139,6 +154,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	defer end()
 	g.Go(func() error { return tokens.Run(life) })
 	g.Go(func() error { return people.Run(life) })
+	member.run(life, g)
 	for _, s := range servers {
 		g.Go(func() error { return s.Run(life) })
 	}
@@ -163,7 +179,8 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	case s := <-signals:
 		cause = s.String()
 		visit.end()
-		drain(life, sessions, c.Shutdown.DrainTimeout.D(), signals, log)
+		leaves.Store(true)
+		drain(life, member.departure(), sessions, c.Shutdown.DrainTimeout.D(), signals, log)
 	case <-life.Done():
 		cause = "failure"
 		if ctx.Err() != nil {
@@ -172,6 +189,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		visit.end()
 	}
 	sessions.Close() // while HTTP still answers: a client that is closed sends its DELETE
+	member.endRelays()
 	end()
 	return g.Wait()
 }
@@ -189,9 +207,9 @@ func checkRoutes(routes gin.RoutesInfo) error {
 }
 
 // readiness says why no new sessions are taken.
-func readiness(sessions *httpapi.Resources, certificates certs.Source, ledger *audit.Log) func() []string {
+func readiness(leaves *atomic.Bool, certificates certs.Source, ledger *audit.Log, member *membership) func() []string {
 	return func() (reasons []string) {
-		if sessions.Draining() {
+		if leaves.Load() {
 			reasons = append(reasons, "the gateway shuts down")
 		}
 		if certificates != nil && certificates.Snapshot().Missing() {
@@ -200,7 +218,7 @@ func readiness(sessions *httpapi.Resources, certificates certs.Source, ledger *a
 		if ledger.Admit() != nil {
 			reasons = append(reasons, unwritten)
 		}
-		return reasons
+		return append(reasons, member.reasons()...)
 	}
 }
 
@@ -229,12 +247,12 @@ func closeAll(servers []*httpapi.Server) {
 const unwritten = "the audit log can't be written"
 
 // warnings says what is wrong though new sessions are taken.
-func warnings(ledger *audit.Log) func() []string {
+func warnings(ledger *audit.Log, member *membership) func() []string {
 	return func() []string {
 		if ledger.Failure() != nil {
-			return []string{unwritten}
+			return append(member.warnings(), unwritten)
 		}
-		return nil
+		return member.warnings()
 	}
 }
 
@@ -269,12 +287,11 @@ var (
 	errSecondSignal = errors.New("second signal")
 )
 
-// drain takes no more sessions, and lets those of now go on until none is left, the
-// timeout is over or a second signal comes.
-func drain(ctx context.Context, sessions *httpapi.Resources, timeout time.Duration, signals <-chan os.Signal, log *slog.Logger) {
+// drain gives the rooms to the other nodes, if there are any (away is nil without a cluster), then takes
+// no more sessions, and lets those of now go on until none is left. All that ends when the timeout is over or
+// a second signal comes.
+func drain(ctx context.Context, away *departure, sessions *httpapi.Resources, timeout time.Duration, signals <-chan os.Signal, log *slog.Logger) {
 	began := time.Now()
-	sessions.Drain()
-	log.Info("draining", "sessions", sessions.Len(), "timeout", timeout)
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(timeout, func() { cancel(errDrainTimeout) })
 	defer timer.Stop()
@@ -286,6 +303,12 @@ func drain(ctx context.Context, sessions *httpapi.Resources, timeout time.Durati
 		case <-ctx.Done():
 		}
 	})
+	if away != nil {
+		log.Info("leaving the cluster", "sessions", sessions.Len(), "timeout", timeout)
+		away.leave(ctx, log)
+	}
+	sessions.Drain()
+	log.Info("draining", "sessions", sessions.Len(), "timeout", timeout)
 	cause := "no session is left"
 	if err := sessions.Wait(ctx); err != nil {
 		cause = err.Error()

@@ -121,6 +121,28 @@ func place(line []byte) (seq uint64, prev string, ok bool) {
 	return seq, string(rest[:hashSize]), true
 }
 
+// rawNode returns the name of the gateway that a line says it is of, as JSON has it; nil if it says none.
+func rawNode(line []byte) []byte {
+	const mark = `,"node":`
+	_, rest, ok := bytes.Cut(line[:min(len(line), maxLine)], []byte(prevMark))
+	if !ok || len(rest) < hashSize+1 {
+		return nil
+	}
+	rest, ok = bytes.CutPrefix(rest[hashSize+1:], []byte(mark))
+	if !ok || len(rest) == 0 || rest[0] != '"' {
+		return nil
+	}
+	for i := 1; i < len(rest); i++ {
+		switch rest[i] {
+		case '\\':
+			i++
+		case '"':
+			return rest[:i+1]
+		}
+	}
+	return nil
+}
+
 // eventOf reads the event of a line; a zero one if there is none.
 func eventOf(line []byte) Event {
 	var e Event

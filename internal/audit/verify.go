@@ -2,6 +2,8 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +15,9 @@ import (
 	"time"
 )
 
+// maxNodes is how many gateways a report names.
+const maxNodes = 16
+
 // maxProblems is how many problems a report tells one by one.
 const maxProblems = 100
 
@@ -20,9 +25,10 @@ const maxProblems = 100
 type Report struct {
 	Files    []Checked
 	Lines    uint64
-	Last     uint64 // seq of the last line
-	Hash     string // of the last line
-	Keyed    bool   // the last file is under a key
+	Last     uint64   // seq of the last line
+	Hash     string   // of the last line
+	Keyed    bool     // the last file is under a key
+	Nodes    []string // whose lines they are, in the order of their first ones; at most maxNodes
 	Problems []Problem
 	Further  int      // problems that are not told
 	Notes    []string // what is in order, but should be known
@@ -58,6 +64,10 @@ type Check struct {
 
 	// Known are hashes of lines, by seq, that were noted elsewhere. These lines must be there.
 	Known map[uint64]string
+
+	// Node is the gateway whose lines all have to be; "": any. The nodes of a cluster that have one key
+	// could be given each other's logs.
+	Node string
 }
 
 // Verify reads the log at path, with all files that belong to it. A gateway may be writing it.
@@ -128,6 +138,7 @@ type verifier struct {
 	begun  bool   // there was a line
 	blind  bool   // what the last line was can't be told: the next one is believed
 	newest []byte // the last one that follows
+	node   []byte // that it says it is of, as JSON
 	hash   hasher
 	unread bool            // the file is under a key that was not given
 	oldest int             // the oldest file that has to be there, as the files say
@@ -386,6 +397,7 @@ func (v *verifier) take(line []byte) {
 	v.at, v.begun, v.blind = point{seq, sum}, true, false
 	v.report.Lines++
 	v.newest = append(v.newest[:0], line...)
+	v.checkNode(rawNode(line))
 	if v.now.First == 0 {
 		v.now.First, v.now.Since = seq, eventOf(line).Time
 	}
@@ -398,6 +410,22 @@ func (v *verifier) take(line []byte) {
 		if known != sum {
 			v.wrongLine("line %d has another hash than was noted elsewhere: the log was made anew", seq)
 		}
+	}
+}
+
+// checkNode looks at whose a line is, where that is another than of the one before.
+func (v *verifier) checkNode(raw []byte) {
+	if v.begun && v.report.Lines > 1 && bytes.Equal(raw, v.node) {
+		return
+	}
+	v.node = append(v.node[:0], raw...)
+	var name string
+	_ = json.Unmarshal(raw, &name) // "" if it says none
+	if !slices.Contains(v.report.Nodes, name) && len(v.report.Nodes) < maxNodes {
+		v.report.Nodes = append(v.report.Nodes, name)
+	}
+	if v.check.Node != "" && name != v.check.Node {
+		v.wrongLine("line %d is of the gateway %q, must be of %q", v.at.Seq, clip(name, maxName), v.check.Node)
 	}
 }
 

@@ -59,14 +59,17 @@ func (b *Bridge) Close() {
 	b.running.Wait()
 }
 
-// Move ends the listeners of a room with rooms.ErrMoved: it is on another node now. It waits for
-// nobody.
-func (b *Bridge) Move(name string) {
+// Move ends the listeners of a room with rooms.ErrMoved, and returns how many there were: it is on
+// another node now. It waits for nobody.
+func (b *Bridge) Move(name string) (listeners int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r := b.rooms[name]; r != nil {
-		b.moveLocked(r)
+	r := b.rooms[name]
+	if r == nil {
+		return 0
 	}
+	b.moveLocked(r)
+	return r.seats
 }
 
 // moveLocked ends a room as moved. Who enters one of its name from now on enters another.

@@ -91,7 +91,6 @@ func Open(c Config, l Local, log *slog.Logger) (*Node, error) {
 		return nil, err
 	}
 	self := Member{Name: name, ID: newID(), URL: c.URL, Since: time.Now(), Version: c.Version}
-	log = log.With("node", self.Name)
 	e, err := openEngine(c, self.Name+"-"+self.ID, log)
 	if err != nil {
 		return nil, err
@@ -101,6 +100,9 @@ func Open(c Config, l Local, log *slog.Logger) (*Node, error) {
 	n.directory.lost = n.bus.gone // ends what is under way with a node that is no more
 	return n, nil
 }
+
+// NodeName is what a node of this configuration is called. The error says that its name must be given.
+func NodeName(c Config) (string, error) { return c.name() }
 
 // newID returns an id that no other run of a node has, for all that chance can say.
 func newID() string { return strings.ToLower(rand.Text()[:idLen]) }

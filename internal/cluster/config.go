@@ -188,7 +188,7 @@ func (c Config) validatePlacement(v *validation) {
 		v.bad("forward", "must be %q or %q, got %q", Proxy, Redirect, c.Forward)
 	}
 	if u, err := url.Parse(c.URL); c.URL != "" && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http") {
-		v.bad("url", "must be a URL such as \"https://node-1.example.org\", got %q", c.URL)
+		v.bad("url", "must be a URL such as \"https://node-1.example.org\", without a password")
 	}
 	if c.On() && c.Forward == Redirect && c.URL == "" {
 		v.bad("url", "must say where clients reach this node, if cluster.forward is %q", Redirect)

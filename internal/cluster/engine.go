@@ -70,6 +70,7 @@ func openEngine(c Config, member string, log *slog.Logger) (*engine, error) {
 // connect makes the connection. It is lost and found again without end, and keeps nothing
 // for later meanwhile: a heartbeat is worth nothing once it is old.
 func (e *engine) connect(c Config, member string, options []nats.Option, log *slog.Logger) error {
+	l := newLogger(log)
 	options = append(options,
 		nats.Name(member),
 		nats.CustomInboxPrefix(subject(c.Group, "i")),
@@ -78,20 +79,21 @@ func (e *engine) connect(c Config, member string, options []nats.Option, log *sl
 		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
 		nats.ReconnectBufSize(-1),
 		nats.RetryOnFailedConnect(true),
+		nats.IgnoreAuthErrorAbort(), // who is wrong may be NATS, or not know of this user yet
 		nats.Timeout(2*time.Second),
 		nats.FlusherTimeout(2*time.Second),
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPings),
-		nats.ConnectHandler(func(*nats.Conn) { log.Debug("connected to NATS") }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				log.Warn("the connection to NATS is lost", "err", err)
+				l.Warnf("the connection is lost: %v", err)
 			}
 		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("the connection to NATS is back", "server", nc.ConnectedUrlRedacted()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			log.Warn("NATS reports an error", "err", err)
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.Warnf("can't connect: %v", err) }),
+		nats.ReconnectHandler(func(conn *nats.Conn) {
+			log.Info("the connection to NATS is back", "server", conn.ConnectedUrlRedacted())
 		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.Warnf("%v", err) }),
 		nats.ClosedHandler(func(*nats.Conn) { close(e.closed) }),
 	)
 	conn, err := nats.Connect(strings.Join(c.URLs, ","), options...)

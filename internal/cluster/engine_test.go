@@ -1,9 +1,13 @@
 package cluster
 
 import (
+	"bytes"
+	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -182,50 +186,130 @@ func TestAPartitionIsNoticedAndHeals(t *testing.T) {
 }
 
 func TestAnExternalNATS(t *testing.T) {
-	addr := freeAddr(t)
+	for _, tt := range []struct {
+		name, scheme string
+		change       func(*Config)
+	}{
+		{"bare", "nats", func(*Config) {}},
+		{"TLS", "tls", withTLS(t)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			addr := freeAddr(t)
+			c := Defaults()
+			tt.change(&c)
+			c.URLs = []string{tt.scheme + "://sightline:secret@" + addr}
+			a, b := start(t, c), start(t, c) // NATS is not there yet
+			if a.connected() || b.connected() {
+				t.Error("connected to nothing")
+			}
+			unavailable := func() {
+				t.Helper()
+				began := time.Now()
+				if err := a.reaches(b); fault.KindOf(err) != fault.Unavailable || time.Since(began) > 500*time.Millisecond {
+					t.Errorf("got %v after %s, want %s at once", err, time.Since(began), fault.Unavailable)
+				}
+			}
+			unavailable()
+			end := external(t, addr, "secret", c)
+			t.Logf("together after %s", together(t, a, b))
+			end()
+			eventually(t, func() error {
+				if a.connected() || b.connected() {
+					return errors.New("still connected")
+				}
+				return nil
+			})
+			unavailable()
+
+			// It comes back with another password, is tried some times in vain, and then is put right.
+			end = external(t, addr, "wrong", c)
+			for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+				if a.connected() {
+					t.Fatal("connected with a wrong password")
+				}
+			}
+			end()
+			end = external(t, addr, "secret", c)
+			defer end()
+			t.Logf("back after %s", together(t, a, b))
+		})
+	}
+}
+
+// external starts a NATS of its own, with the permissions that config.toml asks for.
+func external(t *testing.T, addr, secret string, c Config) (end func()) {
+	t.Helper()
 	host, port := split(addr)
-	// The permissions that docs/CLUSTER.md asks for.
-	run := func() *server.Server {
-		s, err := server.NewServer(&server.Options{Host: host, Port: port, NoSigs: true, Users: []*server.User{{
-			Username: "sightline", Password: "secret", Permissions: &server.Permissions{
-				Publish:   &server.SubjectPermission{Allow: []string{"sightline.1.>"}},
-				Subscribe: &server.SubjectPermission{Allow: []string{"sightline.1.>"}},
-			}}}})
+	allow := &server.SubjectPermission{Allow: []string{c.Group + ".1.>"}}
+	o := &server.Options{Host: host, Port: port, NoSigs: true, Users: []*server.User{{Username: "sightline", Password: secret,
+		Permissions: &server.Permissions{Publish: allow, Subscribe: allow}}}}
+	if c.tls() {
+		config, err := new(engine).tls(c, testLog(t))
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.Start()
-		if !s.ReadyForConnections(patience) {
-			t.Fatal("NATS does not start")
-		}
-		return s
+		o.TLS, o.TLSVerify, o.TLSConfig = true, true, config
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("NATS does not start")
+	}
+	return func() { s.Shutdown(); s.WaitForShutdown() }
+}
+
+func TestAnExternalNATSThatTakesTooLittleIsRefused(t *testing.T) {
+	addr := freeAddr(t)
+	host, port := split(addr)
+	s, err := server.NewServer(&server.Options{Host: host, Port: port, NoSigs: true, MaxPayload: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	defer func() { s.Shutdown(); s.WaitForShutdown() }()
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("NATS does not start")
 	}
 	c := Defaults()
-	c.URLs = []string{"nats://sightline:secret@" + addr}
-	a, b := start(t, c), start(t, c) // NATS is not there yet
-	if a.connected() || b.connected() {
-		t.Error("connected to nothing")
+	c.URLs = []string{"nats://" + addr}
+	if _, err := openEngine(c, "test", testLog(t)); err == nil || !strings.Contains(err.Error(), "max_payload must be 1048576") {
+		t.Errorf("got %v", err)
 	}
-	if err := a.reaches(b); fault.KindOf(err) != fault.Unavailable {
-		t.Errorf("got %v, want %s", err, fault.Unavailable)
+}
+
+// A certificate that was replaced is shown at the next connection, on both sides.
+func TestCertificatesAreReadAgain(t *testing.T) {
+	change, other := withTLS(t), withTLS(t)
+	var c, d Config
+	change(&c)
+	other(&d)
+	e := new(engine)
+	config, err := e.tls(c, testLog(t))
+	if err != nil {
+		t.Fatal(err)
 	}
-	nats := run()
-	t.Logf("together after %s", together(t, a, b))
-	nats.Shutdown()
-	nats.WaitForShutdown()
+	ctx, cancel := context.WithCancel(t.Context())
+	var ran sync.WaitGroup
+	ran.Go(func() { e.run(ctx) })
+	defer ran.Wait()
+	defer cancel()
+	want := der(t, d.TLSCert)
+	for from, to := range map[string]string{d.TLSKey: c.TLSKey, d.TLSCert: c.TLSCert} {
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
 	eventually(t, func() error {
-		if a.connected() || b.connected() {
-			return errors.New("still connected")
+		served, _ := config.GetCertificate(nil)
+		shown, _ := config.GetClientCertificate(nil)
+		if !bytes.Equal(served.Certificate[0], want) || !bytes.Equal(shown.Certificate[0], want) {
+			return errors.New("the old one")
 		}
 		return nil
 	})
-	began := time.Now()
-	if err := a.reaches(b); fault.KindOf(err) != fault.Unavailable || time.Since(began) > 500*time.Millisecond {
-		t.Errorf("got %v after %s, want %s at once", err, time.Since(began), fault.Unavailable)
-	}
-	nats = run()
-	defer func() { nats.Shutdown(); nats.WaitForShutdown() }()
-	t.Logf("back after %s", together(t, a, b))
 }
 
 // Two sites, one of them with two nodes, and a centre with two: all are one cluster.
@@ -357,4 +441,14 @@ func newCable(t *testing.T, to string) *cable {
 		}
 	})
 	return c
+}
+
+func der(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	return block.Bytes
 }

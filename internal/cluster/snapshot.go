@@ -15,7 +15,8 @@ type Snapshot struct {
 	Embedded      bool // it is, rather than an external NATS
 	Routes, Leafs int  // to other nodes, of an embedded engine
 
-	BytesIn, BytesOut uint64 // of messages, without NATS's own
+	MessagesIn, MessagesOut uint64
+	BytesIn, BytesOut       uint64 // of these, without NATS's own
 
 	Calls    map[string]Calls // by verb; of the opening of streams too
 	Handlers int              // that answer calls of other nodes
@@ -94,14 +95,16 @@ func (s *stats) snapshot() map[string]Calls {
 func (b *natsBus) snapshot() Snapshot {
 	traffic := b.conn.Stats()
 	s := Snapshot{
-		Connected: b.connected(),
-		BytesIn:   traffic.InBytes,
-		BytesOut:  traffic.OutBytes,
-		Calls:     b.stats.snapshot(),
-		Unread:    b.pending.Load(),
-		Refused:   b.refused.Load(),
-		Dropped:   b.dropped.Load(),
-		Slow:      b.slow.Load(),
+		Connected:   b.connected(),
+		MessagesIn:  traffic.InMsgs,
+		MessagesOut: traffic.OutMsgs,
+		BytesIn:     traffic.InBytes,
+		BytesOut:    traffic.OutBytes,
+		Calls:       b.stats.snapshot(),
+		Unread:      b.pending.Load(),
+		Refused:     b.refused.Load(),
+		Dropped:     b.dropped.Load(),
+		Slow:        b.slow.Load(),
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

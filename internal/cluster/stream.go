@@ -13,7 +13,7 @@ import (
 const (
 	// What a reader may leave unread before it loses its stream, and all of them together.
 	maxUnread      = 1024    // messages of one
-	maxUnreadBytes = 1 << 20 // of one
+	maxUnreadBytes = 4 << 20 // of one
 	maxUnreadTotal = 64 << 20
 )
 

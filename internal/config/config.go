@@ -20,6 +20,7 @@ import (
 	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
+	"sightline/internal/cluster"
 	"sightline/internal/httpapi"
 	"sightline/internal/opt"
 	"sightline/internal/rtc"
@@ -38,6 +39,7 @@ type Config struct {
 	Bridge   bridge.Config  `toml:"bridge"`
 	API      api.Config     `toml:"api"`
 	Audit    audit.Config   `toml:"audit"`
+	Cluster  cluster.Config `toml:"cluster"`
 	Stations web.Config     `toml:"stations"`
 	Metrics  metrics.Config `toml:"metrics"`
 	Log      Log            `toml:"log"`
@@ -66,6 +68,7 @@ func Defaults() Config {
 		Bridge:   bridge.Defaults(),
 		API:      api.Defaults(),
 		Audit:    audit.Defaults(),
+		Cluster:  cluster.Defaults(),
 		Stations: web.Defaults(),
 		Metrics:  metrics.Defaults(),
 		Log:      Log{Level: slog.LevelInfo, Format: "text"},
@@ -85,6 +88,7 @@ func (c Config) Validate() error {
 		c.Bridge.Validate(),
 		c.API.Validate(),
 		c.Audit.Validate(),
+		c.Cluster.Validate(),
 		c.Stations.Validate(),
 		c.Metrics.Validate(),
 		c.Log.Validate(),

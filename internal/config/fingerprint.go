@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"net/url"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -39,8 +40,20 @@ func withoutSecrets(value any) {
 			withoutSecrets(below)
 		}
 	case []any:
-		for _, below := range v {
+		for i, below := range v {
+			if text, ok := below.(string); ok {
+				v[i] = withoutPassword(text)
+			}
 			withoutSecrets(below)
 		}
 	}
+}
+
+// withoutPassword takes it out of a URL, as those of cluster.urls may be.
+func withoutPassword(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.User == nil {
+		return text
+	}
+	return u.Redacted()
 }

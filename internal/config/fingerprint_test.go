@@ -21,4 +21,10 @@ func TestFingerprint(t *testing.T) {
 	if c.Fingerprint() != server {
 		t.Error("a secret can be guessed from the fingerprint")
 	}
+	c.Cluster.URLs = []string{"tls://user:one@nats:4222"}
+	nats := c.Fingerprint()
+	c.Cluster.URLs = []string{"tls://user:two@nats:4222"}
+	if nats == server || c.Fingerprint() != nats {
+		t.Error("a password in a URL can be guessed from the fingerprint")
+	}
 }

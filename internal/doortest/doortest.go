@@ -322,3 +322,11 @@ func Eventually(t *testing.T, check func() string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// NewPeerOffer returns the offer of a viewer who will never connect.
+func NewPeerOffer(t *testing.T) string {
+	t.Helper()
+	p := NewPeer(t)
+	p.Receive(t, webrtc.RTPCodecTypeVideo)
+	return p.Offer(t, nil)
+}

@@ -44,7 +44,7 @@ func benchEngine(b *testing.B) (*Engine, netip.AddrPort) {
 // benchViewer returns a track with keys of its own.
 func benchViewer(b *testing.B, e *Engine, to netip.AddrPort, profile srtp.ProtectionProfile) *LocalTrack {
 	b.Helper()
-	s := &Session{engine: e}
+	s := &Session{engine: e, udp: e.udp}
 	s.seal.session = s
 	keyLen, _ := profile.KeyLen()
 	saltLen, _ := profile.SaltLen()

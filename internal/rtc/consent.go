@@ -71,8 +71,8 @@ func (c *consent) check(s *Session, now time.Time) {
 	if len(c.checks) > maxChecks {
 		c.checks = c.checks[1:]
 	}
-	s.engine.udp.expect(id, s, p.udp.remote, now)
-	s.engine.udp.send(m.Raw, p.udp)
+	s.udp.expect(id, s, p.udp.remote, now)
+	s.udp.send(m.Raw, p.udp)
 }
 
 // receive takes the response to a check.

@@ -56,6 +56,7 @@ type Engine struct {
 	sessions map[*Session]struct{}
 	ended    map[string]uint64 // sessions that have ended, by Cause
 	discards uint64            // SRTP and SRTCP that they discarded
+	branches SocketSnapshot    // of sockets of their own that they had
 	addrs    []netip.Addr      // cached by localAddresses
 	addrsAt  time.Time
 
@@ -201,9 +202,9 @@ func interfaceAddresses(loopback, ipv6 bool) []netip.Addr {
 	return append(append(loop, four...), six...)
 }
 
-// candidates are the values of the a=candidate lines of a description: UDP before TCP,
+// candidates are the values of the a=candidate lines of a description, for a socket: UDP before TCP,
 // IPv4 before IPv6 (RFC 8839, section 5.1; the priorities of RFC 8445, section 5.1.2.1).
-func (e *Engine) candidates(tcp bool) []string {
+func (e *Engine) candidates(udp *socket, tcp bool) []string {
 	addrs := e.localAddresses()
 	if len(e.config.PublicAddresses) > 0 {
 		addrs = nil
@@ -218,7 +219,7 @@ func (e *Engine) candidates(tcp bool) []string {
 	var out []string
 	for i, a := range addrs {
 		priority := uint32(126)<<24 | uint32(65535-i)<<8 | 255
-		out = append(out, fmt.Sprintf("%d 1 udp %d %s %d typ host", i+1, priority, a, e.udp.port))
+		out = append(out, fmt.Sprintf("%d 1 udp %d %s %d typ host", i+1, priority, a, udp.port))
 	}
 	if tcp {
 		for i, a := range addrs {

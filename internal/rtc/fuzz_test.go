@@ -130,7 +130,8 @@ func FuzzReceiveRTCP(f *testing.F) {
 		f.Add(append(b, 0x81, 205, 0xff, 0xff))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := &Session{engine: &Engine{udp: &socket{}}}
+		u := &socket{}
+		s := &Session{engine: &Engine{udp: u}, udp: u}
 		s.seal.session = s
 		s.receiver = newReceiver(s, []sdp.Section{{Kind: media.Video, SSRCs: []uint32{7}, Formats: []sdp.Format{{PayloadType: 96, Codec: vp8Codec}}}})
 		track := newLocalTrack(s, &sdp.Section{Kind: media.Video, SSRC: 9, Formats: []sdp.Format{{PayloadType: 96, Codec: vp8Codec}}})
@@ -159,7 +160,7 @@ func FuzzReceiveRequest(f *testing.F) {
 	u := &socket{}
 	u.out.close()
 	g := &generation{
-		session: &Session{engine: &Engine{udp: u, loopback: true}, checked: make(chan struct{})}, ufrag: "local", pwd: "pwd", remoteUfrag: "remote",
+		session: &Session{engine: &Engine{udp: u, loopback: true}, udp: u, checked: make(chan struct{})}, ufrag: "local", pwd: "pwd", remoteUfrag: "remote",
 		accounts: make(map[netip.AddrPort]*account),
 	}
 	from := netip.MustParseAddrPort("127.0.0.1:9")

@@ -180,7 +180,7 @@ func (g *generation) add(values []string, end bool) {
 // receiveRequest passes a client's check to the agent, on the local candidate that it
 // came to. What is not the client's is dropped here, before it can fill a queue.
 func (g *generation) receiveRequest(d datagram, local netip.Addr) {
-	u := g.session.engine.udp
+	u := g.session.udp
 	m := &stun.Message{Raw: d.buf}
 	if !g.isCheck(m) || !g.session.engine.came(d.remote.Addr()) {
 		u.stats.unknown.Add(1)
@@ -237,7 +237,7 @@ func (g *generation) answerOnPath(m *stun.Message, d datagram, local netip.Addr,
 	mapped := stun.XORMappedAddress{IP: d.remote.Addr().AsSlice(), Port: int(d.remote.Port())}
 	reply, err := stun.Build(stun.NewTransactionIDSetter(m.TransactionID), stun.BindingSuccess, &mapped, integrity, stun.Fingerprint)
 	if err == nil {
-		g.session.engine.udp.send(reply.Raw, p.udp)
+		g.session.udp.send(reply.Raw, p.udp)
 	}
 	return true
 }
@@ -287,12 +287,12 @@ func (g *generation) bury(revoked bool) {
 	if revoked {
 		t = &tombstone{g.pwd, time.Now().Add(tombstoneTimeout)}
 	}
-	g.session.engine.udp.removeUfrag(g.ufrag, t)
+	g.session.udp.removeUfrag(g.ufrag, t)
 }
 
 // close ends the agent and waits for its goroutines.
 func (g *generation) close() {
-	g.session.engine.udp.removeUfrag(g.ufrag, nil)
+	g.session.udp.removeUfrag(g.ufrag, nil)
 	g.mu.Lock()
 	g.closed = true
 	g.mu.Unlock()
@@ -312,7 +312,7 @@ func candidateAddr(c ice.Candidate) (netip.AddrPort, bool) {
 type agentMux struct{ g *generation }
 
 func (m agentMux) GetListenAddresses() []net.Addr {
-	u := m.g.session.engine.udp
+	u := m.g.session.udp
 	addrs := m.g.session.engine.localAddresses()
 	out := make([]net.Addr, len(addrs))
 	for i, a := range addrs {
@@ -380,7 +380,7 @@ func (c *agentConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 		return 0, fmt.Errorf("rtc: no UDP address: %v", addr)
 	}
 	remote := netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), uint16(a.Port))
-	u := c.g.session.engine.udp
+	u := c.g.session.udp
 	now := time.Now()
 	if !c.g.maySend(remote, len(p), now) {
 		return len(p), nil // as if it were lost

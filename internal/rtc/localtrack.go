@@ -67,7 +67,7 @@ type resentPacket struct {
 }
 
 func newLocalTrack(s *Session, section *sdp.Section) *LocalTrack {
-	t := &LocalTrack{session: s, socket: s.engine.udp, section: section, ssrc: section.SSRC, rtxSequence: uint16(newSSRC() & 0x7fff), budget: 100}
+	t := &LocalTrack{session: s, socket: s.udp, section: section, ssrc: section.SSRC, rtxSequence: uint16(newSSRC() & 0x7fff), budget: 100}
 	t.level = extensionID(section, sdp.ExtensionAudioLevel)
 	t.turn = extensionID(section, sdp.ExtensionVideoOrientation)
 	t.setFormat(&section.Formats[0])

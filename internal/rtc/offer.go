@@ -1,6 +1,10 @@
 package rtc
 
 import (
+	"fmt"
+	"log/slog"
+	"net"
+
 	"sightline/internal/media"
 	"sightline/internal/sdp"
 )
@@ -20,19 +24,43 @@ type Offer struct {
 // Offer makes an offer to receive, for WHEP at another gateway. All candidates are listed.
 // Nothing happens until its answer is accepted; one whose answer never comes has to be closed.
 func (e *Engine) Offer(r OfferRequest) (*Offer, error) {
-	s := e.newSession()
+	udp, err := e.branch()
+	if err != nil {
+		return nil, err
+	}
+	s := e.newSession(udp)
 	s.offers, s.receives = true, true
 	g, err := newGeneration(s, "", "")
 	if err != nil {
+		udp.close()
 		return nil, err
 	}
 	s.current = g
 	own := sdp.NewOffer(sdp.OwnRequest{
 		Kinds: r.Kinds, Ufrag: g.ufrag, Pwd: g.pwd, Fingerprint: e.fingerprint,
-		Candidates: e.candidates(false), RTCPMuxOnly: e.config.RTCPMuxOnly,
+		Candidates: e.candidates(udp, false), RTCPMuxOnly: e.config.RTCPMuxOnly,
 	})
 	e.add(s)
 	return &Offer{s, own}, nil
+}
+
+// branchBuffer is the socket buffer of one track, in bytes, each way.
+const branchBuffer = 1 << 20
+
+// branch opens a socket for one session, at the address of the engine's. Media is told apart by
+// where it comes from, and of all sessions with one gateway that is the same.
+func (e *Engine) branch() (*socket, error) {
+	host, _, err := net.SplitHostPort(e.config.UDPListen)
+	if err != nil {
+		return nil, fmt.Errorf("ice.udp_listen: %w", err)
+	}
+	// What there is to say about the system's buffers the engine has said.
+	udp, err := listenUDP(net.JoinHostPort(host, "0"), min(e.config.SocketBuffer, branchBuffer), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	e.workers.Go(udp.run) // until the session ends
+	return udp, nil
 }
 
 // SDP is the offer.
@@ -52,7 +80,7 @@ func (o *Offer) Accept(answer []byte) (*Session, error) {
 	s.receiver = newReceiver(s, a.Sections)
 	// Checks that have come before are nobody's: they are repeated, and ours come first.
 	g.remoteUfrag, g.remotePwd = a.Remote.Ufrag, a.Remote.Pwd
-	s.engine.udp.addUfrag(g.ufrag, g)
+	s.udp.addUfrag(g.ufrag, g)
 	g.add(a.Remote.Candidates, a.Remote.EndOfCandidates)
 	return s, nil
 }

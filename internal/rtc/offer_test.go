@@ -123,6 +123,41 @@ func TestOneGatewayPullsFromAnother(t *testing.T) {
 	}
 }
 
+// Between the same two gateways, at the same time: media is told apart by addresses.
+func TestPullsOfOneSenderAreKeptApart(t *testing.T) {
+	from, to := testEngine(t), testEngine(t)
+	var senders, receivers []*life
+	for range 5 {
+		sender, receiver := pull(t, from, to, nil, vp8Codec)
+		senders, receivers = append(senders, sender), append(receivers, receiver)
+	}
+	for n, sender := range senders {
+		for i := range uint16(10) {
+			p := outgoing(i)
+			p.Payload[2] = byte(n)
+			sender.Sinks()[0].Write([]media.Outgoing{p})
+		}
+	}
+	for n, receiver := range receivers {
+		for _, p := range read(t, receiver.Sources()[0], 10) {
+			if p.Payload[2] != byte(n) {
+				t.Errorf("pull %d got a packet of pull %d", n, p.Payload[2])
+			}
+		}
+	}
+	before := to.Snapshot()
+	if before.Pulls != len(receivers) || before.Socket.Received < 50 {
+		t.Errorf("got %d pulls and %d datagrams, want %d pulls whose sockets count", before.Pulls, before.Socket.Received, len(receivers))
+	}
+	for _, receiver := range receivers {
+		receiver.cancel(Deleted)
+		_ = receiver.waitEnd(t)
+	}
+	if after := to.Snapshot(); after.Pulls != 0 || after.Socket.Received < before.Socket.Received {
+		t.Errorf("got %d pulls and %d datagrams after their end, want none, and %d at least", after.Pulls, after.Socket.Received, before.Socket.Received)
+	}
+}
+
 func TestTheSendersEndEndsThePull(t *testing.T) {
 	from, to := testEngine(t), testEngine(t)
 	sender, receiver := pull(t, from, to, nil, vp8Codec)

@@ -35,7 +35,7 @@ func (s *Session) Patch(f *sdp.Fragment, single bool) (restart []byte, err error
 		return nil, err
 	}
 	g.add(f.Candidates, f.EndOfCandidates)
-	s.engine.udp.addUfrag(g.ufrag, g)
+	s.udp.addUfrag(g.ufrag, g)
 	s.mu.Lock()
 	if s.state == "closed" {
 		s.mu.Unlock()
@@ -73,7 +73,7 @@ func (s *Session) Patch(f *sdp.Fragment, single bool) (restart []byte, err error
 			// Another restart has overtaken this one: it counts, and both are answered.
 		}
 	}
-	candidates := s.engine.candidates(s.engine.tcp != nil)
+	candidates := s.engine.candidates(s.udp, s.engine.tcp != nil)
 	if single && len(candidates) > 1 {
 		candidates = candidates[:1]
 	}

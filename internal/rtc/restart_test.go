@@ -122,7 +122,7 @@ func TestCandidatesAreListedUDPFirst(t *testing.T) {
 	})
 	var got []string
 	last := uint64(1 << 32)
-	for _, value := range e.candidates(e.tcp != nil) {
+	for _, value := range e.candidates(e.udp, e.tcp != nil) {
 		c, ok := sdp.ParseCandidate(value)
 		if !ok || c.Type != "host" || c.Transport == "tcp" && c.TCPType != "passive" {
 			t.Errorf("%q: %+v %t, want a host candidate", value, c, ok)

@@ -54,6 +54,7 @@ type Session struct {
 	path atomic.Pointer[path] // nil until ICE has selected one
 
 	engine      *Engine
+	udp         *socket // the engine's, or its own
 	request     AnswerRequest
 	answer      *sdp.Answer // the gateway's, or the other side's to its offer
 	offers      bool        // the gateway has made the offer: it controls ICE (RFC 8445, section 6.1.1)
@@ -92,7 +93,7 @@ type Session struct {
 // nothing until Run; a session that is never run has to be closed. The error is a
 // fault.Unprocessable if the offer can't be answered.
 func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
-	s := e.newSession()
+	s := e.newSession(e.udp)
 	s.request, s.receives = r, r.Publish
 	s.ffmpeg = r.Offer.SessionName == "FFmpegPublishSession" || strings.HasPrefix(r.Client, "Lavf/")
 	g, err := newGeneration(s, r.Offer.Ufrag, r.Offer.Pwd)
@@ -101,7 +102,7 @@ func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
 	}
 	answer, err := r.Offer.Answer(sdp.Request{
 		Publish: r.Publish, Send: r.Send,
-		Ufrag: g.ufrag, Pwd: g.pwd, Fingerprint: e.fingerprint, Candidates: e.candidates(e.tcp != nil),
+		Ufrag: g.ufrag, Pwd: g.pwd, Fingerprint: e.fingerprint, Candidates: e.candidates(s.udp, e.tcp != nil),
 		Stream: r.Stream, CNAME: r.Stream, RTCPMuxOnly: e.config.RTCPMuxOnly, SSRC: newSSRC,
 	})
 	if err != nil {
@@ -111,7 +112,7 @@ func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
 	s.current = g
 	s.settle(answer)
 	g.remoteUfrag, g.remotePwd = answer.Remote.Ufrag, answer.Remote.Pwd
-	e.udp.addUfrag(g.ufrag, g)
+	s.udp.addUfrag(g.ufrag, g)
 	if r.Publish {
 		s.receiver = newReceiver(s, answer.Sections)
 	} else {
@@ -124,9 +125,9 @@ func (e *Engine) Answer(r AnswerRequest) (*Session, error) {
 	return s, nil
 }
 
-func (e *Engine) newSession() *Session {
+func (e *Engine) newSession(udp *socket) *Session {
 	s := &Session{
-		engine:  e,
+		engine: e, udp: udp,
 		checked: make(chan struct{}), wake: make(chan struct{}, 1),
 		connected: make(chan struct{}), closed: make(chan struct{}),
 		state: "new",
@@ -367,6 +368,9 @@ func (s *Session) tick(now time.Time) time.Duration {
 		t.tick(now)
 		sooner(t.nextReport)
 	}
+	if s.udp != s.engine.udp {
+		s.udp.sweep(now)
+	}
 	return min(max(next.Sub(now), hurry), rest)
 }
 
@@ -424,7 +428,7 @@ func (s *Session) uses(remote netip.AddrPort) bool {
 func (s *Session) authenticated(remote netip.AddrPort) {
 	const maxRemotes = 32
 	s.check()
-	if !s.engine.udp.claim(remote, s, time.Now()) {
+	if !s.udp.claim(remote, s, time.Now()) {
 		return
 	}
 	var release []netip.AddrPort
@@ -439,7 +443,7 @@ func (s *Session) authenticated(remote netip.AddrPort) {
 		}
 	}
 	s.mu.Unlock()
-	s.engine.udp.release(s, release)
+	s.udp.release(s, release)
 }
 
 // selected takes the pair that ICE has chosen in generation g.
@@ -464,7 +468,7 @@ func (s *Session) selected(g *generation, local, remote ice.Candidate) {
 			p.name = "relay"
 		}
 		s.authenticated(a)
-		p.udp = s.engine.udp.destination(a, l.Addr())
+		p.udp = s.udp.destination(a, l.Addr())
 	}
 	s.mu.Lock()
 	// A late selection of an older generation doesn't take the path back.
@@ -522,13 +526,19 @@ func (s *Session) end(cause error) {
 		}
 		s.seal.close()
 		s.transport.close()
-		s.engine.udp.release(s, remotes)
+		s.udp.release(s, remotes)
+		if s.udp != s.engine.udp {
+			s.udp.close()
+		}
 		if s.receiver != nil {
 			s.receiver.close()
 		}
 		s.engine.mu.Lock()
 		delete(s.engine.sessions, s)
 		s.engine.discards += s.discarded.Load()
+		if s.udp != s.engine.udp {
+			s.engine.branches.add(s.udp.stats.snapshot())
+		}
 		if cause != nil {
 			s.engine.ended[Cause(cause)]++
 		}

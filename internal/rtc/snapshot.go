@@ -22,7 +22,7 @@ type SessionCount struct {
 	Count   int
 }
 
-// A SocketSnapshot holds the totals of the media socket.
+// A SocketSnapshot holds the totals of the media socket, and of those that pulls have.
 type SocketSnapshot struct {
 	Received, ReceivedBytes uint64
 	Sent, SentBytes         uint64
@@ -31,19 +31,30 @@ type SocketSnapshot struct {
 	Full                    uint64 // not sent: the socket's buffer was full
 }
 
+func (s *SocketSnapshot) add(other SocketSnapshot) {
+	s.Received += other.Received
+	s.ReceivedBytes += other.ReceivedBytes
+	s.Sent += other.Sent
+	s.SentBytes += other.SentBytes
+	s.Unknown += other.Unknown
+	s.Overflow += other.Overflow
+	s.Full += other.Full
+}
+
+// SentBytes returns how many bytes the media socket has sent: what Snapshot says of it, without
+// looking at every session.
+func (e *Engine) SentBytes() uint64 { return e.udp.stats.sentBytes.Load() }
+
 // Snapshot returns the engine's numbers. It is safe for concurrent use.
 func (e *Engine) Snapshot() Snapshot {
-	u := &e.udp.stats
-	out := Snapshot{Records: e.records.Load(), Limited: e.limited.snapshot(), Socket: SocketSnapshot{
-		Received: u.received.Load(), ReceivedBytes: u.receivedBytes.Load(),
-		Sent: u.sent.Load(), SentBytes: u.sentBytes.Load(),
-		Unknown: u.unknown.Load(), Overflow: u.overflow.Load(), Full: u.full.Load(),
-	}}
+	out := Snapshot{Records: e.records.Load(), Limited: e.limited.snapshot()}
 	if e.gate != nil {
 		out.Refused = e.gate.refused.Load()
 	}
 	e.mu.Lock()
 	out.Ended, out.Discarded = maps.Clone(e.ended), e.discards
+	out.Socket = e.udp.stats.snapshot()
+	out.Socket.add(e.branches)
 	sessions := make([]*Session, 0, len(e.sessions))
 	for s := range e.sessions {
 		sessions = append(sessions, s)
@@ -54,6 +65,7 @@ func (e *Engine) Snapshot() Snapshot {
 		out.Discarded += s.discarded.Load()
 		if s.offers {
 			out.Pulls++
+			out.Socket.add(s.udp.stats.snapshot())
 		} else {
 			counts[SessionCount{Publish: s.receives, Path: s.Path()}]++
 		}

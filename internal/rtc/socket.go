@@ -31,7 +31,7 @@ type datagram struct {
 	arrival time.Time
 }
 
-// A socket is the one UDP port of all sessions. It knows whose a datagram is:
+// A socket is the one UDP port of all sessions, or that of a pull. It knows whose a datagram is:
 //
 //   - a STUN request by the ufrag in its USERNAME;
 //   - a STUN response by its transaction, which only a request of ours to that address has made;
@@ -64,6 +64,14 @@ type socketStats struct {
 	unknown                 atomic.Uint64 // belonged to nobody
 	overflow                atomic.Uint64 // its session's queue was full
 	full                    atomic.Uint64 // not sent: the socket's buffer was full
+}
+
+func (s *socketStats) snapshot() SocketSnapshot {
+	return SocketSnapshot{
+		Received: s.received.Load(), ReceivedBytes: s.receivedBytes.Load(),
+		Sent: s.sent.Load(), SentBytes: s.sentBytes.Load(),
+		Unknown: s.unknown.Load(), Overflow: s.overflow.Load(), Full: s.full.Load(),
+	}
 }
 
 type transactionID [12]byte

@@ -40,7 +40,7 @@ func (s *Session) send(b []byte) {
 	switch p := s.path.Load(); {
 	case p == nil:
 	case p.udp != nil:
-		s.engine.udp.send(b, p.udp)
+		s.udp.send(b, p.udp)
 	default:
 		_, _ = p.tcp.Write(b)
 	}

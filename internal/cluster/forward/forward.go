@@ -27,9 +27,9 @@ import (
 	"sightline/rooms"
 )
 
-// The verbs of calls between nodes.
+// The verbs of calls between nodes: Verb is that of all requests but streams of events.
 const (
-	verbHTTP   = "http"
+	Verb       = "http"
 	verbEvents = "events"
 )
 
@@ -95,6 +95,7 @@ type Forwarder struct {
 	auth     Authorizer
 	streams  Streams
 	redirect bool
+	relays   func(client netip.Addr, owner cluster.Member) bool // nil: never
 	log      *slog.Logger
 }
 
@@ -106,7 +107,7 @@ func New(c cluster.Config, n *cluster.Node, r *httpapi.Router, a Authorizer, s S
 
 func newForwarder(c cluster.Config, n node, r *httpapi.Router, a Authorizer, s Streams, log *slog.Logger) *Forwarder {
 	f := &Forwarder{node: n, router: r, auth: a, streams: s, redirect: c.Forward == "redirect", log: log}
-	n.Handle(verbHTTP, f.serve)
+	n.Handle(Verb, f.serve)
 	n.HandleStream(verbEvents, f.serveStream)
 	r.Elsewhere(f.answer)
 	return f
@@ -135,6 +136,24 @@ func (f *Forwarder) Do(ctx context.Context, to cluster.Member, r *http.Request) 
 	return res, nil
 }
 
+// From returns the node whose own request this is, as Do has made it; false for a client's.
+func (f *Forwarder) From(r *http.Request) (cluster.Member, bool) {
+	a, arrived := httpapi.Arrived(r)
+	if !arrived || !a.Own {
+		return cluster.Member{}, false
+	}
+	if m, there := f.node.Member(a.ID); there {
+		return m, true
+	}
+	return cluster.Member{ID: a.ID, Name: a.Node}, true
+}
+
+// RelayIf lets this node's doors answer a viewer whom wanted says that it shall play to, whoever has
+// the room. Call it before the first request.
+func (f *Forwarder) RelayIf(wanted func(client netip.Addr, owner cluster.Member) bool) {
+	f.relays = wanted
+}
+
 // call lets a node serve a request. The response's body has been read. The error is a fault, unless ctx
 // was cancelled.
 func (f *Forwarder) call(ctx context.Context, to cluster.Member, data []byte) (*http.Response, []byte, error) {
@@ -145,7 +164,7 @@ func (f *Forwarder) call(ctx context.Context, to cluster.Member, data []byte) (*
 	if self := f.node.Self(); to.ID == self.ID {
 		answer, err = f.serve(ctx, self, data)
 	} else {
-		answer, err = f.node.Call(ctx, to, verbHTTP, data)
+		answer, err = f.node.Call(ctx, to, Verb, data)
 	}
 	if err != nil {
 		return nil, nil, unanswered(ctx, to, err)
@@ -201,6 +220,7 @@ func (f *Forwarder) route(ctx context.Context, from cluster.Member, data []byte,
 			err = fault.New(fault.Unavailable, "the answer broke off")
 		}
 	}()
+	arrival.ID = from.ID
 	r = httpapi.WithArrival(r.WithContext(ctx), arrival)
 	if arrival.Own {
 		r = auth.AsNode(r, from.Name)
@@ -289,6 +309,9 @@ func (f *Forwarder) toRoom(c *gin.Context, p policy, room string) {
 		case to.ID == f.node.Self().ID && f.stay(c, p, room):
 			return
 		case to.ID == f.node.Self().ID:
+		case f.relayed(c, p, to):
+			c.Next()
+			return
 		case f.redirect && c.Request.Method == http.MethodPost && to.URL != "" && !strings.HasPrefix(c.FullPath(), "/api/"):
 			redirect(c, to)
 			return
@@ -312,6 +335,16 @@ func (f *Forwarder) toRoom(c *gin.Context, p policy, room string) {
 		}
 	}
 	httpapi.Fail(c, fault.New(fault.Unavailable, "room %q is on its way to another node", room).After(retry))
+}
+
+// relayed reports whether a viewer is played to here, though the room is elsewhere. Who speaks in it hears
+// a mix of his own, without himself: that comes from the owner.
+func (f *Forwarder) relayed(c *gin.Context, p policy, owner cluster.Member) bool {
+	if f.relays == nil || p.scope != auth.Play || c.Request.Method != http.MethodPost || c.Query("for") != "" {
+		return false
+	}
+	client, err := netip.ParseAddr(c.ClientIP())
+	return err == nil && f.relays(client, owner)
 }
 
 // whose returns the node that answers for a room.

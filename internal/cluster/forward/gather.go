@@ -70,7 +70,7 @@ func (f *Forwarder) roomsOf(ctx context.Context, m cluster.Member, data []byte) 
 	if m.ID == f.node.Self().ID {
 		answer, err = f.serve(ctx, cluster.Member{}, data)
 	} else {
-		answer, err = f.node.Call(ctx, m, verbHTTP, data)
+		answer, err = f.node.Call(ctx, m, Verb, data)
 	}
 	if err != nil {
 		return l, false

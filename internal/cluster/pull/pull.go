@@ -1,0 +1,272 @@
+// Package pull lets a node play what another one owns to viewers of its own. It pulls each
+// track once, by WHEP, into a registry that nobody else sees, and tells the owner for whom.
+// docs/CLUSTER.md says when that is done.
+package pull
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"sightline/internal/bridge"
+	"sightline/internal/cluster"
+	"sightline/internal/fault"
+	"sightline/internal/media"
+	"sightline/internal/opt"
+	"sightline/internal/rtc"
+	"sightline/rooms"
+)
+
+const (
+	maxPulls    = 1000
+	joinTimeout = 1500 * time.Millisecond // until a track that is pulled for a viewer has something to show
+	linger      = 5 * time.Second         // of a pull without viewers
+	retryAfter  = 2 * time.Second
+)
+
+// Nodes is what a Puller needs of a *cluster.Node.
+type Nodes interface {
+	Self() cluster.Member
+	Member(id string) (cluster.Member, bool)
+	Owner(room string) (cluster.Member, bool)
+	Watch() (changed <-chan struct{}, stop func())
+	Handle(verb string, f cluster.Handler)
+	Call(ctx context.Context, to cluster.Member, verb string, data []byte) ([]byte, error)
+}
+
+// A Sender sends requests of this node's own to the doors of another one. At those, From says
+// which node a request is of, and that it is no client's: nobody outside can forge that.
+type Sender interface {
+	Do(ctx context.Context, to cluster.Member, r *http.Request) (*http.Response, error)
+	From(r *http.Request) (cluster.Member, bool)
+}
+
+// Parts are what a Puller works with.
+type Parts struct {
+	Nodes  Nodes
+	Sender Sender
+	Peers  *rtc.Engine
+	Rooms  *rooms.Registry // what this node owns, as Bridge
+	Bridge *bridge.Bridge
+}
+
+// A Puller holds the tracks that this node relays. Its methods are safe for concurrent use.
+type Puller struct {
+	Parts
+	near     []netip.Prefix
+	limits   rooms.Config
+	registry *rooms.Registry // of what is pulled: one publisher for each pull
+	log      *slog.Logger
+
+	ctx     context.Context // done when the puller closes
+	close   context.CancelCauseFunc
+	workers sync.WaitGroup // pulls, and what they tell
+	telling chan struct{}  // a token for each of these that is on its way
+
+	mu       sync.Mutex // guards what follows, and the fields of a pull that say so
+	closed   bool
+	pulls    map[key]*pull
+	made     uint64 // pulls there were
+	rebuilds uint64
+	sessions int // of viewers
+}
+
+// A key says what is pulled: a track of a publisher, or a mix.
+type key struct {
+	room, publisher string
+	kind            media.Kind
+	listener, role  string // of a mix: whose, if anybody's in particular
+}
+
+// New returns a puller that pulls nothing yet. It serves what pullers of other nodes tell, so
+// it is made before the node runs. limits are those of the node's own rooms. The error is about
+// cluster.near.
+func New(c cluster.Config, limits rooms.Config, parts Parts, log *slog.Logger) (*Puller, error) {
+	p := &Puller{
+		Parts: parts, limits: limits, log: log,
+		telling: make(chan struct{}, maxTelling), pulls: make(map[key]*pull),
+	}
+	for _, s := range c.Near {
+		prefix, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("cluster.near: must hold networks such as \"10.1.0.0/16\", got %q", s)
+		}
+		p.near = append(p.near, prefix)
+	}
+	// A track lives as long as its pull says. Each viewer of a pair counts twice.
+	held := limits
+	held.MaxRooms, held.MaxPublishers, held.MaxViewers = maxPulls, maxPulls, 2*limits.MaxViewers
+	held.Takeover, held.Grace = rooms.TakeoverNewest, opt.Duration(time.Hour)
+	p.registry = rooms.New(held, log.With("part", "relay"))
+	p.ctx, p.close = context.WithCancelCause(context.Background())
+	p.serve()
+	return p, nil
+}
+
+// Close ends all pulls, and with them the subscriptions to what they bring. Call it once the
+// sessions of viewers have ended.
+func (p *Puller) Close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.close(rtc.Draining)
+	p.workers.Wait()
+	p.registry.Close()
+}
+
+// Wanted reports whether this node shall play to a client what owner has, instead of sending
+// his request there: the owner is busy and this node is not, or the client is near.
+func (p *Puller) Wanted(client netip.Addr, owner cluster.Member) bool {
+	self := p.Nodes.Self()
+	if owner.ID == self.ID || self.Draining {
+		return false
+	}
+	client = client.Unmap().WithZone("")
+	return slices.ContainsFunc(p.near, func(n netip.Prefix) bool { return n.Contains(client) }) ||
+		owner.Busy && !self.Busy && !self.Full
+}
+
+// Elsewhere returns the owner of a room if that is another node.
+func (p *Puller) Elsewhere(room string) (cluster.Member, bool) {
+	owner, ok := p.Nodes.Owner(room)
+	return owner, ok && owner.ID != p.Nodes.Self().ID
+}
+
+// A Subscription is one of a viewer here to a track of another node.
+type Subscription struct {
+	*rooms.Subscription
+	release func()
+}
+
+// Close gives back what the subscription counts, and ends Run. It may be called more than once.
+func (s *Subscription) Close() {
+	s.Subscription.Close()
+	s.release()
+}
+
+// A viewer is who uses a pull.
+type viewer struct {
+	playing     bool // he has his subscription; before, he only keeps the pull from ending
+	counts      bool // for the room: not the second track of a pair
+	participant string
+}
+
+// Play is as rooms.Registry.Play, for a room that owner has: it pulls what is not pulled yet,
+// and waits until that has something to show. Errors are those of the owner, and Unavailable
+// if it does not answer in time.
+func (p *Puller) Play(ctx context.Context, owner cluster.Member, req rooms.PlayRequest) ([]*Subscription, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, joinTimeout, errLate(owner))
+	defer cancel()
+	kinds := []media.Kind{req.Kind}
+	if req.Kind == "" {
+		var err error
+		if kinds, err = p.kinds(ctx, owner, req.Room, req.Publisher); err != nil {
+			return nil, err
+		}
+	}
+	keys := make([]key, len(kinds))
+	for i, kind := range kinds {
+		keys[i] = key{room: req.Room, publisher: req.Publisher, kind: kind}
+	}
+	return p.play(ctx, owner, keys, req)
+}
+
+// Listen is as bridge.Bridge.Listen, for a room that owner has. One pull brings the mix for all
+// who are nobody in particular; who does not hear himself has one of his own, and is better
+// served by the owner.
+func (p *Puller) Listen(ctx context.Context, owner cluster.Member, req bridge.ListenRequest) (*Subscription, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, joinTimeout, errLate(owner))
+	defer cancel()
+	k := key{req.Room, bridge.Mix, media.Audio, req.For, req.Role}
+	out, err := p.play(ctx, owner, []key{k}, rooms.PlayRequest{Participant: req.Participant})
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
+}
+
+func (p *Puller) play(ctx context.Context, owner cluster.Member, keys []key, req rooms.PlayRequest) (out []*Subscription, err error) {
+	if rooms.ValidName(req.Participant) != nil {
+		req.Participant = ""
+	}
+	var pulls []*pull
+	var viewers []*viewer
+	defer func() {
+		if err != nil {
+			for _, s := range out {
+				s.Subscription.Close()
+			}
+			for i, l := range pulls {
+				l.leave(viewers[i])
+			}
+		}
+	}()
+	for i, k := range keys { // all, before any is waited for
+		v := &viewer{counts: i == 0, participant: req.Participant}
+		l, err := p.join(owner, k, v)
+		if err != nil {
+			return nil, err
+		}
+		pulls, viewers = append(pulls, l), append(viewers, v)
+	}
+	for i, l := range pulls {
+		if err := l.await(ctx); err != nil {
+			return out, err
+		}
+		req.Room, req.Publisher, req.Kind, req.Participant = l.room, l.name, l.kind, ""
+		subscriptions, err := p.registry.Play(req)
+		if err != nil {
+			return out, err
+		}
+		v := viewers[i]
+		out = append(out, &Subscription{subscriptions[0], sync.OnceFunc(func() { l.leave(v) })})
+	}
+	for i, l := range pulls {
+		l.enter(viewers[i])
+	}
+	return out, nil
+}
+
+func errLate(owner cluster.Member) error {
+	return fault.New(fault.Unavailable, "node %q, which has this room, is busy, and what it was asked for has not come within %v", owner.Name, joinTimeout).After(retryAfter)
+}
+
+// join lets a viewer use the pull of a key, and begins it if there is none. The error is a
+// fault.Unavailable at a limit.
+func (p *Puller) join(owner cluster.Member, k key, v *viewer) (*pull, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.pulls[k]
+	switch {
+	case p.closed:
+		return nil, fault.New(fault.Unavailable, "the gateway is shutting down").After(retryAfter)
+	case v.counts && p.sessions >= p.limits.MaxViewers:
+		return nil, limit("viewers", "max_viewers", p.limits.MaxViewers)
+	case l != nil && k.publisher != bridge.Mix && l.count().Viewers+l.others >= p.limits.MaxViewersPerTrack:
+		return nil, limit("viewers of track "+k.publisher+"/"+string(k.kind), "max_viewers_per_track", p.limits.MaxViewersPerTrack)
+	case l == nil && len(p.pulls) >= maxPulls:
+		return nil, fault.New(fault.Unavailable, "this node relays %d tracks of other nodes, which is all it can", maxPulls).After(retryAfter)
+	}
+	if l == nil {
+		p.made++
+		l = newPull(p, k, "p"+strconv.FormatUint(p.made, 10), owner)
+		p.pulls[k] = l
+		p.workers.Go(l.run)
+	}
+	l.viewers[v] = struct{}{}
+	if v.counts {
+		p.sessions++
+	}
+	return l, nil
+}
+
+func limit(what, key string, n int) error {
+	return fault.New(fault.Unavailable, "no more %s: the limit of %d is reached (rooms.%s)", what, n, key).
+		After(retryAfter).With("limit", "rooms."+key)
+}
