@@ -188,6 +188,8 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		}
 		visit.end()
 	}
+	// Before sessions end: to the pages the room stays what it was, until they have come back to it.
+	roomAPI.Close()
 	sessions.Close() // while HTTP still answers: a client that is closed sends its DELETE
 	member.endRelays()
 	end()

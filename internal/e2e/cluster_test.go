@@ -58,7 +58,7 @@ scopes = ["whep:play", "room:read"]
 
 // A cluster is three nodes on three hosts, a balancer before them, and hosts of clients.
 type cluster struct {
-	t        *testing.T
+	t        *testing.T // see use
 	nodes    []*node // a, b, c
 	balancer *balancer
 	desk     host // of clients that are near no node
@@ -68,6 +68,7 @@ type cluster struct {
 // A node is one gateway of a cluster. The server's methods go to it and to no other, as a technician.
 type node struct {
 	server
+	life *testing.T // as long as it lasts, there may be a process
 	name string
 	host host
 	dir  string // of its configuration, and its certificate
@@ -80,7 +81,7 @@ func newCluster(t *testing.T) *cluster {
 	c := &cluster{t: t, desk: newHost(t, "desk", "10.78.0.21"), ward: newHost(t, "ward", "10.78.0.31")}
 	var addresses []string
 	for i, name := range []string{"a", "b", "c"} {
-		n := &node{name: name, host: newHost(t, name, fmt.Sprintf("10.78.0.1%d", i+1)), dir: t.TempDir()}
+		n := &node{life: t, name: name, host: newHost(t, name, fmt.Sprintf("10.78.0.1%d", i+1)), dir: t.TempDir()}
 		n.server = server{t: t, base: "http://" + n.host.ip + ":8080", token: techniciansToken}
 		c.nodes = append(c.nodes, n)
 		addresses = append(addresses, n.host.ip+":8080")
@@ -111,10 +112,18 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
+// use lets t fail if something of the cluster does.
+func (c *cluster) use(t *testing.T) {
+	c.t, c.desk.t, c.ward.t = t, t, t
+	for _, n := range c.nodes {
+		n.t, n.host.t = t, t
+	}
+}
+
 // start starts the node's process, again if it has ended. It doesn't wait for it.
 func (n *node) start() {
 	n.t.Helper()
-	n.p = start(n.t, "sightline-"+n.name, n.host.command(os.Getenv(insideEnv), "serve", "-config", filepath.Join(n.dir, "config.toml")))
+	n.p = start(n.life, "sightline-"+n.name, n.host.command(os.Getenv(insideEnv), "serve", "-config", filepath.Join(n.dir, "config.toml")))
 }
 
 // stop ends all nodes, and checks that they end well. It is to be deferred: a test's cleanups end each process roughly.
@@ -194,8 +203,12 @@ func (c *cluster) awaitEmpty(limit time.Duration) {
 	eventually(c.t, limit, func() error {
 		for _, n := range c.nodes {
 			for _, name := range []string{"sightline_whip_sessions", "sightline_whep_sessions"} {
-				if live, _, err := n.sum(name); err != nil || live != 0 {
-					return fmt.Errorf("node %s: %s is %.0f, want 0 (%w)", n.name, name, live, err)
+				live, _, err := n.sum(name)
+				if err != nil {
+					return fmt.Errorf("node %s: %w", n.name, err)
+				}
+				if live != 0 {
+					return fmt.Errorf("node %s: %s is %.0f, want 0", n.name, name, live)
 				}
 			}
 		}
@@ -207,7 +220,7 @@ func (c *cluster) awaitEmpty(limit time.Duration) {
 func (c *cluster) encoder(t *testing.T, url string, cam camera) {
 	t.Helper()
 	cam.Token = camerasToken
-	loop := append([]string{"bash", "-c", `while :; do "$@"; sleep 1; done`, "loop"}, cam.ffmpeg(url)...)
+	loop := append([]string{"bash", "-c", `while :; do "$@"; sleep 0.5; done`, "loop"}, cam.ffmpeg(url)...)
 	p := start(t, "ffmpeg", c.desk.command(inRoot(t.TempDir(), loop...)...))
 	t.Cleanup(func() {
 		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM) // the loop, and ffmpeg, which then says DELETE
@@ -257,7 +270,6 @@ func newPage(t *testing.T, b *browser, base string) *page {
 	t.Helper()
 	b.call(nil, 10*time.Second, "open", "")
 	b.call(nil, 10*time.Second, "look", fmt.Sprintf("import(%s).then(() => true)", quote(base+"/assets/sightline.js")))
-	t.Cleanup(func() { b.try(nil, 10*time.Second, "open", "") }) // ends what the page has
 	return &page{t, b, make(map[string]*player)}
 }
 
@@ -370,12 +382,19 @@ func TestCluster(t *testing.T) {
 	} {
 		began := time.Now()
 		t.Run(part.name, func(t *testing.T) {
+			c.use(t)
 			desk.t = t
 			c.awaitWhole(10 * time.Second)
 			part.run(t, c, desk)
 		})
+		t.Run(part.name+", and nothing is left of its sessions", func(t *testing.T) {
+			c.use(t)
+			desk.t = t
+			desk.call(nil, 10*time.Second, "open", "")
+			c.awaitEmpty(15 * time.Second)
+		})
+		c.use(t)
 		desk.t = t
-		c.awaitEmpty(10 * time.Second)
 		t.Logf("%s: %v", part.name, time.Since(began).Round(time.Second))
 	}
 }

@@ -119,10 +119,11 @@
   async function restart(name, base) {
     const s = sessions.get(name);
     s.pc.restartIce();
-    const offer = await gathered(s);
+    await s.pc.setLocalDescription();
+    const offer = s.pc.localDescription.sdp;
     const one = (sdp, key) => sdp.match(new RegExp(`^a=${key}:(\\S+)`, 'm'))[1];
-    const lines = [`a=ice-ufrag:${one(offer, 'ice-ufrag')}`, `a=ice-pwd:${one(offer, 'ice-pwd')}`, offer.match(/^m=.*/m)[0].trim(),
-      `a=mid:${one(offer, 'mid')}`, ...new Set(offer.match(/^a=candidate:.*/gm).map((c) => c.trim()))];
+    // Without candidates of its own: the gateway has a public address, and learns the rest from checks.
+    const lines = [`a=ice-ufrag:${one(offer, 'ice-ufrag')}`, `a=ice-pwd:${one(offer, 'ice-pwd')}`, offer.match(/^m=.*/m)[0].trim(), `a=mid:${one(offer, 'mid')}`];
     const headers = { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': '*' };
     const res = await fetch(via(s, base), { method: 'PATCH', headers, body: `${lines.join('\r\n')}\r\n` });
     const body = await res.text();

@@ -3,7 +3,7 @@ import { beforeEach, test } from 'node:test';
 
 import { Clock, settle } from '../testing/clock.ts';
 import { FakeGateway, problem, unreachable } from '../testing/gateway.ts';
-import { Known, follow, messages, type RoomEvent } from './events.ts';
+import { Known, follow, messages, returning, type RoomEvent } from './events.ts';
 import { Refused } from './http.ts';
 import type { Participant, Room, Track } from './rooms.ts';
 
@@ -183,4 +183,37 @@ test('a refusal is an error with the gateway’s words', async () => {
   const err = await Refused.from(problem(403, 'the token is for other rooms'));
   assert.deepEqual([err.status, err.message, err.kind, err.retryAfter], [403, 'the token is for other rooms', 'test', undefined]);
   assert.equal((await Refused.from(new Response('<html>', { status: 502 }))).message, 'status 502');
+});
+
+test('a stream whose room has moved is taken up at once, and nobody is told that it was lost', async () => {
+  await start();
+  await streams[0]!.write('retry: 2000\n\n');
+  await streams[0]!.event(snapshot);
+  await streams[0]!.write(`retry: 100\nid: 3\ndata: ${JSON.stringify({ type: 'room-moved', id: '3', time: '', room: 'mri-2', reason: 'drained' })}\n\n`);
+  await streams[0]!.end();
+  gateway.answer = unreachable;
+  await clock.advance(100);
+  assert.deepEqual(states, ['open', 'lost'], 'it is lost if the room is not found');
+  gateway.answer = (_, signal) => {
+    streams.push(new Stream(signal));
+    return streams.at(-1)!.response;
+  };
+  await clock.advance(500);
+  assert.equal(streams.length, 2);
+  await streams[1]!.event({ ...snapshot, id: '9' });
+  assert.deepEqual(told.map((e) => e.type), ['snapshot', 'room-moved', 'snapshot']);
+  stop.abort();
+});
+
+test('what has not come back after a move stays as it was, and what has come back is what it is', () => {
+  const track = (publisher: string, state: string, session: string) => ({ id: `${publisher}/video`, publisher, state, session }) as Track;
+  const publisher = (name: string, ...tracks: Track[]) => ({ name, label: name, tracks }) as unknown as Room['publishers'][number];
+  const person = (name: string, id: string) => ({ name, id }) as Participant;
+  const before = { name: 'r', publishers: [publisher('a', track('a', 'live', '1')), publisher('b', track('b', 'live', '2')), publisher('c', track('c', 'connecting', '3'))], participants: [person('Anna', '1'), person('Ben', '2')] } as Room;
+  assert.equal(returning(undefined, before), before);
+  const now = { name: 'r', publishers: [publisher('a', track('a', 'connecting', '4')), publisher('b', track('b', 'stalled', '5'))], participants: [person('Ben', '7')] } as Room;
+  const got = returning(now, before);
+  assert.deepEqual(got.publishers.map((p) => p.tracks.map((t) => [t.id, t.state, t.session])), [[['a/video', 'live', '4']], [['b/video', 'stalled', '5']], [['c/video', 'connecting', '3']]]);
+  assert.deepEqual(got.participants?.map((p) => [p.name, p.id]), [['Ben', '7'], ['Anna', '1']]);
+  assert.deepEqual(now.publishers.length, 2, 'what is known is not changed');
 });

@@ -19,6 +19,7 @@ export type RoomEvent = Base &
     | { type: 'snapshot'; rooms: Room[] }
     | { type: 'track' | 'track-removed'; track: Track }
     | { type: 'room' | 'room-closed' }
+    | { type: 'room-moved'; reason: string } // to another gateway, where a stream goes on with a snapshot
     | { type: 'speaking'; speakers: string[] }
     | { type: 'participant' | 'participant-left'; participant: Participant }
     | { type: 'session-ending'; ending: { session?: string; publisher?: string; participant?: string; reason: 'expired' | 'revoked'; at: string } }
@@ -30,6 +31,7 @@ export interface FollowOptions {
   onEvent(event: RoomEvent): void;
   // open: what was told is what is. lost: it may be old, and err says why if the gateway
   // has refused.
+  // A room that has moved is lost only if it is not found again at once.
   onState?(state: 'open' | 'lost', err?: Refused): void;
 }
 
@@ -44,6 +46,7 @@ export async function follow(url: string, { token, signal, onEvent, onState }: F
   while (!signal.aborted) {
     let asked: number | undefined;
     let refused: Refused | undefined;
+    let moved = false;
     const connection = new AbortController();
     const stop = () => connection.abort(signal.reason);
     signal.addEventListener('abort', stop);
@@ -64,7 +67,9 @@ export async function follow(url: string, { token, signal, onEvent, onState }: F
         if (message.id) last = message.id;
         if (message.retry !== undefined) asked = message.retry;
         const event = parse(message.data);
-        if (event && !signal.aborted) onEvent(event);
+        if (!event || signal.aborted) continue;
+        moved = event.type === 'room-moved';
+        onEvent(event);
       }
     } catch (err) {
       if (err instanceof Refused) [refused, asked] = [err, err.retryAfter];
@@ -73,7 +78,7 @@ export async function follow(url: string, { token, signal, onEvent, onState }: F
     signal.removeEventListener('abort', stop);
     connection.abort();
     if (signal.aborted) break;
-    onState?.('lost', refused);
+    if (!moved) onState?.('lost', refused);
     await pause.of(backoff.next(asked), signal);
   }
   globalThis.removeEventListener?.('online', hurry);
@@ -139,6 +144,7 @@ export class Known {
       return true;
     }
     if (event.type === 'room-closed') return this.rooms.delete(event.room);
+    if (event.type === 'room-moved') return false; // the next snapshot tells what is there
     const room = this.#room(event.room, event.time);
     switch (event.type) {
       case 'track':
@@ -189,4 +195,25 @@ export class Known {
     if (at < 0) publisher.tracks.push(track);
     else publisher.tracks[at] = track;
   }
+}
+
+// returning is a room that was elsewhere a moment ago, as it is to be shown: with what was there and
+// has not come back yet. A track that is there again, but has no picture, is what it was.
+export function returning(now: Room | undefined, before: Room): Room {
+  if (!now) return before;
+  const lacks = <T extends { name: string }>(all: readonly T[]) => (old: T) => !all.some((a) => a.name === old.name);
+  const publishers = now.publishers.map((p) => {
+    const was = before.publishers.find((b) => b.name === p.name)?.tracks ?? [];
+    const tracks = p.tracks.map((t) => {
+      const old = was.find((o) => o.id === t.id);
+      return old && t.state === 'connecting' ? { ...old, session: t.session } : t;
+    });
+    return { ...p, tracks: [...tracks, ...was.filter((o) => !tracks.some((t) => t.id === o.id))] };
+  });
+  const people = now.participants ?? [];
+  return {
+    ...now,
+    publishers: [...publishers, ...before.publishers.filter(lacks(now.publishers))],
+    participants: [...people, ...(before.participants ?? []).filter(lacks(people))],
+  };
 }

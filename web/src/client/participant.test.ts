@@ -174,3 +174,16 @@ test('the call of another is answered, and his hand lowered, by the own URL', as
   await assert.rejects(p.lower('p9'), { status: 409 });
   p.leave();
 });
+
+test('a hand that another has lowered stays down where the participant enters anew', async () => {
+  const p = await enter();
+  p.change({ hand: true });
+  await settle();
+  p.hurry(); // the gateway says that it is down
+  await settle();
+  patch = () => problem(404, 'no such participant');
+  p.hurry();
+  await settle();
+  assert.equal(JSON.parse(gateway.of('POST')[1]!.body).hand, false);
+  p.leave();
+});

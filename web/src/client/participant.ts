@@ -91,6 +91,12 @@ export class Participation {
     if (url) ask(url, this.#options.token, { method: 'DELETE', keepalive: true }).then((res) => res.text()).catch(() => {});
   }
 
+  // hurry asks whether the participant is still in the room now instead of when it is time, such as
+  // when the room has moved.
+  hurry(): void {
+    this.#pause.wake();
+  }
+
   #hide = (): void => this.#end();
   #show = (e: Event): void => {
     if ((e as PageTransitionEvent).persisted) this.enter();
@@ -153,6 +159,8 @@ export class Participation {
   #is(participant: Participant): void {
     const was = this.#participant;
     this.#participant = participant;
+    // What others have done is not undone where he enters anew.
+    for (const name of ['hand', 'call'] as const) if (!(name in this.#changed)) Object.assign(this.#self, { [name]: participant[name] });
     if (!was) this.#options.onState?.('in');
     this.#options.onChange?.(participant);
   }

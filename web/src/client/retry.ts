@@ -4,9 +4,10 @@
 // quarter more, so that clients who failed together do not come back together.
 export class Backoff {
   static readonly longest = 60_000;
+  static readonly steps = [240, 500, 1_000, 2_000, 4_000]; // the first is at most 300 with what is added
   #failures = 0;
 
-  constructor(private readonly steps: readonly number[] = [300, 600, 1_200, 2_400, 4_000]) {}
+  constructor(private readonly steps: readonly number[] = Backoff.steps) {}
 
   // next returns the wait after another failure. What the server asked for counts
   // instead of the steps (RFC 9110, section 10.2.3), and is no reason to wait longer next time.
@@ -19,6 +20,16 @@ export class Backoff {
   reset(): void {
     this.#failures = 0;
   }
+}
+
+// A room that moves to another gateway of the cluster, or whose gateway is started anew, is back in a
+// moment. For so long what was shown may stay, and answers that say "not yet" are asked for again soon.
+export const MOVING = 5_000;
+
+// notYet reports whether an answer may be another one in a moment, while a room moves: its publisher
+// is not there yet, or the gateway does not know who has it.
+export function notYet(status: number): boolean {
+  return status === 404 || status === 409 || (status >= 502 && status <= 504);
 }
 
 // delay reads Retry-After: seconds or a date (RFC 9110, section 10.2.3).

@@ -12,6 +12,7 @@ const GATHER_PAUSE = 20; // candidates of this long go in one PATCH
 const RESTART_AFTER = 500; // how long a connection may be disconnected before ICE is restarted
 const RESTART_TIMEOUT = 8_000; // then a new session is the better way
 const RETRY = 1_000; // where the server doesn't say when
+const CHECK_TIMEOUT = 2_000;
 
 export type Kind = 'audio' | 'video';
 
@@ -51,6 +52,7 @@ export class Session {
   #connectTimer: Timer;
   #restartTimer: Timer;
   #restarting = false;
+  #checking = false;
   #end!: (reason: Reason) => void;
 
   // open posts an offer to endpoint and returns a session that is about to connect. It
@@ -132,8 +134,10 @@ export class Session {
   // check asks the server for the session, which is quicker than waiting for consent to
   // expire when the server has been restarted. No answer says nothing.
   async check(): Promise<void> {
-    if (!this.#url) return;
-    const res = await ask(this.#url, this.#token).catch(() => undefined);
+    if (!this.#url || this.#checking) return;
+    this.#checking = true;
+    const res = await ask(this.#url, this.#token, { timeout: CHECK_TIMEOUT }).catch(() => undefined);
+    this.#checking = false;
     if (res?.status === 404 || res?.status === 410) this.#finish('closed');
     await res?.text().catch(() => {});
   }

@@ -7,7 +7,7 @@ import { SHEET, StreamElement, duration, el, resolve, text } from './element.ts'
 
 const CSS = `${SHEET}
 /* An old picture must not pass for a live one, not even from two metres away. */
-.shown:not([data-state="live"]) video { filter: grayscale(1) brightness(.5); }
+.shown:not([data-state="live"]) :is(video, canvas) { filter: grayscale(1) brightness(.5); }
 /* A live picture has the place for itself. */
 .shown[data-state="live"]:not(.gap) #message { display: none; }
 `;

@@ -7,7 +7,7 @@
 //
 // Every state but live leads back to connecting by itself.
 import { Refused } from '../client/http.ts';
-import { Backoff, Pause } from '../client/retry.ts';
+import { Backoff, MOVING, Pause, notYet } from '../client/retry.ts';
 import type { Kind, Session } from '../client/session.ts';
 import { play } from '../client/whep.ts';
 import { FREEZE, Freshness } from './freeze.ts';
@@ -17,7 +17,9 @@ import { Readings, type Stats } from './stats.ts';
 const LOOK = 250; // between two looks at the readings; all times here are milliseconds
 const LISTEN = 100; // the same where there is only sound, whose level is shown
 
-const ASK = 2_000; // between questions to the server while frozen: a restarted one has forgotten the session
+const ASK = 1_000; // between questions to the server while frozen: a restarted one has forgotten the session
+const ALARM = 3_000; // so long after a session of a moving room has ended it is no longer just moving
+const OLD = 8_000; // a picture that stood still for so long before its session ended was nothing that moved
 
 const NOT_LIVE = 2_000; // where the server doesn't say when to ask again
 const NOT_ALLOWED = 15_000;
@@ -32,6 +34,7 @@ const WORDS = {
   waiting: ['Waiting for the camera', 'It is not live yet. The picture comes by itself.'],
   ended: ['The camera has stopped', 'The picture comes back by itself when the camera does.'],
   lost: ['Reconnecting', 'The connection was lost.'],
+  moving: ['Moving', 'The room is being moved to another server. The picture comes back by itself.'],
   silent: ['Reconnecting', 'The gateway does not answer.'],
   busy: ['The gateway is busy', 'This page tries again by itself.'],
   refused: ['Not allowed', 'This link needs a valid access token.'],
@@ -47,6 +50,7 @@ const SOUND_WORDS: Partial<Record<Words, readonly [string, string]>> = {
   blank: ['Waiting for the sound', 'The connection is up, but nothing has come yet.'],
   waiting: ['Waiting for the sound', 'It is not live yet, and comes by itself.'],
   ended: ['The sound has stopped', 'It comes back by itself.'],
+  moving: ['Moving', 'The room is being moved to another server. The sound comes back by itself.'],
   unplayable: ['Can’t be played here', 'This browser can’t decode the sound.'],
 };
 
@@ -74,6 +78,8 @@ export class Player extends EventTarget {
   #posted = 0;
   #since = 0; // when the session was connected
   #asked = 0; // when the server was last asked whether the session is alive
+  #last: HTMLCanvasElement | undefined; // a picture of the session before, while the new one has none
+  #moving = -Infinity; // when the last session of what was shown a moment ago has ended: it may be elsewhere
 
   // The element's sound is the caller's. Events: 'state' whenever anything of what
   // follows may have changed, 'stream' when the element has a new stream to play, 'frame'
@@ -104,6 +110,8 @@ export class Player extends EventTarget {
         const { connected, reason } = await this.#play(abort.signal);
         if (abort.signal.aborted) break;
         if (connected) backoff.reset();
+        const now = performance.now();
+        if (connected && this.#fresh.lastFrame && now - this.#fresh.lastFrame < OLD) this.#moving = now;
         // What the server has ended it will explain: the next answer says why.
         if (reason !== 'closed') this.#set('reconnecting', 'lost');
       } catch (err) {
@@ -120,6 +128,7 @@ export class Player extends EventTarget {
     this.#abort = undefined;
     clearInterval(this.#look);
     this.#session?.close();
+    this.#dropPicture();
     this.#set('reconnecting', 'lost');
   }
 
@@ -139,7 +148,7 @@ export class Player extends EventTarget {
 
   // play is one session from POST to its end.
   async #play(signal: AbortSignal): Promise<{ connected: boolean; reason: string }> {
-    if (this.state === 'live' || this.state === 'frozen') this.#set('reconnecting', 'lost');
+    if (this.state === 'frozen') this.#interrupt();
     const stream = new MediaStream();
     this.#posted = performance.now();
     this.#fresh.first = 0;
@@ -151,6 +160,7 @@ export class Player extends EventTarget {
       onTrack: (track) => {
         stream.addTrack(track);
         if (this.#element.srcObject === stream) return;
+        this.#keepPicture();
         this.#element.srcObject = stream;
         this.#frames(stream);
         this.dispatchEvent(new Event('stream'));
@@ -177,6 +187,25 @@ export class Player extends EventTarget {
     return { connected: session.connected, reason };
   }
 
+  // keepPicture lets the last picture of the session before stand over the element until there is a
+  // new one: an element that plays something else is black first.
+  #keepPicture(): void {
+    const { videoWidth: width, videoHeight: height } = this.#element;
+    if (!this.hasPicture || !width) return;
+    this.#last?.remove();
+    const canvas = (this.#last = Object.assign(document.createElement('canvas'), { width, height }));
+    canvas.getContext('2d')?.drawImage(this.#element, 0, 0);
+    canvas.setAttribute('part', 'video');
+    const { objectFit } = getComputedStyle(this.#element);
+    Object.assign(canvas.style, { position: 'absolute', inset: '0', width: '100%', height: '100%', pointerEvents: 'none', objectFit });
+    this.#element.after(canvas);
+  }
+
+  #dropPicture(): void {
+    this.#last?.remove();
+    this.#last = undefined;
+  }
+
   #connected(): void {
     this.#since = performance.now();
     // After an ICE restart the same session goes on, if the camera does.
@@ -200,6 +229,7 @@ export class Player extends EventTarget {
   #shown(now: number): void {
     if (this.#fresh.shown(now)) {
       this.timeToFirstFrame = now - this.#posted;
+      this.#dropPicture();
       this.dispatchEvent(new Event('frame'));
     }
     if (this.state !== 'live' && this.#session?.pc.connectionState === 'connected') this.#set('live');
@@ -210,7 +240,8 @@ export class Player extends EventTarget {
   async #watch(): Promise<void> {
     const session = this.#session;
     if (!session) {
-      if (this.state === 'live' && this.#fresh.still(performance.now())) this.#set('reconnecting', 'lost');
+      const alarm = performance.now() - this.#moving > ALARM;
+      if (this.state === 'live' ? this.#fresh.still(performance.now()) : this.words === WORDS.moving[0] && alarm) this.#interrupt();
       return this.#tell();
     }
     const report: RTCStatsReport = await session.pc.getStats().catch(() => new Map() as RTCStatsReport);
@@ -233,10 +264,13 @@ export class Player extends EventTarget {
       }
     });
     const flowing = this.state === 'live' || this.state === 'frozen';
-    if (flowing && this.#fresh.still(now)) this.#set('frozen');
+    if (flowing && this.#fresh.still(now)) {
+      if (this.#fresh.first) this.#set('frozen');
+      else this.#interrupt(); // it is what the session before has left
+    }
     const connected = session.pc.connectionState === 'connected';
     if (connected && !flowing && !this.#fresh.first && now - this.#since > FREEZE) this.#set('connecting', 'blank');
-    if (this.state === 'frozen' && now - this.#asked > ASK) {
+    if (this.state === 'frozen' && now - this.#asked >= ASK) {
       this.#asked = now;
       void session.check();
     }
@@ -254,9 +288,18 @@ export class Player extends EventTarget {
     return this.hasSound && this.hasPicture && this.state === 'live' ? this.#fresh.soundGap(performance.now()) : 0;
   }
 
+  // interrupt says that the picture is one of before: that the room moves, for as long as that takes.
+  #interrupt(): void {
+    this.#set('reconnecting', performance.now() - this.#moving > ALARM ? 'lost' : 'moving');
+  }
+
   // explain sets the state that err means and returns how long to wait; undefined leaves
   // that to the back-off.
   #explain(err: unknown): number | undefined {
+    if (err instanceof Refused && notYet(err.status) && performance.now() - this.#moving < MOVING) {
+      if (this.state !== 'live') this.#interrupt();
+      return undefined;
+    }
     if (!(err instanceof Refused)) {
       const silent = err instanceof TypeError || (err as Error).name === 'TimeoutError'; // of fetch
       if (!silent) console.error(err);
@@ -303,6 +346,7 @@ export class Player extends EventTarget {
       // An old picture must not pass for a camera's.
       this.hasPicture = false;
       this.#element.srcObject = null;
+      this.#dropPicture();
     }
     this.#tell();
   }

@@ -292,3 +292,49 @@ test('the preferred device is known by its id, or by its name when ids have chan
   assert.equal(preferred('videoinput', list)?.deviceId, 'y');
   assert.equal(preferred('audioinput', list), undefined);
 });
+
+test('a publisher in privacy stays in it when its room moves, and asks for no camera', async () => {
+  const { publisher, states } = await start();
+  FakePeer.last.become('connected');
+  publisher.paused = true;
+  await clock.advance(500);
+  const answers = [() => problem(503, 'no node has the room', { 'Retry-After': '5' }), () => problem(404, 'not found'), post];
+  post = (asked) => (answers.length > 1 ? answers.shift()! : answers[0]!)(asked);
+  FakePeer.last.transport.become('closed');
+  await clock.advance(300);
+  assert.equal(gateway.of('POST').length, 2, 'it comes back within 300 ms');
+  await clock.advance(2_000);
+  assert.equal(gateway.of('POST').length, 4, 'and is not put off for long while the room moves');
+  const [video] = FakePeer.last.transceivers;
+  assert.equal((video?.sender.track as FakeTrack).enabled, false, 'before the first packet');
+  FakePeer.last.become('connected');
+  await clock.advance(200);
+  assert.equal(publisher.state, 'paused');
+  assert.equal(video?.sender.parameters.encodings[0]?.scaleResolutionDownBy, 4);
+  assert.deepEqual(states.slice(-2), ['reconnecting', 'paused']);
+  assert.equal(machine.asked.length, 1);
+  assert.equal(machine.opened[0]?.readyState, 'live');
+  publisher.stop();
+});
+
+test('a gateway that is not heard any more is asked for the session, and another one knows nothing of it', async () => {
+  let known = true;
+  let reports = 0;
+  let speaks = true;
+  gateway = FakeGateway.install((asked) => (asked.method === 'POST' ? post(asked) : new Response('', { status: known ? 200 : 404 })));
+  const { publisher } = await start();
+  FakePeer.last.getStats = async () => new Map([['r', { type: 'remote-inbound-rtp', timestamp: speaks ? ++reports : reports }]]);
+  FakePeer.last.become('connected');
+  await clock.advance(10_000);
+  assert.equal(gateway.of('GET').length, 0, 'while it reports it is not asked');
+  speaks = false;
+  await clock.advance(10_000);
+  const asked = gateway.of('GET').length;
+  assert.ok(asked >= 6 && asked <= 8, `asked ${asked} times in 10 s of silence, want once a second from 2.5 s on`);
+  assert.equal(gateway.of('POST').length, 1, 'it knows the session: all is well');
+  known = false;
+  await clock.advance(1_500);
+  assert.equal(gateway.of('POST').length, 2);
+  publisher.stop();
+  await clock.advance(1_000);
+});

@@ -9,7 +9,7 @@
 // refused (by the gateway) and failed (here) want somebody to do something; every other
 // state leads on by itself.
 import { Refused } from '../client/http.ts';
-import { Backoff, Pause } from '../client/retry.ts';
+import { Backoff, MOVING, Pause, notYet } from '../client/retry.ts';
 import type { Kind } from '../client/session.ts';
 import { CODECS, publish, type Publication } from '../client/whip.ts';
 import { explain, open, remember, video, type Source, type Trouble, type Wishes } from './devices.ts';
@@ -25,6 +25,11 @@ const SHORT = 30_000;
 // that the browser has only by name.
 const ENCODES = 5_000;
 const PROVE = 1_000; // ms between looks at that
+// A gateway that lives reports every second what it gets. One that is not heard for so long is asked
+// for the session, and again after a second: another one that is in its place knows nothing of it.
+const UNHEARD = 2_500;
+const LISTEN = 500; // ms between looks at that
+const ASK = 1_000;
 const IN_FLIGHT = 150; // ms after which no frame from before a pause is still on its way to the encoder
 
 export type PublisherState = 'idle' | 'starting' | 'connecting' | 'live' | 'paused' | 'reconnecting' | 'device-lost' | 'refused' | 'failed';
@@ -68,6 +73,7 @@ export class Publisher extends EventTarget {
   #searching: Promise<boolean> | undefined;
   #unable = new Set<string>(); // codecs that encode nothing here
   #proof = new Pause(); // between looks at the encoder
+  #moving = -Infinity; // when the last session has ended: the room may be elsewhere
 
   // Events: 'state' whenever state, words or detail may have changed; 'stream' when there
   // are other tracks; 'devicelost', with {device, label, instead} as its detail.
@@ -164,7 +170,7 @@ export class Publisher extends EventTarget {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const backoff = new Backoff([300, 600, 1_200, 2_400, 4_000, 10_000]);
+    const backoff = new Backoff([...Backoff.steps, 10_000]);
     while (!signal.aborted) {
       let wait: number | undefined;
       let publication: Publication | undefined;
@@ -191,8 +197,10 @@ export class Publisher extends EventTarget {
         this.#tell(); // it may be connected already
         if (this.#paused) void this.#resize();
         void this.#prove(publication, signal);
+        void this.#listen(publication, signal);
         const reason = await publication.ended;
         if (signal.aborted) return;
+        if (publication.session.connected) this.#moving = performance.now();
         if (publication.session.connected && (reason !== 'closed' || performance.now() - began > SHORT)) backoff.reset();
         this.#set('reconnecting');
       } catch (err) {
@@ -225,6 +233,24 @@ export class Publisher extends EventTarget {
     if (this.#unable.size + 1 >= CODECS.length) this.#unable.clear(); // it was not the codec
     this.#unable.add(codec);
     publication.close();
+  }
+
+  // listen asks for the session while nothing comes from the gateway: without it nobody ends it
+  // before ICE does, half a minute later.
+  async #listen(publication: Publication, signal: AbortSignal): Promise<void> {
+    const { pc } = publication.session;
+    const look = new Pause();
+    let heard = { at: performance.now(), what: '' };
+    for (let asked = 0; ; ) {
+      await look.of(LISTEN, signal);
+      if (this.#publication !== publication || signal.aborted) return;
+      const what = incoming(await pc.getStats().catch(() => new Map() as RTCStatsReport));
+      const now = performance.now();
+      if (!what || what !== heard.what || pc.connectionState !== 'connected') heard = { at: now, what };
+      if (now - heard.at < UNHEARD || now - asked < ASK) continue;
+      asked = now;
+      void publication.session.check();
+    }
   }
 
   #end(): void {
@@ -357,6 +383,10 @@ export class Publisher extends EventTarget {
       return undefined;
     }
     const { status, detail, retryAfter } = err;
+    if (notYet(status) && performance.now() - this.#moving < MOVING) {
+      this.#set('reconnecting', undefined, 'The room is being moved to another server.');
+      return undefined;
+    }
     if (status === 401 || status === 403) this.#set('refused', undefined, status === 403 ? detail : '');
     else if (status === 409) this.#set('reconnecting', 'The name is taken', detail);
     else if (status === 429 || status === 503) this.#set('reconnecting', 'The gateway is busy', detail);
@@ -379,4 +409,14 @@ export class Publisher extends EventTarget {
     this.detail = detail ? sentence(detail) : WORDS[state][1];
     this.dispatchEvent(new Event('state'));
   }
+}
+
+// incoming is something that changes with whatever comes from the gateway; '' where the browser does not tell.
+function incoming(report: RTCStatsReport): string {
+  const out: unknown[] = [];
+  report.forEach((r) => {
+    if (r.type === 'remote-inbound-rtp') out.push(r.timestamp);
+    if (r.type === 'candidate-pair' && r.nominated) out.push(r.bytesReceived);
+  });
+  return out.join(' ');
 }

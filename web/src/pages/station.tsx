@@ -32,7 +32,7 @@ export interface Place {
 // A Presence is being in the room, and knowing what is in it. A page that can't wait until
 // it is drawn makes its own.
 export class Presence {
-  readonly feed = new Feed(gateway, { room: here.room, readings: true });
+  readonly feed = new Feed(gateway, { room: here.room, readings: true }, () => this.self.hurry());
   readonly me = new Store<Participant | undefined>(undefined);
   readonly self: Participation;
   #forget: (() => void) | undefined;

@@ -1,10 +1,11 @@
 // What is in a room, or in all of them, kept up to date for components.
-import { Known, follow } from '../client/events.ts';
+import { Known, follow, returning } from '../client/events.ts';
 import type { Refused } from '../client/http.ts';
-import { Pause } from '../client/retry.ts';
+import { MOVING, Pause } from '../client/retry.ts';
 import type { Gateway, Participant, Publisher, Room, Track } from '../client/rooms.ts';
 import { Store } from './store.ts';
 
+const RECENT = 15_000; // ms; a gateway that is away for no longer may be another one, which its clients come back to
 const PERIOD = 2_000; // ms between questions for readings that flow, which make no event
 
 // A View is what is known. Its rooms are changed in place: a new View says that they were.
@@ -26,8 +27,12 @@ export class Feed {
   #options: FeedOptions;
   #known = new Known();
   #stop: AbortController | undefined;
+  #away = 0; // since when the rooms are elsewhere, or the gateway is not heard; 0: they are known
+  #before: Room[] = []; // what was there before; stays for a moment
+  #settle: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(gateway: Gateway, options: FeedOptions = {}) {
+  // onMove tells that the room is elsewhere, where everybody has to come again.
+  constructor(gateway: Gateway, options: FeedOptions = {}, private readonly onMove = () => {}) {
     this.#gateway = gateway;
     this.#options = options;
   }
@@ -39,11 +44,19 @@ export class Feed {
       token: this.#gateway.token,
       signal,
       onEvent: (event) => {
+        if (event.type === 'snapshot') this.#anew();
+        if (event.type === 'room-moved') {
+          this.#away = performance.now();
+          this.onMove();
+        }
+        if (event.type === 'participant-left') this.#forget(event.participant.name);
         if (this.#known.take(event)) this.#tell({ state: 'open', refused: undefined });
       },
       onState: (state, refused) => {
         // open before the snapshot: what is known is still the old.
-        if (state === 'lost') this.#tell({ state: 'lost', refused });
+        if (state !== 'lost') return;
+        this.#away ||= performance.now();
+        this.#tell({ state: 'lost', refused });
       },
     });
     if (this.#options.readings) void this.#read(signal);
@@ -52,10 +65,30 @@ export class Feed {
   stop(): void {
     this.#stop?.abort();
     this.#stop = undefined;
+    clearTimeout(this.#settle);
+  }
+
+  // anew keeps what was there for a moment, where all are about to come back.
+  #anew(): void {
+    const recent = this.#away && performance.now() - this.#away < RECENT;
+    this.#away = 0;
+    clearTimeout(this.#settle);
+    this.#before = recent ? [...this.#known.rooms.values()] : [];
+    if (!recent) return;
+    this.#settle = setTimeout(() => {
+      this.#before = [];
+      this.#tell({});
+    }, MOVING);
+  }
+
+  #forget(name: string): void {
+    this.#before = this.#before.map((room) => ({ ...room, participants: (room.participants ?? []).filter((p) => p.name !== name) }));
   }
 
   #tell(what: Partial<View>): void {
-    const rooms = [...this.#known.rooms.values()].sort((a, b) => compare(a.name, b.name));
+    const all = new Map(this.#known.rooms);
+    for (const before of this.#before) all.set(before.name, returning(all.get(before.name), before));
+    const rooms = [...all.values()].sort((a, b) => compare(a.name, b.name));
     this.store.set({ ...this.store.value, ...what, rooms });
   }
 
