@@ -59,7 +59,7 @@ scopes = ["whep:play", "room:read"]
 // A cluster is three nodes on three hosts, a balancer before them, and hosts of clients.
 type cluster struct {
 	t        *testing.T // see use
-	nodes    []*node // a, b, c
+	nodes    []*node    // a, b, c
 	balancer *balancer
 	desk     host // of clients that are near no node
 	ward     host // of clients that are near whichever node they ask
