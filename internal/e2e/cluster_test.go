@@ -498,10 +498,13 @@ func nodesRelay(t *testing.T, c *cluster, _ *browser) {
 			return nil
 		})
 	}
-	for _, kind := range []string{"audio", "video"} {
-		if got := owner.metric("sightline_track_viewers", `room="`+room+`"`, `kind="`+kind+`"`); got != 4 {
-			t.Errorf("%s serves %.0f viewers of %s, want 2 of its own and one for each other node", owner.name, got, kind)
+	for _, n := range c.nodes {
+		if got := n.metric("sightline_cluster_relays"); n != owner && got != 2 {
+			t.Errorf("%s pulls %.0f tracks for its viewers, want 2: the sound and the picture", n.name, got)
 		}
+	}
+	if tr, _ := owner.in(room).track("console/video"); tr.Viewers != 6 {
+		t.Errorf("%s tells of %d viewers, want all 6, wherever they are", owner.name, tr.Viewers)
 	}
 	for _, n := range c.nodes {
 		for i := range 2 {
@@ -545,7 +548,7 @@ func nodeIsKilled(t *testing.T, c *cluster, b *browser) {
 	p := newPage(t, b, site)
 	p.publish(site, room, "gantry")
 	p.play("console", site, room, "console")
-	p.play("gantry", site, room, "gantry")
+	p.play("gantry", site, room, "gantry/video")
 	p.since(time.Now(), 15*time.Second)
 
 	var waits []time.Duration
@@ -588,7 +591,7 @@ func nodesAreRestarted(t *testing.T, c *cluster, b *browser) {
 	rooms := []string{"mri-4", "mri-5", "mri-6"}
 	for _, room := range rooms {
 		p.publish(site, room, "gantry")
-		p.play(room, site, room, "gantry")
+		p.play(room, site, room, "gantry/video")
 	}
 	p.since(time.Now(), 15*time.Second)
 	began := time.Now()
@@ -623,16 +626,16 @@ func nodeIsCutOff(t *testing.T, c *cluster, b *browser) {
 		shared, own := fmt.Sprintf("mri-shared-%d", i), fmt.Sprintf("mri-own-%d", i)
 		p := newPage(t, b, c.balancer.url)
 		p.publish(one.base, shared, "console")
-		p.play("console", other.base, shared, "console")
+		p.play("console", other.base, shared, "console/video")
 		p.publish(alone.base, own, "console")
-		p.play("own", alone.base, own, "console")
+		p.play("own", alone.base, own, "console/video")
 		p.since(time.Now(), 15*time.Second)
 
 		heal := alone.host.part(one.host, other.host)
 		parted := time.Now()
 		// Who comes to the node that is alone makes it the room's second owner, once the first one's lease is over.
 		p.publish(alone.base, shared, "gantry")
-		p.play("gantry", alone.base, shared, "gantry")
+		p.play("gantry", alone.base, shared, "gantry/video")
 		until := parted.Add(partedFor)
 		eventually(t, partedFor, func() error {
 			if owners := c.owners(shared); len(owners) != 2 {
