@@ -12,7 +12,7 @@ SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/sightline-screenshots
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
 
-.PHONY: build check dist sbom reproducible test-hardened test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge bench-audit bench-hostile fuzz clean
+.PHONY: build check dist sbom reproducible test-hardened test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge bench-audit bench-hostile bench-cluster fuzz clean
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
@@ -101,6 +101,10 @@ bench-hostile: ## a live stream under attack for half a minute (docs/SECURITY.md
 bench-audit: ## the audit log: a hundred gateways killed under load, and what an event costs
 	go test -run '^$$' -bench 'Record|Commit|Verify' ./internal/audit
 	go test -tags figures -count=1 -v -timeout 20m -run AHundredKills ./cmd/sightline
+
+bench-cluster: ## three nodes: twenty kills, ten partitions, and what they carry (docs/CLUSTER.md); wants a machine of its own
+	internal/e2e/setup.sh
+	go test -tags e2e,figures -count=1 -v -timeout 60m -run TestCluster ./internal/e2e
 
 fuzz: ## each fuzz target for FUZZTIME; the last lines say what each did
 	.ci/fuzz.sh $(FUZZTIME)

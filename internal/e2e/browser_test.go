@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// A browser is a real browser with one page, on the clients' host or on the server's.
+// A browser is a real browser with one page.
 type browser struct {
 	t     *testing.T
 	p     *process
@@ -37,14 +37,14 @@ type reply struct {
 // launch starts "chromium" or "firefox" on the clients' host. It ends with the test.
 func launch(t *testing.T, name string) *browser { return launchAt(t, clientSide, name) }
 
-// launchAt is launch on either host. The flags are more ones of Chromium's.
-func launchAt(t *testing.T, at side, name string, flags ...string) *browser {
+// launchAt is launch in any place. The flags are more ones of Chromium's.
+func launchAt(t *testing.T, at place, name string, flags ...string) *browser {
 	t.Helper()
 	return drive(t, at, "drivers/browser.mjs", name, flags...)
 }
 
 // drive starts a browser by one of the drivers.
-func drive(t *testing.T, at side, driver, name string, flags ...string) *browser {
+func drive(t *testing.T, at place, driver, name string, flags ...string) *browser {
 	t.Helper()
 	// Sockets lie in the profile, and their paths must be short.
 	profile, err := os.MkdirTemp("", name)
@@ -56,10 +56,7 @@ func drive(t *testing.T, at side, driver, name string, flags ...string) *browser
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv := append([]string{"node", script, name, profile, filepath.Join(cache, "node")}, flags...)
-	if at == clientSide {
-		argv = clients.command(argv...)
-	}
+	argv := at.command(append([]string{"node", script, name, profile, filepath.Join(cache, "node")}, flags...)...)
 	stdinRead, stdin, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

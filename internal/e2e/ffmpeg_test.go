@@ -26,6 +26,11 @@ type camera struct {
 // ffmpeg publishes a camera by ffmpeg's WHIP muxer from the clients' host.
 func ffmpeg(t *testing.T, url string, c camera) *process {
 	t.Helper()
+	return start(t, "ffmpeg", clients.command(inRoot(t.TempDir(), c.ffmpeg(url)...)...))
+}
+
+// ffmpeg is ffmpeg's command line that publishes the camera.
+func (c camera) ffmpeg(url string) []string {
 	args := []string{
 		"ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-loglevel", "info",
 		"-re", "-f", "lavfi", "-i", "testsrc2=rate=30:size=" + c.Size,
@@ -42,8 +47,7 @@ func ffmpeg(t *testing.T, url string, c camera) *process {
 	if c.Token != "" {
 		args = append(args, "-authorization", c.Token)
 	}
-	args = append(args, "-f", "whip", url)
-	return start(t, "ffmpeg", clients.command(inRoot(t.TempDir(), args...)...))
+	return append(args, "-f", "whip", url)
 }
 
 // microphone publishes nothing but sound by ffmpeg's WHIP muxer from the clients' host: what a source of libavfilter gives.

@@ -41,7 +41,7 @@ func newNamespace() (namespace, error) {
 
 func (n namespace) pid() int { return n.holder.Process.Pid }
 
-// command returns argv such that it runs in the namespace. The process keeps its id.
+// command makes a namespace a place.
 func (n namespace) command(argv ...string) []string {
 	return append([]string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", n.pid()), "--"}, argv...)
 }
@@ -61,6 +61,12 @@ func (n namespace) close() {
 	n.holder.Wait()
 }
 
+// A place is where a program may run.
+type place interface {
+	// command returns argv such that it runs there. The process keeps its id.
+	command(argv ...string) []string
+}
+
 // A side is one end of the cable between the server's host and the clients' host.
 type side string
 
@@ -69,11 +75,16 @@ const (
 	clientSide side = "client"
 )
 
-func (s side) nft(input string, args ...string) (string, error) {
-	argv := append([]string{"nft"}, args...)
+func (s side) command(argv ...string) []string {
 	if s == clientSide {
-		argv = clients.command(argv...)
+		return clients.command(argv...)
 	}
+	return argv
+}
+
+// nft changes or lists the packet filter of a place.
+func nft(at place, input string, args ...string) (string, error) {
+	argv := at.command(append([]string{"nft"}, args...)...)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
@@ -92,7 +103,7 @@ func lose(t *testing.T, at side, percent int) (stop func() (came, dropped int)) 
 	if percent == 100 {
 		pass = "" // nft refuses a condition that never holds
 	}
-	_, err := at.nft(fmt.Sprintf(`
+	_, err := nft(at, fmt.Sprintf(`
 		table netdev loss {
 			counter came {}
 			counter dropped {}
@@ -114,11 +125,11 @@ func lose(t *testing.T, at side, percent int) (stop func() (came, dropped int)) 
 			return 0, 0
 		}
 		stopped = true
-		out, err := at.nft("", "--json", "list", "counters", "netdev")
+		out, err := nft(at, "", "--json", "list", "counters", "netdev")
 		if err != nil {
 			t.Error(err)
 		}
-		if _, err := at.nft("", "delete", "table", "netdev", "loss"); err != nil {
+		if _, err := nft(at, "", "delete", "table", "netdev", "loss"); err != nil {
 			t.Error(err)
 		}
 		var list struct {

@@ -33,6 +33,9 @@ func (s *server) enter(room, self string) {
 			return nil, err
 		}
 		req.Header.Set("Content-Type", "application/json")
+		if s.token != "" {
+			req.Header.Set("Authorization", "Bearer "+s.token)
+		}
 		return http.DefaultClient.Do(req)
 	}
 	res, err := ask(http.MethodPost, s.base+"/api/rooms/"+room+"/participants", self)

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,9 +20,11 @@ import (
 
 // A server is the real server, running on the server's host.
 type server struct {
-	t    *testing.T
-	p    *process
-	base string // URL without a trailing slash
+	t     *testing.T
+	p     *process
+	base  string // URL without a trailing slash
+	room  string // that its methods ask for; "": room
+	token string // that they have; "": none
 }
 
 // serve starts a server that listens on the server's address in the clients' network. Its room is called "or-1".
@@ -42,6 +45,24 @@ func serve(t *testing.T, env ...string) *server {
 // awaitReady also sees to it that the server ends as it should.
 func (s *server) awaitReady() {
 	s.t.Helper()
+	s.ready()
+	s.t.Cleanup(func() {
+		// The second signal skips the drain: whoever is still there is meant to lose.
+		s.p.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-s.p.done:
+		case <-time.After(300 * time.Millisecond):
+		}
+		if code := s.p.stop(syscall.SIGTERM, 10*time.Second); code != 0 {
+			s.t.Errorf("the server ended with %d, want 0: %v", code, s.p.cmd.ProcessState)
+		}
+		s.wantGoodLog()
+	})
+}
+
+// ready returns once the server says that it is.
+func (s *server) ready() {
+	s.t.Helper()
 	eventually(s.t, 10*time.Second, func() error {
 		if s.p.ended() {
 			s.t.Fatal("the server ended")
@@ -56,28 +77,29 @@ func (s *server) awaitReady() {
 		}
 		return nil
 	})
-	s.t.Cleanup(func() {
-		// The second signal skips the drain: whoever is still there is meant to lose.
-		s.p.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-s.p.done:
-		case <-time.After(300 * time.Millisecond):
+}
+
+func (s *server) wantGoodLog() {
+	s.t.Helper()
+	for _, bad := range []string{"panic:", "WARNING: DATA RACE", "fatal error:"} {
+		if strings.Contains(s.p.log.String(), bad) {
+			s.t.Errorf("the server's log says %q", bad)
 		}
-		if code := s.p.stop(syscall.SIGTERM, 10*time.Second); code != 0 {
-			s.t.Errorf("the server ended with %d, want 0: %v", code, s.p.cmd.ProcessState)
-		}
-		for _, bad := range []string{"panic:", "WARNING: DATA RACE", "fatal error:"} {
-			if strings.Contains(s.p.log.String(), bad) {
-				s.t.Errorf("the server's log says %q", bad)
-			}
-		}
-	})
+	}
 }
 
 const room = "or-1"
 
-func (s *server) whip(publisher string) string { return s.base + "/whip/" + room + "/" + publisher }
-func (s *server) whep(track string) string     { return s.base + "/whep/" + room + "/" + track }
+// in returns the server for one who asks for another room.
+func (s *server) in(room string) *server {
+	other := *s
+	other.room = room
+	return &other
+}
+
+func (s *server) whip(publisher string) string { return s.base + "/whip/" + s.its() + "/" + publisher }
+func (s *server) whep(track string) string     { return s.base + "/whep/" + s.its() + "/" + track }
+func (s *server) its() string                  { return cmp.Or(s.room, room) }
 
 // A track is a track as the room API shows it.
 type track struct {
@@ -93,7 +115,7 @@ type track struct {
 func (s *server) track(id string) (track, bool) {
 	s.t.Helper()
 	var list struct{ Tracks []track }
-	if code := s.get("/api/rooms/"+room+"/tracks", &list); code == http.StatusNotFound {
+	if code := s.get("/api/rooms/"+s.its()+"/tracks", &list); code == http.StatusNotFound {
 		return track{}, false
 	} else if code != http.StatusOK {
 		s.t.Fatalf("the room API answers %d", code)
@@ -157,7 +179,7 @@ func (s *server) awaitViewers(id string, want int, limit time.Duration) {
 // remove ends a publisher's session through the room API.
 func (s *server) remove(publisher string) {
 	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodDelete, s.base+"/api/rooms/"+room+"/publishers/"+publisher, nil)
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodDelete, s.base+"/api/rooms/"+s.its()+"/publishers/"+publisher, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -178,6 +200,9 @@ func (s *server) get(path string, v any) int {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.token)
+	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		s.t.Fatal(err)
@@ -196,28 +221,46 @@ func (s *server) get(path string, v any) int {
 // metric sums the samples of a metric whose labels contain all of those given, written as in the exposition: kind="video".
 func (s *server) metric(name string, labels ...string) float64 {
 	s.t.Helper()
-	res, err := http.Get(s.base + "/metrics")
+	sum, found, err := s.sum(name, labels...)
 	if err != nil {
 		s.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	var sum float64
-	found := false
-	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		value, err := sample(lines.Text(), name, labels)
-		if errors.Is(err, errOtherMetric) {
-			continue
-		}
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		sum += value
-		found = true
 	}
 	if !found {
 		s.t.Fatalf("/metrics has no %s with %v", name, labels)
 	}
 	return sum
+}
+
+// sum is metric of a server that may be away, and of what it may not have.
+func (s *server) sum(name string, labels ...string) (sum float64, found bool, err error) {
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.base+"/metrics", nil)
+	if err != nil {
+		return 0, false, err
+	}
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, false, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return 0, false, fmt.Errorf("/metrics is answered %s", res.Status)
+	}
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		value, err := sample(lines.Text(), name, labels)
+		if errors.Is(err, errOtherMetric) {
+			continue
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		sum += value
+		found = true
+	}
+	return sum, found, lines.Err()
 }
 
 var errOtherMetric = errors.New("another metric")

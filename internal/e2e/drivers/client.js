@@ -22,17 +22,23 @@
     transceiver.setCodecPreferences([...wanted, ...all.filter((c) => /\/(rtx|red|ulpfec|flexfec-03)$/i.test(c.mimeType))]);
   }
 
-  async function exchange(s, url) {
-    await s.pc.setLocalDescription();
-    if (s.pc.iceGatheringState !== 'complete') {
+  // gathered makes an offer and returns it once it has all candidates.
+  async function gathered({ pc }) {
+    await pc.setLocalDescription();
+    if (pc.iceGatheringState !== 'complete') {
       await Promise.race([timeout(5000, 'gathering'), new Promise((done) => {
-        s.pc.addEventListener('icegatheringstatechange', () => s.pc.iceGatheringState === 'complete' && done());
+        pc.addEventListener('icegatheringstatechange', () => pc.iceGatheringState === 'complete' && done());
       })]);
     }
+    return pc.localDescription.sdp;
+  }
+
+  async function exchange(s, url) {
+    const sdp = await gathered(s);
     // A token stands behind a #, which no request carries.
     const token = new URL(url).hash.slice(1);
     const headers = { 'Content-Type': 'application/sdp', ...(token && { Authorization: `Bearer ${token}` }) };
-    const res = await fetch(url, { method: 'POST', headers, body: s.pc.localDescription.sdp });
+    const res = await fetch(url, { method: 'POST', headers, body: sdp });
     const body = await res.text();
     if (res.status !== 201) throw new Error(`POST is answered ${res.status}: ${body}`);
     s.resource = new URL(res.headers.get('Location'), res.url).href;
@@ -85,14 +91,48 @@
       const t = s.pc.addTransceiver(kind, { direction: 'recvonly' });
       if (kind === 'video' && codec) prefer(t, 'video', codec, RTCRtpReceiver);
     }
-    if (s.element.requestVideoFrameCallback) {
-      const seen = () => {
-        s.frames.push({ at: performance.timeOrigin + performance.now(), mark: readMark(s) });
-        s.element.requestVideoFrameCallback(seen);
-      };
-      s.element.requestVideoFrameCallback(seen);
-    }
+    count(s);
     await exchange(s, url);
+  }
+
+  // count notes each frame that a session's element shows.
+  function count(s) {
+    if (!s.element.requestVideoFrameCallback) return;
+    const seen = () => {
+      s.frames.push({ at: performance.timeOrigin + performance.now(), mark: readMark(s) });
+      s.element.requestVideoFrameCallback(seen);
+    };
+    s.element.requestVideoFrameCallback(seen);
+  }
+
+  // watch counts the frames of one of our players under a name: of all its sessions, one after the other.
+  function watch(name, selector) {
+    const s = { element: document.querySelector(selector).shadowRoot.querySelector('video'), frames: [], t0: performance.now() };
+    sessions.set(name, s);
+    count(s);
+  }
+
+  // via is a session's URL at another address of the gateway; '' is where it was made.
+  const via = (s, base) => (base ? new URL(new URL(s.resource).pathname, base).href : s.resource);
+
+  // restart restarts ICE by a PATCH at base (RFC 9725, section 4.3.3).
+  async function restart(name, base) {
+    const s = sessions.get(name);
+    s.pc.restartIce();
+    await s.pc.setLocalDescription();
+    const offer = s.pc.localDescription.sdp;
+    const one = (sdp, key) => sdp.match(new RegExp(`^a=${key}:(\\S+)`, 'm'))[1];
+    // Without candidates of its own: the gateway has a public address, and learns the rest from checks.
+    const lines = [`a=ice-ufrag:${one(offer, 'ice-ufrag')}`, `a=ice-pwd:${one(offer, 'ice-pwd')}`, offer.match(/^m=.*/m)[0].trim(), `a=mid:${one(offer, 'mid')}`];
+    const headers = { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': '*' };
+    const res = await fetch(via(s, base), { method: 'PATCH', headers, body: `${lines.join('\r\n')}\r\n` });
+    const body = await res.text();
+    if (res.status !== 200) throw new Error(`PATCH is answered ${res.status}: ${body}`);
+    const sdp = s.pc.remoteDescription.sdp
+      .replace(/^a=(candidate:.*|end-of-candidates)\r\n/gm, '')
+      .replace(/^a=ice-(ufrag|pwd):.*/gm, (_, key) => `a=ice-${key}:${one(body, `ice-${key}`)}`);
+    await s.pc.setRemoteDescription({ type: 'answer', sdp });
+    for (const c of body.match(/^a=candidate:.*/gm)) await s.pc.addIceCandidate({ candidate: c.slice(2).trim(), sdpMid: one(offer, 'mid') });
   }
 
   // readMark reads the number that the camera has written into the top left corner: 24 bits, the highest first, each a
@@ -162,13 +202,14 @@
     return out;
   }
 
-  async function stop(name) {
+  // stop ends a session by a DELETE at base, and returns its status.
+  async function stop(name, base) {
     const s = sessions.get(name);
     sessions.delete(name);
     s.pc.close();
     s.media?.getTracks().forEach((t) => t.stop());
     s.element?.remove();
-    return (await fetch(s.resource, { method: 'DELETE' })).status;
+    return (await fetch(via(s, base), { method: 'DELETE' })).status;
   }
 
   // load adds what a module exports to these functions.
@@ -253,5 +294,5 @@
     });
   }
 
-  window.e2e = { publish, talk, play, hear, frames, firstFrame, stats, stop, load, element, change, click, text, page, usable, focus, saved, origin: () => location.origin };
+  window.e2e = { publish, talk, play, watch, restart, hear, frames, firstFrame, stats, stop, load, element, change, click, text, page, usable, focus, saved, origin: () => location.origin };
 })();
