@@ -11,9 +11,13 @@ SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/sightline-screenshots
 
 # One way to build for all that is not told otherwise, so that the compiler's work is done once: vet, staticcheck,
 # dist and the end-to-end tests share it. The race detector and libopus need C.
+given := $(shell go env GOFLAGS)
 export CGO_ENABLED = 0
-export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath)
-WITH_C = CGO_ENABLED=1
+export GOFLAGS := $(strip $(filter-out -trimpath,$(given)) -trimpath)
+WITH_C = CGO_ENABLED=1 GOFLAGS="$(filter-out -trimpath,$(given))"
+
+# How many packages are tested at a time: many wait for timers and sockets more than they compute.
+AT_A_TIME ?= $(shell expr $$(nproc) + 1)
 
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
@@ -60,7 +64,7 @@ test: test-go test-web test-clients ## everything
 
 test-go: ## unit tests and tests with pion's peers, under the race detector
 	.ci/compiler.sh
-	$(WITH_C) go test -race -vet=off ./...
+	$(WITH_C) go test -race -vet=off -p $(AT_A_TIME) ./...
 	$(MAKE) test-libopus
 
 test-web: ## the pages' client in Node
