@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,6 +33,10 @@ var cache = cacheFolder()
 var clients namespace
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.list").Value.String() != "" {
+		os.Exit(m.Run())
+	}
 	if _, inside := os.LookupEnv(insideEnv); !inside {
 		code, err := runInNamespaces()
 		if err != nil {

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -42,9 +43,8 @@ func runAll(env []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	flag.Parse()
 	first, rest, _ := strings.Cut(flag.Lookup("test.run").Value.String(), "/")
-	list, err := exec.Command(self, "-test.list", first).Output() // names, one a line
+	list, err := exec.Command(self, "-test.list", cmp.Or(first, ".")).Output() // names, one a line
 	if err != nil {
 		return 0, fmt.Errorf("list the tests: %w", err)
 	}
