@@ -30,11 +30,17 @@ var alone = []string{
 	"TestBadInput",
 	"TestChromiumPlaysFFmpeg",
 	"TestFirefoxPlaysH264AndVP8",
+	"TestGStreamerPublishesAndPlays",
 	"TestHospitalCamerasDontTouchEachOther",
+	"TestHospitalInFirefox",
+	"TestJoinerOfALongGroupOfPicturesCatchesUp",
 	"TestLobbyAndStationsAreAccessibleInEachState",
-	"TestLossOnTheViewersPath",
 	"TestLossOnThePublishersPath",
+	"TestLossOnTheViewersPath",
 	"TestOBSPublishes",
+	"TestPagesShowWhatIsLive",
+	"TestRemovedPublishersEnd",
+	"TestTechnicianWatchesNineCamerasWithoutALeak",
 }
 
 // runAll runs the tests that the flags name, and returns the exit code.
