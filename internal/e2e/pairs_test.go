@@ -39,6 +39,7 @@ var alone = []string{
 	"TestLossOnTheViewersPath",
 	"TestOBSPublishes",
 	"TestPagesShowWhatIsLive",
+	"TestPeopleMeet",
 	"TestRemovedPublishersEnd",
 	"TestTechnicianWatchesNineCamerasWithoutALeak",
 }
