@@ -2,9 +2,10 @@ package signin
 
 import (
 	"bytes"
-	"github.com/coreos/go-oidc/v3/oidc"
 	"testing"
 	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
 
 	"sightline/internal/auth"
 	"sightline/internal/fault"
