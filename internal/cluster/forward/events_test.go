@@ -249,7 +249,7 @@ func TestEventsOfAllNodes(t *testing.T) {
 	e := start(t, m, "e", nil, cluster.Config{})
 	m.own("room-4", "e")
 	enter(t, b, "room-4", "Mary")
-	l.want("participant room-4 Mary")
+	l.settles("participant room-4 Mary", "snapshot room-1 room-2 room-3 room-4") // it has come with her, or before
 	m.lose("d")
 	enter(t, e, "room-4", "Rosalind")
 	l.want("participant room-4 Rosalind")
