@@ -31,16 +31,6 @@ type SocketSnapshot struct {
 	Full                    uint64 // not sent: the socket's buffer was full
 }
 
-func (s *SocketSnapshot) add(other SocketSnapshot) {
-	s.Received += other.Received
-	s.ReceivedBytes += other.ReceivedBytes
-	s.Sent += other.Sent
-	s.SentBytes += other.SentBytes
-	s.Unknown += other.Unknown
-	s.Overflow += other.Overflow
-	s.Full += other.Full
-}
-
 // Snapshot returns the engine's numbers. It is safe for concurrent use.
 func (e *Engine) Snapshot() Snapshot {
 	out := Snapshot{Records: e.records.Load(), Limited: e.limited.snapshot()}
@@ -76,4 +66,14 @@ func (e *Engine) Snapshot() Snapshot {
 		out.Sessions = append(out.Sessions, k)
 	}
 	return out
+}
+
+func (s *SocketSnapshot) add(other SocketSnapshot) {
+	s.Received += other.Received
+	s.ReceivedBytes += other.ReceivedBytes
+	s.Sent += other.Sent
+	s.SentBytes += other.SentBytes
+	s.Unknown += other.Unknown
+	s.Overflow += other.Overflow
+	s.Full += other.Full
 }
