@@ -18,6 +18,7 @@ import (
 	"sightline/internal/auth"
 	"sightline/internal/bridge"
 	"sightline/internal/certs"
+	"sightline/internal/cluster/forward"
 	"sightline/internal/config"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
@@ -117,7 +118,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		numbers.Register(router)
 	}
 
-	if err := checkRoutes(router.Routes()); err != nil {
+	if err := errors.Join(checkRoutes(router.Routes()), forward.Check(router.Routes())); err != nil {
 		return err
 	}
 

@@ -347,3 +347,17 @@ func TestLegitimateJoinsOutliveAFloodOfHalfOpenSessions(t *testing.T) {
 		g.sessions.Close()
 	})
 }
+
+// Of sessions elsewhere the last few thousand are remembered, whatever is asked for.
+func TestRecentIsBounded(t *testing.T) {
+	var r recent
+	for i := range 5 * maxRecent {
+		r.add(fmt.Sprint(i))
+	}
+	if n := len(r.now) + len(r.before); n > 2*maxRecent || !r.has(fmt.Sprint(5*maxRecent-1)) || !r.has(fmt.Sprint(4*maxRecent+1)) || r.has("0") {
+		t.Errorf("%d are remembered", n)
+	}
+	if r.remove(fmt.Sprint(5*maxRecent - 1)); r.has(fmt.Sprint(5*maxRecent - 1)) {
+		t.Error("it is not forgotten")
+	}
+}

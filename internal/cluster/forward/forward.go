@@ -295,8 +295,6 @@ func (f *Forwarder) arrive(c *gin.Context, p policy, room string) {
 
 // toRoom brings a request to the owner of its room.
 func (f *Forwarder) toRoom(c *gin.Context, p policy, room string) {
-	changed, stop := f.node.Watch()
-	defer stop()
 	began := time.Now()
 	var data []byte
 	for range attempts {
@@ -325,13 +323,20 @@ func (f *Forwarder) toRoom(c *gin.Context, p policy, room string) {
 		if time.Since(began) > lookFor {
 			break
 		}
-		select {
-		case <-changed:
-		case <-time.After(lookAgain):
-		case <-c.Request.Context().Done():
-		}
+		f.pause(c.Request.Context())
 	}
 	httpapi.Fail(c, fault.New(fault.Unavailable, "room %q is on its way to another node", room).After(retry))
+}
+
+// pause gives the directory time to know better.
+func (f *Forwarder) pause(ctx context.Context) {
+	changed, stop := f.node.Watch()
+	defer stop()
+	select {
+	case <-changed:
+	case <-time.After(lookAgain):
+	case <-ctx.Done():
+	}
 }
 
 // whose returns the node that answers for a room.

@@ -44,16 +44,16 @@ type fakeNode struct {
 }
 
 func newMesh() *mesh {
-	return &mesh{nodes: make(map[string]*fakeNode), owners: make(map[string]string)}
+	return &mesh{nodes: make(map[string]*fakeNode), owners: make(map[string]string), api: api.Defaults()}
 }
 
-func (m *mesh) join(id string) *fakeNode {
+// node returns one that has not joined yet.
+func (m *mesh) node(id string) *fakeNode {
 	n := &fakeNode{
 		mesh: m, self: cluster.Member{Name: "node-" + id, ID: id}, view: make(map[string]string), held: make(map[string]int),
 		call: make(map[string]cluster.Handler), streams: make(map[string]cluster.StreamHandler), watchers: make(map[chan struct{}]bool),
 	}
 	n.gone, n.die = context.WithCancel(context.Background())
-	m.change(func() { m.nodes[id] = n })
 	return n
 }
 
@@ -248,7 +248,7 @@ func (r routes) Route(router gin.IRouter) { r(router) }
 // start runs a gateway as a node of the mesh.
 func start(t *testing.T, m *mesh, id string, change func(*doortest.Options), c cluster.Config) *gateway {
 	t.Helper()
-	g := &gateway{node: m.join(id)}
+	g := &gateway{node: m.node(id)}
 	if c.URL != "" {
 		g.node.self.URL = c.URL
 	}
@@ -266,6 +266,7 @@ func start(t *testing.T, m *mesh, id string, change func(*doortest.Options), c c
 		})
 	}
 	g.Gateway = doortest.Start(t, change, doors)
+	m.change(func() { m.nodes[id] = g.node })
 	return g
 }
 
