@@ -124,6 +124,9 @@ func TestRelayOverARealCluster(t *testing.T) {
 		if owner, ok := b.node.Owner("mri"); !ok || owner.Name != "a" {
 			return "node b does not know that node a has the room"
 		}
+		if kinds, _ := a.Rooms.Kinds("mri", "console"); len(kinds) != 2 {
+			return "sound and picture are not live"
+		}
 		return ""
 	})
 	viewer := &node{Gateway: b.Gateway}
