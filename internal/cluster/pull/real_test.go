@@ -145,6 +145,12 @@ func TestRelayOverARealCluster(t *testing.T) {
 		t.Errorf("node c has pulled: %+v", s)
 	}
 
+	// So is who does not hear himself in the mix, though he is near.
+	(&node{Gateway: b.Gateway}).watch(t, "mri/~mix?for=technician", audio).more(t, audio, 5)
+	if s, n := b.puller.Snapshot(), a.Bridge.Listeners("mri"); s.Made != 2 || n != 1 {
+		t.Errorf("node b has made %d pulls, and node a has %d listeners; want 2, 1", s.Made, n)
+	}
+
 	a.Sessions.Close() // the publisher and all pulls
 	a.stop()
 	doortest.Eventually(t, func() string {
