@@ -143,6 +143,32 @@ func TestAPublisherWithASessionIsNotForgotten(t *testing.T) {
 	})
 }
 
+// A relay asks of what the pair is, and is told what a viewer would get.
+func TestKindsAreThoseOfThePair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t)
+		defer h.close()
+		want := func(what string, kind fault.Kind, kinds ...media.Kind) {
+			t.Helper()
+			if got, err := h.Kinds("r", "cam"); !slices.Equal(got, kinds) || fault.KindOf(err) != kind {
+				t.Errorf("%s: got %q, %v, want %q", what, got, err, kinds)
+			}
+		}
+		want("nobody is there", fault.Conflict)
+		if _, err := h.Kinds("..", "cam"); fault.KindOf(err) != fault.BadRequest {
+			t.Errorf("got %v for a room that can't be", err)
+		}
+		s := h.publish(&roomstest.Opus, &roomstest.VP8)
+		s.audio.Frame(1)
+		synctest.Wait()
+		want("the picture is about to begin", fault.Conflict)
+		play(s.video, 3, true, 1)
+		want("both are there", "", media.Audio, media.Video)
+		s.end()
+		want("within the grace", "", media.Audio, media.Video)
+	})
+}
+
 func TestWhatARelaySaysIsChecked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := open(t)

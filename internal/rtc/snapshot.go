@@ -31,16 +31,6 @@ type SocketSnapshot struct {
 	Full                    uint64 // not sent: the socket's buffer was full
 }
 
-func (s *SocketSnapshot) add(other SocketSnapshot) {
-	s.Received += other.Received
-	s.ReceivedBytes += other.ReceivedBytes
-	s.Sent += other.Sent
-	s.SentBytes += other.SentBytes
-	s.Unknown += other.Unknown
-	s.Overflow += other.Overflow
-	s.Full += other.Full
-}
-
 // SentBytes returns how many bytes the media socket has sent: what Snapshot says of it, without
 // looking at every session.
 func (e *Engine) SentBytes() uint64 { return e.udp.stats.sentBytes.Load() }
@@ -80,4 +70,14 @@ func (e *Engine) Snapshot() Snapshot {
 		out.Sessions = append(out.Sessions, k)
 	}
 	return out
+}
+
+func (s *SocketSnapshot) add(other SocketSnapshot) {
+	s.Received += other.Received
+	s.ReceivedBytes += other.ReceivedBytes
+	s.Sent += other.Sent
+	s.SentBytes += other.SentBytes
+	s.Unknown += other.Unknown
+	s.Overflow += other.Overflow
+	s.Full += other.Full
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,22 +86,29 @@ func (l *pull) await(ctx context.Context) error {
 }
 
 // enter counts a viewer who has his subscription.
-func (l *pull) enter(v *viewer) {
-	l.puller.mu.Lock()
+func (v *viewer) enter() {
+	p := v.pull.puller
+	p.mu.Lock()
 	v.playing = true
-	l.puller.mu.Unlock()
-	l.wake()
+	p.mu.Unlock()
+	v.pull.wake()
 }
 
-func (l *pull) leave(v *viewer) {
-	p := l.puller
+// leave gives back what the viewer counts. Call it once.
+func (v *viewer) leave() {
+	p, s := v.pull.puller, v.session
 	p.mu.Lock()
-	delete(l.viewers, v)
-	if v.counts {
+	delete(v.pull.viewers, v)
+	s.viewers = slices.DeleteFunc(s.viewers, func(other *viewer) bool { return other == v })
+	if len(s.viewers) == 0 {
 		p.sessions--
 	}
+	rest := slices.Clone(s.viewers)
 	p.mu.Unlock()
-	l.wake()
+	v.pull.wake()
+	for _, other := range rest { // the session may count with it now
+		other.pull.wake()
+	}
 }
 
 func (l *pull) wake() {

@@ -191,7 +191,8 @@ func (n *node) Do(_ context.Context, to cluster.Member, r *http.Request) (*http.
 }
 
 // A wire carries datagrams between a gateway and those who are told of its other end, and
-// loses some RTP of the gateway's.
+// loses some RTP of the gateway's first SSRC: not what is sent again, of which three in a row may
+// be lost by chance.
 type wire struct {
 	front   *net.UDPConn
 	every   atomic.Int64 // how many-th RTP packet is lost; 0: none
@@ -263,12 +264,20 @@ func (w *wire) run() {
 
 func (w *wire) carry(back *net.UDPConn, to netip.AddrPort) {
 	buf := make([]byte, 2000)
+	var first []byte // its SSRC
 	for count := int64(1); ; {
 		n, err := back.Read(buf)
 		if err != nil {
 			return
 		}
-		if rtpstream.Classify(buf[:n]) == rtpstream.RTP {
+		if rtpstream.Classify(buf[:n]) == rtpstream.RTP && n >= 12 {
+			if first == nil {
+				first = bytes.Clone(buf[8:12])
+			}
+			if !bytes.Equal(first, buf[8:12]) {
+				_, _ = w.front.WriteToUDPAddrPort(buf[:n], to)
+				continue
+			}
 			count++
 			if e := w.every.Load(); e > 0 && count%e == 0 {
 				w.lost.Add(1)

@@ -182,10 +182,18 @@ func (s *Subscription) Close() {
 
 // A viewer is who uses a pull.
 type viewer struct {
+	pull        *pull
+	session     *session
 	playing     bool // he has his subscription; before, he only keeps the pull from ending
-	counts      bool // for the room: not the second track of a pair
 	participant string
 }
+
+// A session is that of a viewer: it plays one track, or a pair, of which he may give one back. It
+// counts once, with the first that it has. It is guarded by Puller.mu.
+type session struct{ viewers []*viewer }
+
+// counts reports whether the viewer's session counts with him.
+func (v *viewer) counts() bool { return v.session.viewers[0] == v }
 
 // Play is as rooms.Registry.Play, for a room that owner has: it pulls what is not pulled yet,
 // and waits until that has something to show. Errors are those of the owner, and Unavailable
@@ -225,27 +233,27 @@ func (p *Puller) play(ctx context.Context, owner cluster.Member, keys []key, req
 	if rooms.ValidName(req.Participant) != nil {
 		req.Participant = ""
 	}
-	var pulls []*pull
 	var viewers []*viewer
 	defer func() {
 		if err != nil {
 			for _, s := range out {
 				s.Subscription.Close()
 			}
-			for i, l := range pulls {
-				l.leave(viewers[i])
+			for _, v := range viewers {
+				v.leave()
 			}
 		}
 	}()
-	for i, k := range keys { // all, before any is waited for
-		v := &viewer{counts: i == 0, participant: req.Participant}
-		l, err := p.join(owner, k, v)
+	s := &session{}
+	for _, k := range keys { // all, before any is waited for
+		v, err := p.join(owner, k, s, req.Participant)
 		if err != nil {
 			return nil, err
 		}
-		pulls, viewers = append(pulls, l), append(viewers, v)
+		viewers = append(viewers, v)
 	}
-	for i, l := range pulls {
+	for _, v := range viewers {
+		l := v.pull
 		if err := l.await(ctx); err != nil {
 			return out, err
 		}
@@ -254,11 +262,10 @@ func (p *Puller) play(ctx context.Context, owner cluster.Member, keys []key, req
 		if err != nil {
 			return out, err
 		}
-		v := viewers[i]
-		out = append(out, &Subscription{subscriptions[0], sync.OnceFunc(func() { l.leave(v) })})
+		out = append(out, &Subscription{subscriptions[0], sync.OnceFunc(v.leave)})
 	}
-	for i, l := range pulls {
-		l.enter(viewers[i])
+	for _, v := range viewers {
+		v.enter()
 	}
 	return out, nil
 }
@@ -267,16 +274,16 @@ func errLate(owner cluster.Member) error {
 	return fault.New(fault.Unavailable, "node %q, which has this room, is busy, and what it was asked for has not come within %v", owner.Name, joinTimeout).After(retryAfter)
 }
 
-// join lets a viewer use the pull of a key, and begins it if there is none. The error is a
-// fault.Unavailable at a limit.
-func (p *Puller) join(owner cluster.Member, k key, v *viewer) (*pull, error) {
+// join makes a viewer of a session, who uses the pull of a key, and begins that if there is none.
+// The error is a fault.Unavailable at a limit.
+func (p *Puller) join(owner cluster.Member, k key, s *session, participant string) (*viewer, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.pulls[k]
 	switch {
 	case p.closed:
 		return nil, fault.New(fault.Unavailable, "the gateway is shutting down").After(retryAfter)
-	case v.counts && p.sessions >= p.limits.MaxViewers:
+	case len(s.viewers) == 0 && p.sessions >= p.limits.MaxViewers:
 		return nil, limit("viewers", "max_viewers", p.limits.MaxViewers)
 	case l != nil && k.publisher != bridge.Mix && l.count().Viewers+l.others >= p.limits.MaxViewersPerTrack:
 		return nil, limit("viewers of track "+k.publisher+"/"+string(k.kind), "max_viewers_per_track", p.limits.MaxViewersPerTrack)
@@ -289,11 +296,13 @@ func (p *Puller) join(owner cluster.Member, k key, v *viewer) (*pull, error) {
 		p.pulls[k] = l
 		p.workers.Go(l.run)
 	}
+	v := &viewer{pull: l, session: s, participant: participant}
 	l.viewers[v] = struct{}{}
-	if v.counts {
+	if len(s.viewers) == 0 {
 		p.sessions++
 	}
-	return l, nil
+	s.viewers = append(s.viewers, v)
+	return v, nil
 }
 
 func limit(what, key string, n int) error {

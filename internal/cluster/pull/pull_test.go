@@ -149,10 +149,19 @@ func TestOwnersAndRelaysViewersAreCountedTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.shows(t, "mri", "console/video", 1, 1, anna.ID)
-	if err := there.Close(); err != nil {
-		t.Fatal(err)
+	// Who plays a pair and takes no sound of it counts with the picture.
+	deaf := b.watch(t, "mri/console", video)
+	a.shows(t, "mri", "console/video", 2, 2, anna.ID)
+	a.shows(t, "mri", "console/audio", 2, 1, anna.ID)
+	for _, e := range []*eye{there, deaf} {
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	a.shows(t, "mri", "console/video", 0, 0)
+	if n := b.puller.Snapshot().Viewers; n != 0 {
+		t.Errorf("the relay still counts %d viewers", n)
+	}
 }
 
 func TestKeyframesAreAskedForUpstream(t *testing.T) {

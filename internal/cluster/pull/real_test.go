@@ -124,6 +124,9 @@ func TestRelayOverARealCluster(t *testing.T) {
 		if owner, ok := b.node.Owner("mri"); !ok || owner.Name != "a" {
 			return "node b does not know that node a has the room"
 		}
+		if kinds, _ := a.Rooms.Kinds("mri", "console"); len(kinds) != 2 {
+			return "sound and picture are not live"
+		}
 		return ""
 	})
 	viewer := &node{Gateway: b.Gateway}
@@ -140,6 +143,12 @@ func TestRelayOverARealCluster(t *testing.T) {
 	(&node{Gateway: a.Gateway}).shows(t, "mri", "console/video", 2, 2)
 	if s := c.puller.Snapshot(); s.Made != 0 {
 		t.Errorf("node c has pulled: %+v", s)
+	}
+
+	// So is who does not hear himself in the mix, though he is near.
+	(&node{Gateway: b.Gateway}).watch(t, "mri/~mix?for=technician", audio).more(t, audio, 5)
+	if s, n := b.puller.Snapshot(), a.Bridge.Listeners("mri"); s.Made != 2 || n != 1 {
+		t.Errorf("node b has made %d pulls, and node a has %d listeners; want 2, 1", s.Made, n)
 	}
 
 	a.Sessions.Close() // the publisher and all pulls

@@ -153,7 +153,7 @@ func (l *pull) count() audience {
 			continue
 		}
 		a.Viewers++
-		if v.counts {
+		if v.counts() {
 			a.Sessions++
 		}
 		if v.participant != "" && len(a.Participants) < maxParticipants {
