@@ -90,6 +90,9 @@ bench-bridge: ## the audio bridge: delay, speech, 50 speakers (docs/BRIDGE.md); 
 	go test -tags figures -count=1 -v -timeout 20m -run 'Speech|Spoken|Drift' ./internal/bridge
 	go test -tags figures -count=1 -v -timeout 20m ./internal/e2e/figures
 
+bench-relay: ## what a relay between two gateways adds to a packet's delay and cost (docs/CLUSTER.md)
+	go test -tags figures -count=1 -v -timeout 10m -run RelayFigures ./internal/cluster/pull
+
 bench-hostile: ## a live stream under attack for half a minute (docs/SECURITY.md); wants a machine of its own
 	go test -run '^$$' -bench Garbage -benchmem ./internal/rtc
 	go test -count=1 -v -run HalfOpen ./internal/rtc

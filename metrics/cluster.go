@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"sightline/internal/cluster"
+	"sightline/internal/cluster/share"
 	"sightline/internal/fault"
 	"sightline/rooms"
 )
@@ -47,6 +49,32 @@ type Cluster struct {
 	Compared     uint64 // times that this node has asked another for revocations, invitations and sign-ins that it lacked
 	CompareFails uint64 // of them, without success
 	BadShares    uint64 // messages about these that were not taken, or not all of them
+}
+
+// ClusterOf is what a node says of itself and of what it shares. forward is the verb of the calls by
+// which it passes requests on. What relays say is left to the caller.
+func ClusterOf(n cluster.Snapshot, forward string, s share.Snapshot) Cluster {
+	d, calls := n.Directory, n.Calls[forward]
+	out := Cluster{
+		On: true, Connected: n.Connected, Routes: n.Routes,
+		Nodes: d.Members, Twins: d.Twins, Owned: d.Owned, Entries: d.Entries, Age: d.Age,
+		Placements: d.Placements, Takeovers: make(map[string]uint64), LeasesEnded: d.LeasesEnded, Alone: d.Alone,
+		Gaps: d.Gaps, Fetches: d.Fetches, BadRecords: d.Refused,
+		Messages: Ways{n.MessagesIn, n.MessagesOut}, Bytes: Ways{n.BytesIn, n.BytesOut}, Dropped: n.Dropped,
+		Forwarded: make(map[string]uint64), ForwardDelay: rooms.Histogram(calls.Delay), RefusedCalls: n.Refused,
+		Serving: n.Sending, Reading: n.Reading, LostStreams: n.Slow,
+		Compared: s.Pulls, CompareFails: s.Failures, BadShares: s.Refused,
+	}
+	for why, count := range d.Takeovers {
+		out.Takeovers[string(why)] = count
+	}
+	answered := calls.Count
+	for kind, count := range calls.Errors {
+		out.Forwarded[kind] = count
+		answered -= count
+	}
+	out.Forwarded["answered"] = answered
+	return out
 }
 
 // Ways are numbers of both directions.

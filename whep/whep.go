@@ -163,8 +163,8 @@ func (d *Door) place(r *http.Request, room string) (p place) {
 	if d.relay == nil {
 		return p
 	}
-	if node, ok := d.relay.Sender.From(r); ok {
-		return place{relay: node.ID}
+	if node := pull.From(r); node != "" {
+		return place{relay: node}
 	}
 	p.owner, p.elsewhere = d.relay.Elsewhere(room)
 	return p

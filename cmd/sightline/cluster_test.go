@@ -27,7 +27,7 @@ func localOf(t *testing.T, l limits) (*local, *doortest.Gateway) {
 }
 
 func TestLocalTellsItsRooms(t *testing.T) {
-	l, g := localOf(t, limits{viewers: 4, rooms: 100})
+	l, g := localOf(t, limitsOf(cluster.Config{MaxEgress: 1000}, rooms.Config{MaxViewers: 4, MaxRooms: 100}))
 	if got := l.Rooms(); len(got) != 0 {
 		t.Errorf("of an empty gateway: %+v, want nothing", got)
 	}
@@ -61,6 +61,7 @@ func TestLocalTellsItsRooms(t *testing.T) {
 	if got := l.Rooms(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v,\nwant %+v", got, want)
 	}
+	l.Load() // from here on
 	if got := l.Load(); got.Sessions != 0.25 || got.Rooms != 1 || got.Egress != 0 {
 		t.Errorf("load: %+v, want a quarter of the viewers and one room", got)
 	}

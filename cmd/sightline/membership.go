@@ -15,7 +15,6 @@ import (
 	"sightline/internal/httpapi"
 	"sightline/internal/signin"
 	"sightline/metrics"
-	"sightline/rooms"
 	"sightline/rooms/api"
 	"sightline/whep"
 )
@@ -52,7 +51,7 @@ func join(c config.Config, l *local, router *httpapi.Router, tokens *auth.Auth, 
 	if err != nil {
 		return nil, err
 	}
-	forwarder.RelayIf(puller.Wanted)
+	forwarder.Relay(puller.Wanted)
 	viewers.RelayBy(puller)
 	l.sessions.Node(node.Self().ID)
 	roomAPI.Node(node.Self().ID)
@@ -102,51 +101,31 @@ func (m *membership) close() {
 	}
 }
 
-// reasons says why the gateway can't take sessions yet.
-func (m *membership) reasons() []string {
-	if m != nil && !m.shared.Learned() {
-		return []string{"the node does not know yet what the others have revoked"}
+// unready says why the gateway can't take sessions yet.
+func (m *membership) unready() []string {
+	if m == nil {
+		return nil
 	}
-	return nil
+	return m.shared.Unready()
 }
 
 // warnings says what is wrong though sessions are taken.
 func (m *membership) warnings() []string {
-	if m != nil && !m.node.Connected() {
-		return []string{"the node has lost the engine of its cluster, and goes on by itself"}
+	if m == nil {
+		return nil
 	}
-	return nil
+	return m.shared.Warnings()
 }
 
 func (m *membership) snapshot() metrics.Cluster {
 	if m == nil {
 		return metrics.Cluster{}
 	}
-	s, p, sh := m.node.Snapshot(), m.puller.Snapshot(), m.shared.Snapshot()
-	d := s.Directory
-	out := metrics.Cluster{
-		On: true, Connected: s.Connected, Routes: s.Routes + s.Leafs,
-		Nodes: d.Members, Twins: d.Twins, Owned: d.Owned, Entries: d.Entries, Age: d.Age,
-		Placements: d.Placements, Takeovers: make(map[string]uint64), LeasesEnded: d.LeasesEnded, Alone: d.Alone,
-		Gaps: d.Gaps, Fetches: d.Fetches, BadRecords: d.Refused,
-		Messages: metrics.Ways{In: s.MessagesIn, Out: s.MessagesOut}, Bytes: metrics.Ways{In: s.BytesIn, Out: s.BytesOut}, Dropped: s.Dropped,
-		Forwarded: make(map[string]uint64), RefusedCalls: s.Refused,
-		Serving: s.Sending, Reading: s.Reading, LostStreams: s.Slow,
-		RelayViewers: p.Viewers,
-		Compared:     sh.Pulls, CompareFails: sh.Failures, BadShares: sh.Refused,
-	}
-	for why, n := range d.Takeovers {
-		out.Takeovers[string(why)] = n
-	}
+	out := metrics.ClusterOf(m.node.Snapshot(), forward.Verb, m.shared.Snapshot())
+	p := m.puller.Snapshot()
+	out.RelayViewers = p.Viewers
 	for _, n := range p.Pulls {
 		out.Relays += n
-	}
-	calls := s.Calls[forward.Verb]
-	out.ForwardDelay = rooms.Histogram(calls.Delay)
-	out.Forwarded["answered"] = calls.Count
-	for kind, n := range calls.Errors {
-		out.Forwarded[kind] += n
-		out.Forwarded["answered"] -= n
 	}
 	return out
 }

@@ -20,6 +20,7 @@ import (
 	"sightline/internal/bridge"
 	"sightline/internal/certs"
 	"sightline/internal/cluster"
+	"sightline/internal/cluster/forward"
 	"sightline/internal/config"
 	"sightline/internal/httpapi"
 	"sightline/internal/rtc"
@@ -132,7 +133,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		numbers.Register(router)
 	}
 
-	if err := checkRoutes(router.Routes()); err != nil {
+	if err := errors.Join(checkRoutes(router.Routes()), forward.Check(router.Routes())); err != nil {
 		return err
 	}
 
@@ -220,7 +221,7 @@ func readiness(leaves *atomic.Bool, certificates certs.Source, ledger *audit.Log
 		if ledger.Admit() != nil {
 			reasons = append(reasons, unwritten)
 		}
-		return append(reasons, member.reasons()...)
+		return append(reasons, member.unready()...)
 	}
 }
 

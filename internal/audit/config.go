@@ -27,7 +27,7 @@ type Config struct {
 	// KeyFile holds the secret with which lines are hashed (HMAC). Empty: without one.
 	KeyFile string `toml:"key_file"`
 
-	// Node is the gateway's name in the log. Empty: the machine's.
+	// Node is the gateway's name in the log. Empty: that in the cluster, which the caller puts here, or the machine's.
 	Node string `toml:"node"`
 
 	// MaxSize is how large a file may become, in bytes, before the next one is begun.

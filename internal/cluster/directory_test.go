@@ -23,6 +23,7 @@ type gateway struct {
 	muted map[string][]string // by room, of those Taken
 	said  []string            // Lost and Taken, in order
 	last  map[string]Member   // whom rooms went to
+	gone  []string            // ids that the hook has told of
 }
 
 func (g *gateway) Load() Load {
@@ -106,7 +107,6 @@ type testNode struct {
 	*directory
 	name string
 	gw   *gateway
-	gone []string // ids that the hook has told of
 	stop context.CancelFunc
 	done chan struct{}
 	w    *world
@@ -143,7 +143,7 @@ func (w *world) start(name string) *testNode {
 	n := &testNode{name: name, gw: &gateway{rooms: map[string]RoomState{}, muted: map[string][]string{}, last: map[string]Member{}}, w: w, done: make(chan struct{})}
 	config := Config{Lease: opt.Duration(3 * time.Second), Linger: opt.Duration(10 * time.Second), FullAbove: 0.9, RelayAbove: 0.7}
 	n.directory = newDirectory(config, Member{Name: name, ID: id, Since: time.Now()}, n.gw, w.net.join(id), w.log)
-	n.directory.lost = func(id string) { n.gone = append(n.gone, id) }
+	n.directory.lost = func(id string) { n.gw.mu.Lock(); n.gw.gone = append(n.gw.gone, id); n.gw.mu.Unlock() }
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	go func() {
@@ -289,8 +289,8 @@ func TestDeadNodeIsGoneWhenItsLeaseEnds(t *testing.T) {
 		time.Sleep(900 * time.Millisecond)
 		wantNames(t, a, "a", "b")
 		wantNames(t, b, "a", "b")
-		if !slices.Equal(a.gone, []string{dead.id}) {
-			t.Errorf("told of lost members: %v, want %s", a.gone, dead.id)
+		if !slices.Equal(a.gw.gone, []string{dead.id}) {
+			t.Errorf("told of lost members: %v, want %s", a.gw.gone, dead.id)
 		}
 		if s := a.snapshot(); s.LeasesEnded != 1 || s.Members != 2 || s.Age > beatEvery+10*time.Millisecond {
 			t.Errorf("snapshot: %+v", s)
@@ -386,9 +386,11 @@ func TestFullAndBusyHaveHysteresis(t *testing.T) {
 func TestTenThousandRoomsReachWhoJoins(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		a := w.node("a")
+		a.gw.mu.Lock()
 		for i := range 10_000 {
 			a.gw.rooms[fmt.Sprint("room", i)] = RoomState{Room: fmt.Sprint("room", i), Publishers: 1, Sessions: 3, Tracks: []string{"console/audio", "console/video"}}
 		}
+		a.gw.mu.Unlock()
 		within(t, 300*time.Millisecond, "b sees all", func() bool { return w.node("b").snapshot().Entries == 10_000 })
 		c := w.start("c")
 		within(t, 700*time.Millisecond, "c sees all", func() bool { return c.snapshot().Entries == 10_000 })
@@ -670,7 +672,7 @@ func TestArbiterThatDiesIsPassedOver(t *testing.T) {
 	for _, silent := range []bool{false, true} {
 		t.Run(fmt.Sprint("silent=", silent), func(t *testing.T) {
 			play(t, func(t *testing.T, w *world) {
-				w.net.silent = silent
+				w.net.set(func() { w.net.silent = silent })
 				a := w.node("a")
 				var rooms []string // whose arbiter is b
 				for i := 0; len(rooms) < 10; i++ {

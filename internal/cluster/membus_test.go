@@ -92,22 +92,18 @@ func (n *memNet) reach(from, to string) *memBus {
 	return n.nodes[to]
 }
 
-func (n *memNet) chance(p float64) bool {
+func (n *memNet) chance(p *float64) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.rng.Float64() < p
+	return *p > 0 && n.rng.Float64() < *p
 }
 
-func (n *memNet) setLose(p float64) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.lose = p
-}
+func (n *memNet) setLose(p float64) { n.set(func() { n.lose = p }) }
 
-func (n *memNet) loses() float64 {
+func (n *memNet) set(f func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.lose
+	f()
 }
 
 func (n *memNet) late() time.Duration {
@@ -185,7 +181,7 @@ func (b *memBus) tell(topic string, data []byte) error {
 	}
 	b.net.mu.Unlock()
 	for _, id := range to {
-		if b.net.reach(b.id, id) == nil || b.net.chance(b.net.loses()) {
+		if b.net.reach(b.id, id) == nil || b.net.chance(&b.net.lose) {
 			continue
 		}
 		if b.net.counted != nil {
@@ -195,7 +191,7 @@ func (b *memBus) tell(topic string, data []byte) error {
 		m := memTell{topic, data, time.Now().Add(b.net.late())}
 		l.mu.Lock()
 		l.queue = append(l.queue, m)
-		if b.net.chance(b.net.twice) {
+		if b.net.chance(&b.net.twice) {
 			l.queue = append(l.queue, m)
 		}
 		l.mu.Unlock()
@@ -241,17 +237,17 @@ func (b *memBus) call(ctx context.Context, to, verb string, data []byte) ([]byte
 }
 
 func (b *memBus) unreached(ctx context.Context, to string) error {
-	if b.net.silent && b.net.connected(to) {
+	if b.net.waits(to) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
 	return fault.New(fault.Unavailable, "nobody is there under %s", to)
 }
 
-func (n *memNet) connected(id string) bool {
+func (n *memNet) waits(id string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.nodes[id] != nil
+	return n.silent && n.nodes[id] != nil
 }
 
 // A bus on a side below 0 has lost its engine.

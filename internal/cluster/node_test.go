@@ -2,200 +2,128 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
-
-	"sightline/internal/fault"
 )
 
-// A running node, as a gateway has it.
-type runningNode struct {
+// A live node is a Node over real sockets with a gateway that a test fills.
+type liveNode struct {
 	*Node
-	config Config
-	cancel context.CancelFunc
-	ran    sync.WaitGroup
-	once   sync.Once
+	gw   *gateway
+	stop context.CancelFunc
+	ran  sync.WaitGroup
+	once sync.Once
 }
 
-func run(t *testing.T, c Config, prepare func(*Node)) *runningNode {
+func startNode(t testing.TB, c Config, prepare ...func(*Node)) *liveNode {
 	t.Helper()
-	n, err := Open(c, newGateway(), testLog(t))
-	if err != nil {
+	n := &liveNode{gw: &gateway{rooms: map[string]RoomState{}, muted: map[string][]string{}, last: map[string]Member{}}}
+	var err error
+	if n.Node, err = Open(c, n.gw, testLog(t).With("node", c.Name)); err != nil {
 		t.Fatal(err)
 	}
-	prepare(n)
-	ctx, cancel := context.WithCancel(context.Background())
-	r := &runningNode{Node: n, config: c, cancel: cancel}
-	r.ran.Go(func() {
+	for _, f := range prepare {
+		f(n.Node)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	n.ran.Go(func() {
 		if err := n.Run(ctx); err != nil {
-			t.Errorf("%s: %v", c.Name, err)
+			t.Errorf("run: %v", err)
 		}
 	})
-	t.Cleanup(r.end)
-	return r
+	t.Cleanup(func() { n.end(n.Close) })
+	return n
 }
 
-func (r *runningNode) end() {
-	r.once.Do(func() {
-		r.cancel()
-		r.ran.Wait()
-		r.Close()
+// end ends a node once: by Close, or by what a kill leaves.
+func (n *liveNode) end(how func()) {
+	n.once.Do(func() {
+		n.stop()
+		n.ran.Wait()
+		how()
 	})
 }
 
-// see waits until each node sees all of them, and no other one.
-func see(t *testing.T, nodes ...*runningNode) time.Duration {
-	t.Helper()
-	began := time.Now()
-	eventually(t, func() error {
-		for _, n := range nodes {
-			if got := n.Members(); len(got) != len(nodes) {
-				return fmt.Errorf("%s sees %d of %d", n.config.Name, len(got), len(nodes))
-			}
-			for _, other := range nodes {
-				if m, ok := n.Member(other.Self().ID); !ok || m.Name != other.config.Name {
-					return fmt.Errorf("%s does not see %s", n.config.Name, other.config.Name)
-				}
-			}
-		}
-		return nil
-	})
-	return time.Since(began)
-}
-
-func TestNodesAreOneGateway(t *testing.T) {
-	c := configs(t, 3, withSecret, withTLS(t))
-	p := newPatient()
-	var mu sync.Mutex
-	told := make(map[string]string) // by the name of who heard it
-	prepare := func(n *Node) {
-		n.Handle("test.hello", func(_ context.Context, from Member, data []byte) ([]byte, error) {
-			return fmt.Appendf(nil, "%s, %s", data, from.Name), nil
-		})
-		n.Handle("test.wait", func(ctx context.Context, _ Member, _ []byte) ([]byte, error) { return p.call(ctx, "", nil) })
-		n.HandleStream("test.wait", func(ctx context.Context, _ Member, _ []byte, send func([]byte) error) error {
-			if err := send([]byte("begun")); err != nil {
-				return err
-			}
-			_, err := p.call(ctx, "", nil)
-			return err
-		})
-		n.HandleTell("test.news", func(from Member, data []byte) {
-			mu.Lock()
-			defer mu.Unlock()
-			told[n.self.Name] += string(data) + " of " + from.Name
-		})
+func TestThreeNodesOverNATS(t *testing.T) {
+	var nodes []*liveNode
+	for _, c := range configs(t, 3) {
+		nodes = append(nodes, startNode(t, c))
 	}
-	c2 := c[2]
-	a, b, d := run(t, c[0], prepare), run(t, c[1], prepare), run(t, c2, prepare)
-	t.Logf("all see each other after %s", see(t, a, b, d))
-
-	owner, err := a.Place(t.Context(), "mri-2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	release := a.Hold("mri-2")
-	defer release()
-	for _, n := range []*runningNode{b, d} {
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	sees := func(n *liveNode, members, rooms int) {
+		t.Helper()
 		eventually(t, func() error {
-			if got, ok := n.Owner("mri-2"); !ok || got.ID != owner.ID {
-				return fmt.Errorf("%s says that the owner is %q, want %q", n.config.Name, got.Name, owner.Name)
+			if s := n.Snapshot().Directory; s.Members != members || s.Entries != rooms {
+				return fmt.Errorf("%s sees %d members and %d rooms, want %d and %d", n.Self().Name, s.Members, s.Entries, members, rooms)
 			}
 			return nil
 		})
 	}
-	if got, err := a.Call(t.Context(), d.Self(), "test.hello", []byte("hello")); err != nil || string(got) != "hello, node-0" {
-		t.Errorf("got %q, %v", got, err)
+	for _, n := range nodes {
+		sees(n, 3, 0)
 	}
-	if err := b.Tell("test.news", []byte("news")); err != nil {
+	const rooms = 30
+	placed := make([][3]string, rooms)
+	var wait sync.WaitGroup
+	for i := range rooms {
+		for j, n := range nodes {
+			wait.Go(func() {
+				m, err := n.Place(t.Context(), fmt.Sprint("r", i))
+				if err != nil {
+					t.Error(err)
+				}
+				placed[i][j] = m.ID
+			})
+		}
+	}
+	wait.Wait()
+	byID := map[string]*liveNode{a.Self().ID: a, b.Self().ID: b, c.Self().ID: c}
+	for i, ids := range placed {
+		if ids[0] != ids[1] || ids[1] != ids[2] || byID[ids[0]] == nil {
+			t.Fatalf("r%d was answered to be at %v", i, ids)
+		}
+		byID[ids[0]].gw.set(fmt.Sprint("r", i), 1, 2, "console")
+	}
+	for _, n := range nodes {
+		sees(n, 3, rooms)
+	}
+
+	if err := a.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	a.end(a.Close)
+	sees(b, 2, rooms)
+	sees(c, 2, rooms)
+
+	// c dies: no good-bye.
 	eventually(t, func() error {
-		mu.Lock()
-		defer mu.Unlock()
-		if told["node-0"] != "news of node-1" || told["node-2"] != "news of node-1" || told["node-1"] != "" {
-			return fmt.Errorf("got %v", told)
+		if e := b.Directory(); !slices.ContainsFunc(e, func(e Entry) bool { return e.Owner == c.Self().ID && slices.Equal(e.Muted, []string{"console"}) }) {
+			return fmt.Errorf("c has no room with a mute: %+v", e)
 		}
 		return nil
 	})
-
-	// It dies without a word, in the middle of a call and of two streams.
-	began := make(chan error, 1)
-	go func() {
-		_, err := a.Call(t.Context(), d.Self(), "test.wait", nil)
-		began <- err
-	}()
-	stream, err := a.Stream(t.Context(), d.Self(), "test.wait", nil)
-	if err != nil {
-		t.Fatal(err)
+	var orphan string
+	for _, e := range b.Directory() {
+		if e.Owner == c.Self().ID && slices.Equal(e.Muted, []string{"console"}) {
+			orphan = e.Room
+		}
 	}
-	defer stream.Close()
-	if got, err := stream.Next(t.Context()); err != nil || string(got) != "begun" {
-		t.Errorf("got %q, %v", got, err)
+	c.end(func() { c.bus.close(); c.engine.stop() })
+	start := time.Now()
+	m, err := b.Place(t.Context(), orphan)
+	for (err != nil || m.ID != b.Self().ID) && time.Since(start) < patience { // its last heartbeat is believed for 750 ms
+		time.Sleep(50 * time.Millisecond)
+		m, err = b.Place(t.Context(), orphan)
 	}
-	served, err := d.Stream(t.Context(), a.Self(), "test.wait", nil)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || m.ID != b.Self().ID {
+		t.Fatalf("%s is at %+v, %v", orphan, m, err)
 	}
-	for range 3 {
-		p.wait(t, p.began, patience)
+	t.Logf("placed anew %v after the death", time.Since(start).Round(time.Millisecond))
+	if !slices.Contains(b.gw.calls(), "taken "+orphan+" [console]") {
+		t.Errorf("b was told %q", b.gw.calls())
 	}
-	dead := time.Now()
-	d.engine.server.Shutdown()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if _, err := stream.Next(ctx); fault.KindOf(err) != fault.Unavailable {
-		t.Errorf("got %v", err)
-	}
-	if err := <-began; fault.KindOf(err) != fault.Unavailable {
-		t.Errorf("got %v", err)
-	}
-	t.Logf("a call and a stream ended %s after the node's death", time.Since(dead))
-	see(t, a, b)
-	if d.Connected() {
-		t.Error("a node without its engine says that it has one")
-	}
-	for range 3 { // two handlers at the dead node, which has lost the others; one here
-		p.wait(t, p.ended, patience)
-	}
-	if _, err := a.Call(t.Context(), d.self, "test.hello", nil); fault.KindOf(err) != fault.Unavailable {
-		t.Errorf("got %v", err)
-	}
-	served.Close()
-	d.end()
-
-	again := run(t, c2, prepare)
-	t.Logf("the node is back after %s", see(t, a, b, again))
-
-	left := time.Now()
-	again.end()
-	t.Logf("left after %s", see(t, a, b)+time.Since(left))
-	if got := a.Snapshot(); got.Routes != 1 || !got.Embedded || !got.Connected || got.Calls["test.hello"].Count != 2 || got.Directory.Members != 2 {
-		t.Errorf("got %+v", got)
-	}
-}
-
-// A gateway that fails while it starts closes what it has opened.
-func TestANodeThatNeverRanIsClosed(t *testing.T) {
-	n, err := Open(configs(t, 1)[0], newGateway(), testLog(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := n.Call(t.Context(), n.Self(), "test.hello", nil); fault.KindOf(err) != fault.Unavailable {
-		t.Errorf("got %v", err)
-	}
-	n.Close()
-	if err := n.Tell("test.news", nil); fault.KindOf(err) != fault.Unavailable {
-		t.Errorf("got %v", err)
-	}
-	if _, err := n.Call(t.Context(), n.Self(), "test.hello", nil); !errors.Is(err, errEnding) {
-		t.Errorf("got %v", err)
-	}
-}
-
-func newGateway() *gateway {
-	return &gateway{rooms: map[string]RoomState{}, muted: map[string][]string{}, last: map[string]Member{}}
 }

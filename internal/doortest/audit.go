@@ -31,7 +31,7 @@ func (a *Audit) Events(what audit.What) []audit.Event {
 }
 
 // Await waits until n events of one kind were recorded, and returns them.
-func (a *Audit) Await(t *testing.T, what audit.What, n int) []audit.Event {
+func (a *Audit) Await(t testing.TB, what audit.What, n int) []audit.Event {
 	t.Helper()
 	Eventually(t, func() string {
 		if got := len(a.Events(what)); got < n {

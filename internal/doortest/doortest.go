@@ -34,6 +34,7 @@ type Gateway struct {
 	Auth     *auth.Auth
 	Sessions *httpapi.Resources
 	Audit    *Audit
+	Router   *httpapi.Router // for doors that need more of it than routes
 	Log      *slog.Logger
 
 	client *http.Client
@@ -53,7 +54,7 @@ type Options struct {
 type Door interface{ Route(gin.IRouter) }
 
 // Start runs a gateway until the test ends. change may be nil.
-func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *Gateway {
+func Start(t testing.TB, change func(*Options), doors ...func(*Gateway) Door) *Gateway {
 	t.Helper()
 	o := Options{
 		HTTP: httpapi.Defaults(), ICE: rtc.Defaults(), Auth: auth.Defaults(), Rooms: rooms.Defaults(), Bridge: bridge.Defaults(),
@@ -84,6 +85,7 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 	g.Sessions = httpapi.NewResources(o.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, g.Log)
 	t.Cleanup(g.Sessions.Close)
 	router := httpapi.NewRouter(o.HTTP, g.Log)
+	g.Router = router
 	router.Recognize(g.Auth.Subject, g.Sessions)
 	router.Record(g.Audit)
 	g.Sessions.Route(router)
@@ -111,10 +113,17 @@ func Start(t *testing.T, change func(*Options), doors ...func(*Gateway) Door) *G
 
 // At returns a gateway that runs elsewhere, such as in a process of its own: its peers and
 // requests, and nothing of its inside. url has no slash at its end.
-func At(t *testing.T, url string) *Gateway {
+func At(t testing.TB, url string) *Gateway {
 	g := &Gateway{URL: url, client: &http.Client{Transport: &http.Transport{}}}
 	t.Cleanup(g.client.CloseIdleConnections)
 	return g
+}
+
+// Still returns the gateway for a client that follows no redirects.
+func (g *Gateway) Still() *Gateway {
+	out := *g
+	out.client = &http.Client{Transport: g.client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &out
 }
 
 // A Response is an HTTP response whose body has been read.
@@ -125,7 +134,7 @@ type Response struct {
 }
 
 // Do sends a request to a path or a whole URL. header holds names and values in turn.
-func (g *Gateway) Do(t *testing.T, method, target, body string, header ...string) Response {
+func (g *Gateway) Do(t testing.TB, method, target, body string, header ...string) Response {
 	t.Helper()
 	if strings.HasPrefix(target, "/") {
 		target = g.URL + target
@@ -156,7 +165,7 @@ func (g *Gateway) Do(t *testing.T, method, target, body string, header ...string
 }
 
 // Post sends an offer.
-func (g *Gateway) Post(t *testing.T, path, offer string, header ...string) Response {
+func (g *Gateway) Post(t testing.TB, path, offer string, header ...string) Response {
 	t.Helper()
 	return g.Do(t, http.MethodPost, path, offer, append([]string{"Content-Type", "application/sdp"}, header...)...)
 }
@@ -174,7 +183,7 @@ type Peer struct {
 
 // NewPeer returns a client that talks over 127.0.0.1. It knows all of pion's codecs, or
 // VP8 and Opus only. It is closed when the test ends.
-func NewPeer(t *testing.T, vp8Only ...bool) *Peer {
+func NewPeer(t testing.TB, vp8Only ...bool) *Peer {
 	t.Helper()
 	var settings webrtc.SettingEngine
 	settings.SetIncludeLoopbackCandidate(true)
@@ -223,7 +232,7 @@ func registerCodecs(m *webrtc.MediaEngine, vp8Only bool) error {
 
 // Send adds tracks to a publisher. Each sends a packet of payload every 20 ms until the
 // test ends.
-func (p *Peer) Send(t *testing.T, payload func(mime string) []byte, mimes ...string) {
+func (p *Peer) Send(t testing.TB, payload func(mime string) []byte, mimes ...string) {
 	t.Helper()
 	for _, mime := range mimes {
 		capability := webrtc.RTPCodecCapability{MimeType: mime, ClockRate: 90000}
@@ -251,7 +260,7 @@ func (p *Peer) Send(t *testing.T, payload func(mime string) []byte, mimes ...str
 }
 
 // Receive makes the peer a viewer of kinds.
-func (p *Peer) Receive(t *testing.T, kinds ...webrtc.RTPCodecType) {
+func (p *Peer) Receive(t testing.TB, kinds ...webrtc.RTPCodecType) {
 	t.Helper()
 	for _, kind := range kinds {
 		if _, err := p.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
@@ -261,7 +270,7 @@ func (p *Peer) Receive(t *testing.T, kinds ...webrtc.RTPCodecType) {
 }
 
 // Offer returns an offer with all candidates.
-func (p *Peer) Offer(t *testing.T, options *webrtc.OfferOptions) string {
+func (p *Peer) Offer(t testing.TB, options *webrtc.OfferOptions) string {
 	t.Helper()
 	offer, err := p.CreateOffer(options)
 	if err != nil {
@@ -276,7 +285,7 @@ func (p *Peer) Offer(t *testing.T, options *webrtc.OfferOptions) string {
 }
 
 // Connect posts the peer's offer, takes the answer and waits until the peer is connected.
-func (p *Peer) Connect(t *testing.T, g *Gateway, path string, header ...string) Response {
+func (p *Peer) Connect(t testing.TB, g *Gateway, path string, header ...string) Response {
 	t.Helper()
 	res := g.Post(t, path, p.Offer(t, nil), header...)
 	if res.StatusCode != http.StatusCreated {
@@ -298,7 +307,7 @@ func (p *Peer) Connect(t *testing.T, g *Gateway, path string, header ...string) 
 func (p *Peer) Closed() <-chan struct{} { return p.closed }
 
 // WaitClosed waits until the gateway has closed the connection.
-func (p *Peer) WaitClosed(t *testing.T) {
+func (p *Peer) WaitClosed(t testing.TB) {
 	t.Helper()
 	select {
 	case <-p.closed:
@@ -308,7 +317,7 @@ func (p *Peer) WaitClosed(t *testing.T) {
 }
 
 // Eventually waits until check returns "", or fails with what it says.
-func Eventually(t *testing.T, check func() string) {
+func Eventually(t testing.TB, check func() string) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {

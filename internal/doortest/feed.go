@@ -32,7 +32,7 @@ type Feed struct {
 
 // Publish feeds a publisher's name until Stop or the end of the test, and waits until its
 // tracks are live.
-func Publish(t *testing.T, g *Gateway, room, publisher string, codecs ...media.Codec) *Feed {
+func Publish(t testing.TB, g *Gateway, room, publisher string, codecs ...media.Codec) *Feed {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &Feed{cancel: cancel}

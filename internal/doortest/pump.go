@@ -9,7 +9,7 @@ import (
 )
 
 // pump sends one packet, a frame of its own, every 20 ms until the test ends.
-func pump(t *testing.T, track *webrtc.TrackLocalStaticRTP, clockRate uint32, payload []byte) {
+func pump(t testing.TB, track *webrtc.TrackLocalStaticRTP, clockRate uint32, payload []byte) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)

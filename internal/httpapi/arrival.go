@@ -22,7 +22,6 @@ type Arrival struct {
 	Base    string     // BaseURL there
 	Request string     // the request's id there; "": it has none yet
 	Node    string     // name of the node; "" for a part of a request to this very one
-	ID      string     // of that node
 	Own     bool       // it is the node's own: no client has sent it
 }
 

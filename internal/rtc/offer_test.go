@@ -123,6 +123,35 @@ func TestOneGatewayPullsFromAnother(t *testing.T) {
 	}
 }
 
+// The sender has its keys first, and begins at once.
+func TestNothingIsLostWhenAPullBegins(t *testing.T) {
+	for range 5 {
+		from, to := testEngine(t), testEngine(t)
+		o := opening(t, to, media.Video)
+		parsed, err := sdp.Parse(o.SDP())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := from.Answer(AnswerRequest{Offer: parsed, Send: map[media.Kind]media.Codec{media.Video: vp8Codec}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sender := run(t, s)
+		r, err := o.Accept(s.SDP())
+		if err != nil {
+			t.Fatal(err)
+		}
+		receiver := run(t, r)
+		sender.waitConnected(t)
+		for i := range uint16(20) {
+			sender.Sinks()[0].Write([]media.Outgoing{outgoing(i)})
+		}
+		if first := read(t, receiver.Sources()[0], 20)[0]; first.Sequence != 0 {
+			t.Fatalf("the first packet that came has number %d, want 0", first.Sequence)
+		}
+	}
+}
+
 // Between the same two gateways, at the same time: media is told apart by addresses.
 func TestPullsOfOneSenderAreKeptApart(t *testing.T) {
 	from, to := testEngine(t), testEngine(t)

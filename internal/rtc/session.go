@@ -24,6 +24,10 @@ const (
 	publisherQueue = 2048 // datagrams that wait for a publisher's session: some 4K keyframes
 	viewerQueue    = 64   // a viewer sends reports only
 
+	// RTP that is kept until a pull has its keys. The sender is the DTLS server, so it has its keys
+	// first, and begins with a keyframe: without its beginning the pull would ask for another.
+	maxEarly = 256
+
 	// Between two looks at what is due: while packets of a publisher are missing, and else at
 	// most. A machine that has little to do pays most for being woken.
 	hurry = 10 * time.Millisecond
@@ -70,6 +74,7 @@ type Session struct {
 	closed    chan struct{} // closed once the session has ended
 	closeOnce sync.Once
 
+	early     []datagram    // of the session's goroutine: RTP that is there before the keys are
 	lastMedia atomic.Int64  // UnixNano of the last packet with a valid tag
 	rtcp      rtcpBudget    // of the session's goroutine
 	discarded atomic.Uint64 // packets without a valid tag, or of nobody
@@ -321,6 +326,10 @@ func (s *Session) Run(ctx context.Context) (err error) {
 			if err := errors.Join(s.seal.open(r.keys), s.opener.open(r.keys)); err != nil {
 				return err
 			}
+			for _, d := range s.early {
+				s.receiver.receiveRTP(d)
+			}
+			s.early = nil
 			s.consent.begin(time.Now())
 			setup.Stop()
 			due.Reset(hurry)
@@ -382,6 +391,10 @@ func (s *Session) receive(d datagram) {
 	case rtpstream.DTLS:
 		s.transport.deliver(d)
 	case rtpstream.RTP:
+		if s.offers && s.opener.context == nil && len(s.early) < maxEarly {
+			s.early = append(s.early, d)
+			return
+		}
 		if s.receiver != nil {
 			s.receiver.receiveRTP(d)
 		}

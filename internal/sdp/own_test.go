@@ -135,8 +135,8 @@ func TestAnswersThatDoNotFit(t *testing.T) {
 	}
 }
 
-// FuzzAccept: whatever another node answers, it is read as what was offered, or it is a fault.
-func FuzzAccept(f *testing.F) {
+// FuzzOwnOffer: whatever another node answers, it is read as what was offered, or it is a fault.
+func FuzzOwnOffer(f *testing.F) {
 	o := own(media.Audio, media.Video)
 	f.Add([]byte(ownAnswer(f, o, opus, vp8)))
 	f.Add([]byte(ownAnswer(f, o, h264)))

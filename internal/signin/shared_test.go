@@ -15,6 +15,7 @@ import (
 	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/doortest"
+	"sightline/internal/opt"
 	"sightline/internal/signin"
 	"sightline/internal/signin/issuertest"
 )
@@ -32,7 +33,8 @@ type town struct {
 	overall [][]byte    // that went between the houses
 }
 
-func found(t *testing.T, n int) *town {
+// found builds n houses. change may be left out.
+func found(t *testing.T, n int, change ...func(*doortest.Options)) *town {
 	t.Helper()
 	w := &town{t: t}
 	w.to.Store(-1)
@@ -49,7 +51,12 @@ func found(t *testing.T, n int) *town {
 	t.Cleanup(balancer.Close)
 	issuer := issuertest.Start(t, people())
 	for i := range n {
-		h := build(t, issuer, func(o *doortest.Options) { o.HTTP.PublicURL = balancer.URL }, func(h *house) {
+		h := build(t, issuer, func(o *doortest.Options) {
+			o.HTTP.PublicURL = balancer.URL
+			for _, f := range change {
+				f(o)
+			}
+		}, func(h *house) {
 			if err := h.door.Share([]byte("a secret that all nodes have: 32"), w.tell(i, (*house).people)); err != nil {
 				t.Fatal(err)
 			}
@@ -194,7 +201,7 @@ func TestWhoSignsInAtOneNodeIsKnownAtAll(t *testing.T) {
 }
 
 func TestSignInIsRenewedAtAnotherNode(t *testing.T) {
-	w := found(t, 2)
+	w := found(t, 2, func(o *doortest.Options) { o.Auth.OIDC.Session = opt.Duration(5 * time.Second) })
 	b := w.browser()
 	w.at(0, b).signIn("anna", "/")
 	first := b.me("").Who
@@ -202,7 +209,10 @@ func TestSignInIsRenewedAtAnotherNode(t *testing.T) {
 	if first == nil || enter.StatusCode != 201 {
 		t.Fatalf("%+v, %d", first, enter.StatusCode)
 	}
-	time.Sleep(2 * time.Millisecond) // its end is later, by what is shown
+	id := w.houses[0].Audit.Await(t, audit.SignedIn, 1)[0].Who
+	lease := w.houses[0].Auth.Keep(auth.Identity{Name: id.Name, Kind: auth.Person, ID: id.ID, Expires: *first.Expires})
+	defer lease.Release()
+	time.Sleep(time.Second) // its end is later by that
 	w.at(1, b).signIn("anna", "/")
 	second := b.me("").Who
 	if second == nil || !second.Expires.After(*first.Expires) {
@@ -219,6 +229,10 @@ func TestSignInIsRenewedAtAnotherNode(t *testing.T) {
 	}
 	if people, err := w.houses[0].Rooms.Participants("mri-2"); err != nil || len(people) != 1 {
 		t.Errorf("what went on has ended: %v, %v", people, err)
+	}
+	time.Sleep(time.Until(first.Expires.Add(200 * time.Millisecond)))
+	if lease.Err() != nil {
+		t.Errorf("what goes on at the first node has ended when it would have without: %v", lease.Err())
 	}
 }
 

@@ -252,6 +252,9 @@ func (r *round) collect(w *client, wait time.Duration) error {
 func (r *round) snapshot() []byte {
 	by := make(map[string][]json.RawMessage)
 	for id, fd := range r.feeds {
+		if !fd.ready {
+			continue
+		}
 		by[id], fd.list = fd.list, nil
 		for _, room := range by[id] {
 			if name := nameOf(room); r.owns(fd, name) {

@@ -25,6 +25,9 @@ func newAnswer(send func([]byte) error) *answer {
 	return &answer{header: make(http.Header), send: send}
 }
 
+// chunk is how much of a stream goes into one message, which it fits into uncompressed too.
+const chunk = 256 << 10
+
 var errTooLong = errors.New("the answer is too long")
 
 func (a *answer) Header() http.Header { return a.header }
@@ -58,9 +61,8 @@ func (a *answer) Flush() {
 		}
 		a.streams = true
 	}
-	const chunk = 128 << 10
 	for a.err == nil && a.body.Len() > 0 {
-		a.err = a.send(bytes.Clone(a.body.Next(chunk)))
+		a.err = a.send(deflate(a.body.Next(chunk)))
 	}
 }
 

@@ -86,6 +86,10 @@ func (in *incoming) read(message []byte) error {
 		}
 		return err
 	}
+	message, err := inflate(message, chunk)
+	if err != nil {
+		return fault.New(fault.Unavailable, "node %s sent a part of a stream that is none: %w", in.node, err)
+	}
 	if len(in.rest)+len(message) > maxEvent {
 		return fault.New(fault.Unavailable, "node %s sent an event of more than %d bytes", in.node, maxEvent)
 	}

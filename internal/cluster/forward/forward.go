@@ -95,7 +95,7 @@ type Forwarder struct {
 	auth     Authorizer
 	streams  Streams
 	redirect bool
-	relays   func(client netip.Addr, owner cluster.Member) bool // nil: never
+	relay    func(client netip.Addr, owner cluster.Member) bool // nil: this node relays nothing
 	log      *slog.Logger
 }
 
@@ -111,6 +111,23 @@ func newForwarder(c cluster.Config, n node, r *httpapi.Router, a Authorizer, s S
 	n.HandleStream(verbEvents, f.serveStream)
 	r.Elsewhere(f.answer)
 	return f
+}
+
+// Relay lets this node's own doors serve viewers whose room is another's, as far as wanted says so
+// of a client and the owner. Call it before the first request.
+func (f *Forwarder) Relay(wanted func(client netip.Addr, owner cluster.Member) bool) {
+	f.relay = wanted
+}
+
+// relays reports whether this node plays to a client what another one has. Who does not hear
+// himself in a mix is served by the owner, which mixes.
+func (f *Forwarder) relays(c *gin.Context, room string) bool {
+	if f.relay == nil || c.Request.Method != http.MethodPost || !strings.HasPrefix(c.FullPath(), whepPath) ||
+		c.Param("publisher") == bridge.Mix && (c.Query("for") != "" || c.Query("role") != "") {
+		return false
+	}
+	to, ok := f.node.Owner(room)
+	return ok && to.ID != f.node.Self().ID && f.relay(httpapi.Client(c), to)
 }
 
 // Do makes a request of this node's own, as the node, which may do everything; the URL is a path.
@@ -134,24 +151,6 @@ func (f *Forwarder) Do(ctx context.Context, to cluster.Member, r *http.Request) 
 	}
 	res.Body = io.NopCloser(bytes.NewReader(answer))
 	return res, nil
-}
-
-// From returns the node whose own request this is, as Do has made it; false for a client's.
-func (f *Forwarder) From(r *http.Request) (cluster.Member, bool) {
-	a, arrived := httpapi.Arrived(r)
-	if !arrived || !a.Own {
-		return cluster.Member{}, false
-	}
-	if m, there := f.node.Member(a.ID); there {
-		return m, true
-	}
-	return cluster.Member{ID: a.ID, Name: a.Node}, true
-}
-
-// RelayIf lets this node's doors answer a viewer whom wanted says that it shall play to, whoever has
-// the room. Call it before the first request.
-func (f *Forwarder) RelayIf(wanted func(client netip.Addr, owner cluster.Member) bool) {
-	f.relays = wanted
 }
 
 // call lets a node serve a request. The response's body has been read. The error is a fault, unless ctx
@@ -220,7 +219,6 @@ func (f *Forwarder) route(ctx context.Context, from cluster.Member, data []byte,
 			err = fault.New(fault.Unavailable, "the answer broke off")
 		}
 	}()
-	arrival.ID = from.ID
 	r = httpapi.WithArrival(r.WithContext(ctx), arrival)
 	if arrival.Own {
 		r = auth.AsNode(r, from.Name)
@@ -244,6 +242,8 @@ func (f *Forwarder) answer(c *gin.Context) {
 	case arrived && arrival.Node != "" && (p.class == owner || p.class == placed):
 		f.arrive(c, p, room)
 	case arrived || p.class == here || p.class == 0 || p.class != session && f.refused(c, p, room):
+		c.Next()
+	case (p.class == owner || p.class == placed) && f.relays(c, room):
 		c.Next()
 	case p.class == owner || p.class == placed:
 		f.toRoom(c, p, room)
@@ -309,9 +309,6 @@ func (f *Forwarder) toRoom(c *gin.Context, p policy, room string) {
 		case to.ID == f.node.Self().ID && f.stay(c, p, room):
 			return
 		case to.ID == f.node.Self().ID:
-		case f.relayed(c, p, to):
-			c.Next()
-			return
 		case f.redirect && c.Request.Method == http.MethodPost && to.URL != "" && !strings.HasPrefix(c.FullPath(), "/api/"):
 			redirect(c, to)
 			return
@@ -335,16 +332,6 @@ func (f *Forwarder) toRoom(c *gin.Context, p policy, room string) {
 		}
 	}
 	httpapi.Fail(c, fault.New(fault.Unavailable, "room %q is on its way to another node", room).After(retry))
-}
-
-// relayed reports whether a viewer is played to here, though the room is elsewhere. Who speaks in it hears
-// a mix of his own, without himself: that comes from the owner.
-func (f *Forwarder) relayed(c *gin.Context, p policy, owner cluster.Member) bool {
-	if f.relays == nil || p.scope != auth.Play || c.Request.Method != http.MethodPost || c.Query("for") != "" {
-		return false
-	}
-	client, err := netip.ParseAddr(c.ClientIP())
-	return err == nil && f.relays(client, owner)
 }
 
 // whose returns the node that answers for a room.

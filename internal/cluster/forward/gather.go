@@ -49,9 +49,11 @@ func (f *Forwarder) gather(c *gin.Context) {
 	var out list
 	by := make(map[string][]json.RawMessage) // of each node, by id
 	for i, m := range members {
-		if by[m.ID] = parts[i].Rooms; !fine[i] {
+		if !fine[i] {
 			out.Missing = append(out.Missing, m.Name)
+			continue
 		}
+		by[m.ID] = parts[i].Rooms
 	}
 	out.Rooms = f.merge(by)
 	body, err := json.Marshal(out)
@@ -82,27 +84,22 @@ func (f *Forwarder) roomsOf(ctx context.Context, m cluster.Member, data []byte) 
 	return l, true
 }
 
-// merge returns the rooms of several nodes by name, each once: as its owner has it, where several
-// have it for a moment.
+// merge returns the rooms of several nodes by name, each once: as its owner has it, if that has
+// answered, where others show it too, for a moment after it has moved.
 func (f *Forwarder) merge(by map[string][]json.RawMessage) []json.RawMessage {
-	type claim struct {
-		room  json.RawMessage
-		owner bool
-	}
-	best := make(map[string]claim)
-	for _, id := range slices.Sorted(maps.Keys(by)) {
-		for _, room := range by[id] {
+	rooms := make(map[string]json.RawMessage)
+	for id, list := range by {
+		for _, room := range list {
 			name := nameOf(room)
 			to, owned := f.node.Owner(name)
-			owner := owned && to.ID == id
-			if known, ok := best[name]; !ok || owner && !known.owner {
-				best[name] = claim{room, owner}
+			if _, answered := by[to.ID]; !owned || !answered || to.ID == id {
+				rooms[name] = room
 			}
 		}
 	}
-	out := make([]json.RawMessage, 0, len(best))
-	for _, name := range slices.Sorted(maps.Keys(best)) {
-		out = append(out, best[name].room)
+	out := make([]json.RawMessage, 0, len(rooms))
+	for _, name := range slices.Sorted(maps.Keys(rooms)) {
+		out = append(out, rooms[name])
 	}
 	return out
 }

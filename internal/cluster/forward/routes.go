@@ -1,7 +1,10 @@
 package forward
 
 import (
+	"fmt"
 	"net/http"
+
+	"github.com/gin-gonic/gin"
 
 	"sightline/internal/auth"
 )
@@ -75,6 +78,7 @@ var policies = map[string]policy{
 	"GET /auth/me":       {class: here},
 	"GET /auth/login":    {class: here},
 	"GET /auth/callback": {class: here},
+	"GET /auth/done":     {class: here},
 	"POST /auth/logout":  {class: here},
 
 	"GET /healthz": {class: here},
@@ -92,8 +96,16 @@ var policies = map[string]policy{
 	"GET /assets/*name":                 {class: here},
 }
 
-// Known reports whether it is said which node answers a route.
-func Known(method, route string) bool { return policyOf(method, route).class != 0 }
+// Check returns an error if a gateway has a route of which it is not said which node answers it. It
+// means that the program was built wrong.
+func Check(routes gin.RoutesInfo) error {
+	for _, r := range routes {
+		if policyOf(r.Method, r.Path).class == 0 {
+			return fmt.Errorf("forward: %s %s: say in routes.go which node of a cluster answers it", r.Method, r.Path)
+		}
+	}
+	return nil
+}
 
 func policyOf(method, route string) policy {
 	switch method {

@@ -211,6 +211,9 @@ func (l *pull) keep(ctx context.Context) error {
 			l.puller.rebuilding()
 			l.log.Info("pull lost its session", "node", owner.Name, "cause", err)
 		case lost.IsZero() && (final(err) || now.Sub(began) > joinTimeout):
+			if errors.Is(err, rtc.Unreached) || errors.Is(err, rtc.SetupTimeout) {
+				l.puller.avoid(owner.ID, now)
+			}
 			return err
 		case !lost.IsZero() && now.Sub(lost) > patience:
 			return rooms.ErrGone

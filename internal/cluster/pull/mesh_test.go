@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -22,10 +23,12 @@ import (
 	"github.com/pion/webrtc/v4"
 	"go.uber.org/goleak"
 
+	"sightline/internal/auth"
 	"sightline/internal/cluster"
 	"sightline/internal/cluster/pull"
 	"sightline/internal/doortest"
 	"sightline/internal/fault"
+	"sightline/internal/httpapi"
 	"sightline/internal/rtpstream"
 	"sightline/rooms"
 	"sightline/whep"
@@ -34,8 +37,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A mesh joins gateways of one process as a cluster does: their requests go by HTTP, calls by
-// function. A test says who owns which room.
+// A mesh joins gateways of one process as a cluster does: requests and calls of one reach the
+// other by function. A test says who owns which room.
 type mesh struct {
 	mu       sync.Mutex // guards what follows
 	nodes    map[string]*node
@@ -54,7 +57,6 @@ type node struct {
 	member   cluster.Member
 	puller   *pull.Puller
 	handlers map[string]cluster.Handler
-	client   http.Client
 	wire     atomic.Pointer[wire] // that lies before it, if any
 	posts    atomic.Int32         // offers of other nodes that came
 	refuses  atomic.Bool          // requests of other nodes
@@ -63,8 +65,7 @@ type node struct {
 // join starts a gateway. Its name is its id.
 func (m *mesh) join(t *testing.T, id string, near ...string) *node {
 	t.Helper()
-	n := &node{mesh: m, member: cluster.Member{Name: id, ID: id}, handlers: make(map[string]cluster.Handler), client: http.Client{Transport: &http.Transport{}}}
-	t.Cleanup(n.client.CloseIdleConnections)
+	n := &node{mesh: m, member: cluster.Member{Name: id, ID: id}, handlers: make(map[string]cluster.Handler)}
 	n.Gateway = doortest.Start(t, nil,
 		func(g *doortest.Gateway) doortest.Door {
 			n.Gateway = g
@@ -164,45 +165,29 @@ func (n *node) Call(ctx context.Context, to cluster.Member, verb string, data []
 	return other.handlers[verb](ctx, n.member, data)
 }
 
-const nodeHeader = "X-Test-Node"
-
-func (n *node) From(r *http.Request) (cluster.Member, bool) {
-	if id := r.Header.Get(nodeHeader); id != "" {
-		return cluster.Member{Name: id, ID: id}, true
-	}
-	return cluster.Member{}, false
-}
-
-func (n *node) Do(ctx context.Context, to cluster.Member, r *http.Request) (*http.Response, error) {
+// Do gives a request to the other's router, as the forwarder does there.
+func (n *node) Do(_ context.Context, to cluster.Member, r *http.Request) (*http.Response, error) {
 	other := n.mesh.node(to.ID)
 	if other == nil || other.refuses.Load() {
 		return nil, errors.New("no such node")
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
 	}
 	w := other.wire.Load()
 	if r.Method == http.MethodPost {
 		other.posts.Add(1)
 		if w != nil {
-			body = withoutCandidates(body)
+			offer, err := io.ReadAll(r.Body)
+			if err != nil {
+				return nil, err
+			}
+			r.Body = io.NopCloser(bytes.NewReader(withoutCandidates(offer)))
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, r.Method, other.URL+r.URL.RequestURI(), bytes.NewReader(body))
-	if err != nil {
-		return nil, err
+	answer := httptest.NewRecorder()
+	other.Router.ServeHTTP(answer, auth.AsNode(httpapi.WithArrival(r, httpapi.Arrival{Node: n.member.Name, Own: true}), n.member.Name))
+	if w != nil {
+		answer.Body = bytes.NewBufferString(w.through(answer.Body.Bytes()))
 	}
-	req.Header = r.Header.Clone()
-	req.Header.Set(nodeHeader, n.member.ID)
-	res, err := n.client.Do(req)
-	if err != nil || w == nil {
-		return res, err
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	res.Body = io.NopCloser(strings.NewReader(w.through(answer)))
-	return res, err
+	return answer.Result(), nil
 }
 
 // A wire carries datagrams between a gateway and those who are told of its other end, and

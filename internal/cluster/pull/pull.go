@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"sightline/internal/bridge"
 	"sightline/internal/cluster"
 	"sightline/internal/fault"
+	"sightline/internal/httpapi"
 	"sightline/internal/media"
 	"sightline/internal/opt"
 	"sightline/internal/rtc"
@@ -28,6 +30,10 @@ const (
 	joinTimeout = 1500 * time.Millisecond // until a track that is pulled for a viewer has something to show
 	linger      = 5 * time.Second         // of a pull without viewers
 	retryAfter  = 2 * time.Second
+
+	// How long viewers are sent on to a node whose media did not reach this one: between the two may
+	// be a firewall that is not between it and them.
+	avoidFor = 30 * time.Second
 )
 
 // Nodes is what a Puller needs of a *cluster.Node.
@@ -40,11 +46,10 @@ type Nodes interface {
 	Call(ctx context.Context, to cluster.Member, verb string, data []byte) ([]byte, error)
 }
 
-// A Sender sends requests of this node's own to the doors of another one. At those, From says
-// which node a request is of, and that it is no client's: nobody outside can forge that.
+// A Sender sends requests of this node's own to the doors of another one. A *forward.Forwarder
+// is one.
 type Sender interface {
 	Do(ctx context.Context, to cluster.Member, r *http.Request) (*http.Response, error)
-	From(r *http.Request) (cluster.Member, bool)
 }
 
 // Parts are what a Puller works with.
@@ -74,7 +79,8 @@ type Puller struct {
 	pulls    map[key]*pull
 	made     uint64 // pulls there were
 	rebuilds uint64
-	sessions int // of viewers
+	sessions int                  // of viewers
+	avoided  map[string]time.Time // nodes whose media did not come, by id, until when
 }
 
 // A key says what is pulled: a track of a publisher, or a mix.
@@ -90,7 +96,7 @@ type key struct {
 func New(c cluster.Config, limits rooms.Config, parts Parts, log *slog.Logger) (*Puller, error) {
 	p := &Puller{
 		Parts: parts, limits: limits, log: log,
-		telling: make(chan struct{}, maxTelling), pulls: make(map[key]*pull),
+		telling: make(chan struct{}, maxTelling), pulls: make(map[key]*pull), avoided: make(map[string]time.Time),
 	}
 	for _, s := range c.Near {
 		prefix, err := netip.ParsePrefix(s)
@@ -122,14 +128,38 @@ func (p *Puller) Close() {
 
 // Wanted reports whether this node shall play to a client what owner has, instead of sending
 // his request there: the owner is busy and this node is not, or the client is near.
+// It shall not for a while if the owner's media has not come here.
 func (p *Puller) Wanted(client netip.Addr, owner cluster.Member) bool {
 	self := p.Nodes.Self()
-	if owner.ID == self.ID || self.Draining {
+	if owner.ID == self.ID || self.Draining || p.avoids(owner.ID, time.Now()) {
 		return false
 	}
 	client = client.Unmap().WithZone("")
 	return slices.ContainsFunc(p.near, func(n netip.Prefix) bool { return n.Contains(client) }) ||
 		owner.Busy && !self.Busy && !self.Full
+}
+
+func (p *Puller) avoids(id string, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now.Before(p.avoided[id])
+}
+
+// avoid lets no viewer be served by a pull from a node for a while.
+func (p *Puller) avoid(id string, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.avoided, func(_ string, until time.Time) bool { return !now.Before(until) })
+	p.avoided[id] = now.Add(avoidFor)
+}
+
+// From returns the name of the node whose own request this is; "" if it is a client's. Nobody
+// outside can forge that.
+func From(r *http.Request) string {
+	if a, ok := httpapi.Arrived(r); ok && a.Own {
+		return a.Node
+	}
+	return ""
 }
 
 // Elsewhere returns the owner of a room if that is another node.

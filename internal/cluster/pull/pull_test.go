@@ -1,6 +1,7 @@
 package pull_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"sightline/internal/cluster"
 	"sightline/internal/cluster/pull"
 	"sightline/internal/doortest"
+	"sightline/internal/fault"
 	"sightline/internal/media"
 	"sightline/rooms"
 )
@@ -362,6 +364,30 @@ func TestAnOwnerThatDoesNotAnswerIsGivenUpInTime(t *testing.T) {
 	b.watch(t, "mri/console", video).more(t, video, 5)
 }
 
+// Its answers come, its media doesn't.
+func TestAnOwnerOutOfReachIsLeftToItsOwnDoors(t *testing.T) {
+	m := newMesh()
+	a, b := m.join(t, "a"), m.join(t, "b", "127.0.0.0/8")
+	m.own("mri", a)
+	doortest.Publish(t, a.Gateway, "mri", "console", doortest.VP8)
+	w := newWire(t)
+	w.front.Close()
+	a.wire.Store(w)
+	client := netip.MustParseAddr("127.0.0.1")
+	if !b.puller.Wanted(client, a.member) {
+		t.Fatal("who is near has to be served here")
+	}
+	if _, err := b.puller.Play(t.Context(), a.member, rooms.PlayRequest{Room: "mri", Publisher: "console", Kind: media.Video}); fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("got %v, want unavailable", err)
+	}
+	doortest.Eventually(t, func() string {
+		if b.puller.Wanted(client, a.member) {
+			return "viewers are served here although nothing comes"
+		}
+		return ""
+	})
+}
+
 func TestTheLimitOfATrackHoldsForAllNodes(t *testing.T) {
 	m := newMesh()
 	a, b := m.join(t, "a"), m.join(t, "b")
@@ -417,6 +443,62 @@ func TestWhoIsServedHere(t *testing.T) {
 		b.member = tt.self
 		if got := b.puller.Wanted(tt.client, tt.owner); got != tt.want {
 			t.Errorf("%s: got %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}
+
+// What other nodes tell is from outside: it is refused, or it counts for nothing.
+func TestGarbageOfOtherNodesIsRefused(t *testing.T) {
+	m := newMesh()
+	a, b := m.join(t, "a"), m.join(t, "b")
+	m.own("mri", a)
+	doortest.Publish(t, a.Gateway, "mri", "console", doortest.VP8)
+	e := b.watch(t, "mri/console", video)
+	e.more(t, video, 5)
+	a.shows(t, "mri", "console/video", 1, 1)
+	for _, tt := range []struct{ verb, data string }{
+		{"relay-kinds", ""}, {"relay-kinds", "{"}, {"relay-kinds", "[1]"}, {"relay-kinds", `{"room":"../mri","publisher":"console"}`},
+		{"relay-kinds", `{"room":"mri","publisher":"nobody"}`},
+		{"relay-viewers", "null"}, {"relay-viewers", `{"room":7}`}, {"relay-viewers", `{"room":"mri","publisher":"console","kind":"video","viewers":-1}`},
+		{"relay-viewers", `{"room":"mri","publisher":"console","kind":"video","viewers":1e99}`},
+		{"relay-viewers", `{"room":"mri","publisher":"console","kind":"video","viewers":1,"participants":["a","b"]}`},
+		{"relay-viewers", `{"room":"mri","publisher":"~mix","viewers":2}`},
+		{"relay-ending", "}"},
+	} {
+		if _, err := b.Call(t.Context(), a.member, tt.verb, []byte(tt.data)); fault.KindOf(err) == "" {
+			t.Errorf("%s %s: got %v, want a fault", tt.verb, tt.data, err)
+		}
+	}
+	a.shows(t, "mri", "console/video", 1, 1)
+	if _, err := b.Call(t.Context(), a.member, "relay-ending", []byte(`{"room":"nowhere","at":"2026-11-26T12:00:00Z"}`)); err != nil {
+		t.Errorf("got %v for a room that is not open, want nothing to happen", err)
+	}
+}
+
+func TestTheOwnersRoomIsToldWhatEndsAtARelay(t *testing.T) {
+	m := newMesh()
+	a, b := m.join(t, "a"), m.join(t, "b")
+	m.own("mri", a)
+	doortest.Publish(t, a.Gateway, "mri", "console", doortest.VP8)
+	watcher, err := a.Rooms.Watch("mri", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Close()
+	b.puller.TellEnding("mri", rooms.EndingInfo{Session: "s", Publisher: "console", Reason: "expired", At: time.Now()})
+	b.puller.TellEnding("nowhere", rooms.EndingInfo{})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for {
+		event, err := watcher.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.Type == rooms.SessionEnding {
+			if event.Ending.Session != "s" || event.Ending.Reason != "expired" {
+				t.Errorf("got %+v", event.Ending)
+			}
+			return
 		}
 	}
 }

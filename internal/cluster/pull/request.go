@@ -65,7 +65,7 @@ func (l *pull) delete(ctx context.Context, owner cluster.Member, session string)
 }
 
 func (l *pull) do(ctx context.Context, owner cluster.Member, method, target string, body []byte) (*http.Response, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://node"+target, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -106,10 +106,10 @@ func read(data []byte, into any) error {
 
 func (p *Puller) represent(from cluster.Member, a audience) (others int, err error) {
 	if a.Publisher == bridge.Mix {
-		return p.Bridge.Represent(bridge.ListenRequest{Room: a.Room, For: a.Listener, Role: a.Role, Relay: from.ID}, a.Viewers, a.Participants)
+		return p.Bridge.Represent(bridge.ListenRequest{Room: a.Room, For: a.Listener, Role: a.Role, Relay: from.Name}, a.Viewers, a.Participants)
 	}
 	return p.Rooms.Represent(rooms.Relayed{
-		Room: a.Room, Publisher: a.Publisher, Kind: a.Kind, Relay: from.ID,
+		Room: a.Room, Publisher: a.Publisher, Kind: a.Kind, Relay: from.Name,
 		Viewers: a.Viewers, Sessions: a.Sessions, Participants: a.Participants,
 	})
 }

@@ -49,6 +49,7 @@ type Part interface {
 type Node interface {
 	Self() cluster.Member
 	Members() []cluster.Member
+	Connected() bool
 	Watch() (changed <-chan struct{}, stop func())
 	Tell(verb string, data []byte) error
 	HandleTell(verb string, f func(from cluster.Member, data []byte))
@@ -112,6 +113,27 @@ func (s *Share) Tell(part string) func(message []byte) {
 
 // Learned reports whether the node knows what the others knew when it joined, or has found none to ask.
 func (s *Share) Learned() bool { return s.learned.Load() }
+
+// Unready says why the node takes no new sessions because of its cluster, for /readyz: only as long as
+// it does not know who was revoked while it was away. Alone, or without its engine, it takes them: all
+// nodes lose an engine at once, and a load balancer must not take the last one out.
+func (s *Share) Unready() []string {
+	if s.Learned() {
+		return nil
+	}
+	return []string{"the gateway learns from the other nodes who has been revoked"}
+}
+
+// Warnings says what is wrong with the cluster though the node takes new sessions, for /readyz.
+func (s *Share) Warnings() []string {
+	switch {
+	case !s.node.Connected():
+		return []string{"the gateway has lost the engine of its cluster, and goes on alone"}
+	case len(s.node.Members()) < 2:
+		return []string{"the gateway sees no other node of its cluster"}
+	}
+	return nil
+}
 
 // Snapshot returns the state of what is shared.
 func (s *Share) Snapshot() Snapshot {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,37 +17,38 @@ import (
 	"sightline/internal/fault"
 )
 
-// A net joins nodes, as far as they are on one side of it.
-type net struct {
+// A web joins nodes, as far as they are on one side of it.
+type web struct {
 	mu    sync.Mutex
 	nodes []*node
 }
 
 // A node has the part of a cluster.Node that is needed.
 type node struct {
-	net     *net
+	net     *web
 	id      string
 	side    int // 0 is where all are; guarded by net.mu, as what follows
 	gone    bool
+	cut     bool // has no engine
 	deaf    bool // does not hear what is told
 	tells   map[string]func(cluster.Member, []byte)
 	calls   map[string]cluster.Handler
 	changed chan struct{}
 }
 
-func (n *net) newNode(id string) *node {
+func (n *web) newNode(id string) *node {
 	return &node{net: n, id: id, tells: map[string]func(cluster.Member, []byte){}, calls: map[string]cluster.Handler{}, changed: make(chan struct{}, 1)}
 }
 
 // join lets the others see a node.
-func (n *net) join(x *node) {
+func (n *web) join(x *node) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.nodes = append(n.nodes, x)
 	n.changedLocked()
 }
 
-func (n *net) changedLocked() {
+func (n *web) changedLocked() {
 	for _, x := range n.nodes {
 		select {
 		case x.changed <- struct{}{}:
@@ -56,7 +58,7 @@ func (n *net) changedLocked() {
 }
 
 // set puts a node on a side, and says so after a lease.
-func (n *net) set(x *node, f func(*node)) {
+func (n *web) set(x *node, f func(*node)) {
 	n.mu.Lock()
 	f(x)
 	n.changedLocked()
@@ -75,6 +77,11 @@ func (x *node) Members() (out []cluster.Member) {
 		out = append(out, o.Self())
 	}
 	return out
+}
+func (x *node) Connected() bool {
+	x.net.mu.Lock()
+	defer x.net.mu.Unlock()
+	return !x.cut
 }
 func (x *node) Watch() (<-chan struct{}, func())                       { return x.changed, func() {} }
 func (x *node) HandleTell(verb string, f func(cluster.Member, []byte)) { x.tells[verb] = f }
@@ -110,7 +117,7 @@ type gateway struct {
 }
 
 // open starts a gateway, with the part of auth alone.
-func (n *net) open(t *testing.T, id string) *gateway {
+func (n *web) open(t *testing.T, id string) *gateway {
 	t.Helper()
 	g := &gateway{Auth: auth.New(auth.Defaults()), node: n.newNode(id)}
 	g.share = New(g.node, map[string]Part{"auth": g.Auth}, slog.New(slog.DiscardHandler))
@@ -142,7 +149,7 @@ func (g *gateway) revoke(t *testing.T, name string) auth.Revocation {
 
 func TestRevocationEndsSessionsAtOtherNodesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &net{}
+		n := &web{}
 		a, b := n.open(t, "a"), n.open(t, "b")
 		lease := b.Keep(auth.Identity{Name: "kim", Kind: auth.JWT, Expires: time.Now().Add(time.Hour)})
 		defer lease.Release()
@@ -158,26 +165,36 @@ func TestRevocationEndsSessionsAtOtherNodesAtOnce(t *testing.T) {
 
 func TestNodeThatJoinsLearnsWhatIsRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &net{}
+		n := &web{}
 		a := n.open(t, "a")
 		for i := range 1000 {
 			a.revoke(t, fmt.Sprint("name ", i))
 		}
-		if a.share.Learned() {
-			t.Error("a node that has heard of nobody for no time has learned")
+		if len(a.share.Unready()) == 0 {
+			t.Error("a node that has heard of nobody for no time is ready")
 		}
 		b := n.open(t, "b")
 		synctest.Wait()
 		if got := len(b.Revocations()); got != 1000 || !b.share.Learned() {
 			t.Errorf("it knows %d revocations of 1000, learned %t", got, b.share.Learned())
 		}
+		if w := b.share.Warnings(); len(w) > 0 {
+			t.Errorf("it warns of %q", w)
+		}
 		a.stop()
 		b.stop()
 		alone := n.open(t, "c")
 		time.Sleep(learnWithin)
 		synctest.Wait()
-		if !alone.share.Learned() {
-			t.Error("the last node is not ready")
+		if why := alone.share.Unready(); len(why) > 0 {
+			t.Errorf("the last node is not ready: %q", why)
+		}
+		if got := fmt.Sprint(alone.share.Warnings()); !strings.Contains(got, "no other node") {
+			t.Errorf("alone, it warns of %s", got)
+		}
+		n.set(alone.node, func(x *node) { x.cut = true })
+		if got := fmt.Sprint(alone.share.Warnings()); !strings.Contains(got, "has lost the engine") || len(alone.share.Unready()) > 0 {
+			t.Errorf("without its engine, it warns of %s, and is not ready for %q", got, alone.share.Unready())
 		}
 		alone.stop()
 	})
@@ -185,7 +202,7 @@ func TestNodeThatJoinsLearnsWhatIsRevoked(t *testing.T) {
 
 func TestWhatWasMissedIsFoundOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &net{}
+		n := &web{}
 		a, b, c := n.open(t, "a"), n.open(t, "b"), n.open(t, "c")
 		all := []*gateway{a, b, c}
 		taken := a.revoke(t, "taken back")
@@ -240,7 +257,7 @@ func TestWhatWasMissedIsFoundOut(t *testing.T) {
 
 func TestWhatCannotBeTakenIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &net{}
+		n := &web{}
 		a, b := n.open(t, "a"), n.open(t, "b")
 		time.Sleep(time.Millisecond)
 		for _, message := range []string{"{", `[{"k":"revocation/1","b":{}}]`} {

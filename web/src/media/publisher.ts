@@ -30,6 +30,7 @@ const PROVE = 1_000; // ms between looks at that
 const UNHEARD = 2_500;
 const LISTEN = 500; // ms between looks at that
 const ASK = 1_000;
+const ALARM = 3_000; // ms after which a session that the gateway has ended is missed
 const IN_FLIGHT = 150; // ms after which no frame from before a pause is still on its way to the encoder
 
 export type PublisherState = 'idle' | 'starting' | 'connecting' | 'live' | 'paused' | 'reconnecting' | 'device-lost' | 'refused' | 'failed';
@@ -202,7 +203,8 @@ export class Publisher extends EventTarget {
         if (signal.aborted) return;
         if (publication.session.connected) this.#moving = performance.now();
         if (publication.session.connected && (reason !== 'closed' || performance.now() - began > SHORT)) backoff.reset();
-        this.#set('reconnecting');
+        if (publication.session.connected && reason === 'closed') this.#anew();
+        else this.#set('reconnecting');
       } catch (err) {
         if (signal.aborted) return;
         wait = this.#explain(err);
@@ -373,6 +375,12 @@ export class Publisher extends EventTarget {
 
   // ---- state ----
 
+  // anew says that another session is begun because the gateway has ended one: the room moves, mostly.
+  #anew(): void {
+    const why = 'The gateway has ended the session. It begins anew.';
+    this.#set(performance.now() - this.#moving > ALARM ? 'reconnecting' : 'connecting', undefined, why);
+  }
+
   // explain sets the state that err means and returns how long to wait; undefined leaves
   // that to the back-off.
   #explain(err: unknown): number | undefined {
@@ -384,7 +392,7 @@ export class Publisher extends EventTarget {
     }
     const { status, detail, retryAfter } = err;
     if (notYet(status) && performance.now() - this.#moving < MOVING) {
-      this.#set('reconnecting', undefined, 'The room is being moved to another server.');
+      this.#anew();
       return undefined;
     }
     if (status === 401 || status === 403) this.#set('refused', undefined, status === 403 ? detail : '');
