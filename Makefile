@@ -1,6 +1,6 @@
 # Everything a developer or CI runs. Needs Go, git and make; `make check` and `make test`
 # also Node and npm for the pages' scripts. `make test` wants Debian and root, because it
-# installs the real clients that it tests with.
+# installs the real clients that it tests with. `make check` is what vets; tests don't again.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
@@ -8,6 +8,16 @@ ARCHS   ?= amd64 arm64
 FUZZTIME ?= 10s
 MINUTES ?= 30
 SCREENSHOTS ?= $(or $(TMPDIR),/tmp)/sightline-screenshots
+
+# One way to build for all that is not told otherwise, so that the compiler's work is done once: vet, staticcheck,
+# dist and the end-to-end tests share it. The race detector and libopus need C.
+given := $(shell go env GOFLAGS)
+export CGO_ENABLED = 0
+export GOFLAGS := $(strip $(filter-out -trimpath,$(given)) -trimpath)
+WITH_C = CGO_ENABLED=1 GOFLAGS="$(filter-out -trimpath,$(given))"
+
+# How many packages are tested at a time: many wait for timers and sockets more than they compute.
+AT_A_TIME ?= $(shell expr $$(nproc) + 1)
 
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
@@ -54,7 +64,7 @@ test: test-go test-web test-clients ## everything
 
 test-go: ## unit tests and tests with pion's peers, under the race detector
 	.ci/compiler.sh
-	go test -race ./...
+	$(WITH_C) go test -race -vet=off -p $(AT_A_TIME) ./...
 	$(MAKE) test-libopus
 
 test-web: ## the pages' client in Node
@@ -62,13 +72,13 @@ test-web: ## the pages' client in Node
 
 test-libopus: ## gopus against libopus, each decoding what the other has encoded
 	.ci/libopus.sh
-	go vet -tags libopus,nolibopusfile ./internal/audio
-	go test -tags libopus,nolibopusfile ./internal/audio
+	$(WITH_C) go vet -tags libopus,nolibopusfile ./internal/audio
+	$(WITH_C) go test -vet=off -tags libopus,nolibopusfile ./internal/audio
 
 test-clients: ## browsers, ffmpeg, OBS and GStreamer against the real server
 	internal/e2e/setup.sh
 	web/modules.sh # axe
-	go test -tags e2e -count=1 -v -timeout 20m ./internal/e2e
+	go test -tags e2e -count=1 -vet=off -v -timeout 20m ./internal/e2e
 
 screenshots: ## pictures of each page and each of its parts, to be looked at
 	web/screenshots.sh $(SCREENSHOTS)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,6 +33,7 @@ import (
 type Issuer struct {
 	config  ACME
 	roots   *x509.CertPool // nil: the system's
+	binding *acme.EAB      // nil: none
 	storage *certmagic.FileStorage
 	log     *slog.Logger
 	domains []*domain // as configured; the first is for who asks for none
@@ -82,6 +84,12 @@ func NewIssuer(c ACME, log *slog.Logger) (*Issuer, error) {
 			return nil, fmt.Errorf("http.acme.ca_file: %s has no certificate in PEM", c.CAFile)
 		}
 	}
+	if c.EABKeyFile != "" {
+		var err error
+		if i.binding, err = binding(c); err != nil {
+			return nil, fmt.Errorf("http.acme.eab_key_file: %w", err)
+		}
+	}
 	for _, name := range c.Domains {
 		d := &domain{name: name}
 		i.domains = append(i.domains, d)
@@ -90,6 +98,19 @@ func NewIssuer(c ACME, log *slog.Logger) (*Issuer, error) {
 		}
 	}
 	return i, nil
+}
+
+// binding reads the key of the account that ours is to be bound to. The error repeats nothing of it.
+func binding(c ACME) (*acme.EAB, error) {
+	text, err := os.ReadFile(c.EABKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	key := strings.TrimRight(strings.TrimSpace(string(text)), "=") // some servers pad it
+	if raw, err := base64.RawURLEncoding.DecodeString(key); err != nil || len(raw) < 16 {
+		return nil, fmt.Errorf("%s must hold the HMAC key as the ACME server says it, in base64url and of 16 bytes or more", c.EABKeyFile)
+	}
+	return &acme.EAB{KeyID: c.EABKeyID, MACKey: key}, nil
 }
 
 // writable makes the folder if need be, and tries to write there: the alternative is to
@@ -313,6 +334,7 @@ func (i *Issuer) account() certmagic.ACMEIssuer {
 		Email:                   i.config.Email,
 		Agreed:                  i.config.Agree,
 		TrustedRoots:            i.roots,
+		ExternalAccount:         i.binding,
 		DisableHTTPChallenge:    i.config.Challenge != ChallengeHTTP,
 		DisableTLSALPNChallenge: i.config.Challenge != ChallengeALPN,
 		Logger:                  zapTo(i.log),

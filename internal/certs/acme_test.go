@@ -3,6 +3,7 @@ package certs
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"io"
 	"log"
@@ -195,6 +196,47 @@ func TestCertificateIsRenewedWhileItIsServed(t *testing.T) {
 	eventually(t, "a new certificate is served", func() bool { return ask() != old })
 }
 
+// Servers of institutions and of those who sell certificates want to know whose account it is.
+func TestAccountIsBoundToTheOneThatTheServerKnows(t *testing.T) {
+	const id = "kid-1"
+	key := base64.RawURLEncoding.EncodeToString([]byte("an HMAC key of 32 bytes, no less"))
+	other := base64.RawURLEncoding.EncodeToString([]byte("another key of 32 bytes, no less"))
+	for _, tt := range []struct {
+		name, id, key string
+		bound         bool
+	}{
+		{"bound", id, key + "==\n", true}, // as it is copied from a page
+		{"by another key", id, other, false},
+		{"by an id that is not known", "kid-2", key, false},
+		{"not at all", "", "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			secure, plain := listeners(t)
+			server := acmetest.StartBound(t, port(secure), 1, 90*24*time.Hour, id, key)
+			c := configOf(t, server, ChallengeALPN, "media.hospital.example")
+			if tt.id != "" {
+				c.EABKeyID, c.EABKeyFile = tt.id, filepath.Join(t.TempDir(), "key")
+				if err := os.WriteFile(c.EABKeyFile, []byte(tt.key), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			i, said := newIssuer(t, c)
+			serveBy(t, i, secure, plain)
+			if tt.bound {
+				eventually(t, "the certificate is there", func() bool { return !i.Snapshot().Missing() })
+			} else {
+				eventually(t, "the refusal is told", func() bool { return strings.Contains(said.String(), "nobody can connect by this name") })
+			}
+			if i.Snapshot().Missing() == tt.bound {
+				t.Errorf("the certificate is missing: %v", !tt.bound)
+			}
+			if tt.key != "" && strings.Contains(said.String(), strings.TrimSpace(tt.key)) {
+				t.Error("the log has the key")
+			}
+		})
+	}
+}
+
 // A start without network waits, says what for, ends when it is told to, and refuses
 // handshakes with words meanwhile.
 func TestStartWithoutServerWaitsAndSaysWhatFor(t *testing.T) {
@@ -270,8 +312,9 @@ func TestIssuerSaysWhatIsWrongWithItsFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for key, change := range map[string]func(*ACME){
-		"http.acme.cache_dir": func(c *ACME) { c.CacheDir = filepath.Join(plainFile, "x") },
-		"http.acme.ca_file":   func(c *ACME) { c.CAFile = plainFile },
+		"http.acme.cache_dir":    func(c *ACME) { c.CacheDir = filepath.Join(plainFile, "x") },
+		"http.acme.ca_file":      func(c *ACME) { c.CAFile = plainFile },
+		"http.acme.eab_key_file": func(c *ACME) { c.EABKeyID, c.EABKeyFile = "x", plainFile },
 	} {
 		c := Defaults()
 		c.Domains, c.Agree, c.CacheDir = []string{"a.example"}, true, filepath.Join(dir, "cache")
@@ -308,6 +351,9 @@ func TestValidateNamesEveryWrongKey(t *testing.T) {
 		{"directory", func(c *ACME) { c.Directory = "http://ca.example" }},
 		{"directory", func(c *ACME) { c.Directory = "" }},
 		{"email", func(c *ACME) { c.Email = "nobody" }},
+		{"eab_key_file", func(c *ACME) { c.EABKeyID = "x" }},
+		{"eab_key_file", func(c *ACME) { c.EABKeyFile = "/x" }},
+		{"eab_key_id", func(c *ACME) { c.EABKeyID, c.EABKeyFile = "x y", "/x" }},
 	} {
 		c := good
 		tt.change(&c)

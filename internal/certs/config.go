@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // ACME is the section http.acme of the configuration.
@@ -36,6 +37,12 @@ type ACME struct {
 	// port 443, which must lead to http.listen; or "http-01", by port 80, which must lead
 	// to http.redirect_listen.
 	Challenge string `toml:"challenge"`
+
+	// EABKeyID and the file with the key bind the account to one that its owner has at the
+	// ACME server already (RFC 8555, section 7.3.4), where that wants it. Both are the
+	// server's; the key is HMAC, in base64url. Empty: no binding.
+	EABKeyID   string `toml:"eab_key_id"`
+	EABKeyFile string `toml:"eab_key_file"`
 }
 
 // The values of ACME.Challenge (RFC 8555, section 8.3; RFC 8737).
@@ -84,6 +91,12 @@ func (c ACME) Validate() error {
 	}
 	if _, err := mail.ParseAddress("<" + c.Email + ">"); c.Email != "" && err != nil {
 		bad("email", "must be an address such as \"it@example.org\", got %q", c.Email)
+	}
+	if (c.EABKeyID == "") != (c.EABKeyFile == "") {
+		bad("eab_key_file", "must be set where http.acme.eab_key_id is, and only there: a binding has an id and a key, both from the ACME server")
+	}
+	if strings.ContainsFunc(c.EABKeyID, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		bad("eab_key_id", "must be ASCII without spaces, as the ACME server says it, got %q", c.EABKeyID)
 	}
 	if c.Enabled() && c.CacheDir == "" {
 		bad("cache_dir", "must name a folder for keys and certificates, such as \"/var/lib/sightline/acme\", where http.acme.domains is set")

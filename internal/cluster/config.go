@@ -53,7 +53,7 @@ type Config struct {
 	Linger opt.Duration `toml:"linger"` // how long a room without anybody stays where it is
 
 	MaxEgress   int     `toml:"max_egress"`   // Mbit/s of media that this machine sends at most, for placement; 0: not known
-	MaxSessions int     `toml:"max_sessions"` // likewise sessions; 0: as http.max_sessions
+	MaxSessions int     `toml:"max_sessions"` // likewise sessions; 0: not known
 	FullAbove   float64 `toml:"full_above"`   // share of a limit above which no new room comes here
 	RelayAbove  float64 `toml:"relay_above"`  // above which other nodes relay its tracks to their own viewers; 0: never
 
@@ -203,7 +203,7 @@ func (c Config) validatePlacement(v *validation) {
 		v.bad("max_egress", "must be a number of Mbit/s up to 1000000, or 0 if it is not known, got %d", c.MaxEgress)
 	}
 	if c.MaxSessions < 0 {
-		v.bad("max_sessions", "must be a number of sessions, or 0 for http.max_sessions, got %d", c.MaxSessions)
+		v.bad("max_sessions", "must be a number of sessions, or 0 if it is not known, got %d", c.MaxSessions)
 	}
 	if !(c.FullAbove > 0 && c.FullAbove <= 1) {
 		v.bad("full_above", "must be a share of more than 0, and 1 at most, got %v", c.FullAbove)

@@ -78,18 +78,19 @@ func (d *directory) give(ctx context.Context, room string) error {
 			d.mu.Unlock()
 			return fault.New(fault.Unavailable, "%s", d.reasons(refused))
 		}
+		id := to.ID
 		t := takeRequest{Room: room, Epoch: o.Epoch + 1, Muted: o.Muted, From: d.id}
 		d.mu.Unlock()
 
-		a, err := d.offer(ctx, to.ID, t)
+		a, err := d.offer(ctx, id, t)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
-			refused[to.ID] = "does not answer"
+			refused[id] = "does not answer"
 		case a.Owner == "":
-			refused[to.ID] = a.Refuse
-		case a.Owner != to.ID:
+			refused[id] = a.Refuse
+		case a.Owner != id:
 			return fault.New(fault.Unavailable, "room %q is claimed by another node too", room) // a contest decides
 		default:
 			d.given(o, to, a)

@@ -172,7 +172,8 @@ func (d *directory) removeLocked(p *peer, why string) {
 		}
 	}
 	d.changedLocked()
-	d.lanes.add(p.ID, func() { d.lost(p.ID) })
+	id := p.ID
+	d.lanes.add(id, func() { d.lost(id) })
 }
 
 // sane keeps out what is no share.

@@ -147,8 +147,13 @@ func (n *memNet) deliver(l *memLink, from, to string) {
 			if !n.sleep(n.ctx, time.Until(m.at)) {
 				return
 			}
-			if b := n.reach(from, to); b != nil && b.tells[m.topic] != nil {
-				b.tells[m.topic](from, m.data)
+			if b := n.reach(from, to); b != nil {
+				n.mu.Lock()
+				f := b.tells[m.topic]
+				n.mu.Unlock()
+				if f != nil {
+					f(from, m.data)
+				}
 			}
 		}
 	}
@@ -200,10 +205,12 @@ func (b *memBus) tell(topic string, data []byte) error {
 	return nil
 }
 
-func (b *memBus) onTell(topic string, f func(string, []byte)) { b.tells[topic] = f }
+func (b *memBus) onTell(topic string, f func(string, []byte)) {
+	b.net.set(func() { b.tells[topic] = f })
+}
 
 func (b *memBus) onCall(verb string, f func(context.Context, string, []byte) ([]byte, error)) {
-	b.calls[verb] = f
+	b.net.set(func() { b.calls[verb] = f })
 }
 
 func (b *memBus) call(ctx context.Context, to, verb string, data []byte) ([]byte, error) {
@@ -217,10 +224,13 @@ func (b *memBus) call(ctx context.Context, to, verb string, data []byte) ([]byte
 	if !b.net.sleep(ctx, b.net.late()) {
 		return nil, ctx.Err()
 	}
-	if far.calls[verb] == nil {
+	b.net.mu.Lock()
+	f := far.calls[verb]
+	b.net.mu.Unlock()
+	if f == nil {
 		return nil, fault.New(fault.Unavailable, "%s answers no %s", to, verb)
 	}
-	data, err := far.calls[verb](ctx, b.id, data)
+	data, err := f(ctx, b.id, data)
 	if len(data) > 512<<10 {
 		return nil, fmt.Errorf("an answer of %d bytes", len(data))
 	}

@@ -345,7 +345,7 @@ func (d *directory) fetch(ctx context.Context, p *peer) {
 // fetchPages asks for what is missing, or for everything (anew).
 func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err error) {
 	d.mu.Lock()
-	after := p.have
+	id, after := p.ID, p.have
 	if anew = p.anew || !p.complete; anew {
 		after = 0
 	}
@@ -356,7 +356,7 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 	var all map[string]*record // of an answer that begins anew
 	size, records := 0, 0
 	for range maxPages {
-		c, err := ask[changes](ctx, d, p.ID, verbChanges, askWithin, changesRequest{after})
+		c, err := ask[changes](ctx, d, id, verbChanges, askWithin, changesRequest{after})
 		if err != nil {
 			return anew, err
 		}
@@ -372,7 +372,7 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 		after = c.Upto
 		if all == nil {
 			d.mu.Lock()
-			if d.peers[p.ID] == p {
+			if d.peers[id] == p {
 				d.applyLocked(p, &c, false)
 			}
 			d.mu.Unlock()
@@ -393,7 +393,7 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 		}
 		return anew, nil
 	}
-	return anew, fault.New(fault.TooLarge, "node %s has more rooms than the %d that a node may have", p.ID, maxRooms)
+	return anew, fault.New(fault.TooLarge, "node %s has more rooms than the %d that a node may have", id, maxRooms)
 }
 
 // replace makes all that p has the copy of its rooms.

@@ -14,6 +14,7 @@ import (
 // A person is what the provider says of somebody.
 type person struct {
 	subject string   // sub
+	session string   // sid, at the provider; "" if it says none
 	name    string   // auth.oidc.name_claim: who he is here
 	label   string   // for people
 	values  []string // of auth.oidc.role_claim, sorted
@@ -26,11 +27,11 @@ const (
 
 // read reads the claims of an ID token, or of the UserInfo response.
 func read(c auth.OIDCConfig, claims map[string]any) (person, error) {
-	p := person{subject: text(claims["sub"]), name: text(lookup(claims, c.NameClaim))}
+	p := person{subject: text(claims["sub"]), session: text(claims["sid"]), name: text(lookup(claims, c.NameClaim))}
 	if p.name == "" {
 		return p, fmt.Errorf("the provider says no %q of you (auth.oidc.name_claim)", c.NameClaim)
 	}
-	for _, t := range []string{p.subject, p.name} {
+	for _, t := range []string{p.subject, p.session, p.name} {
 		if len(t) > maxText || strings.ContainsFunc(t, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			return p, fmt.Errorf("what the provider calls you has more than %d characters, or some that can't be printed", maxText)
 		}

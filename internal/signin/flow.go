@@ -144,12 +144,11 @@ func (d *Door) flow(c *gin.Context) (flow, error) {
 // exchange turns a code into what the provider says of who it stands for, and the ID token that
 // says so. The error is a fault.
 func (d *Door) exchange(c *gin.Context, p *provider, base string, f flow, code string) (map[string]any, *oidc.IDToken, error) {
-	select {
-	case d.busy <- struct{}{}:
-		defer func() { <-d.busy }()
-	default:
-		return nil, nil, fault.New(fault.Unavailable, "too many people sign in at this moment: sign in again").After(firstRetry)
+	release, err := d.exchanging()
+	if err != nil {
+		return nil, nil, err
 	}
+	defer release()
 	ctx, cancel := context.WithTimeout(d.issuer.context(c.Request.Context()), 2*askTimeout)
 	defer cancel()
 	o := p.oauth
@@ -181,6 +180,17 @@ func (d *Door) exchange(c *gin.Context, p *provider, base string, f flow, code s
 	}
 	c.Set(idTokenKey, raw)
 	return claims, token, nil
+}
+
+// exchanging takes one of the places for asking the provider. The error is a fault.Unavailable if
+// all are taken.
+func (d *Door) exchanging() (release func(), err error) {
+	select {
+	case d.busy <- struct{}{}:
+		return func() { <-d.busy }, nil
+	default:
+		return nil, fault.New(fault.Unavailable, "too many people sign in or out at this moment: try again").After(firstRetry)
+	}
 }
 
 // idTokenKey is the ID token in a callback's gin.Context.
@@ -253,7 +263,10 @@ func (d *Door) admit(c *gin.Context, to string, who person, token *oidc.IDToken)
 	if len(grants) == 0 {
 		return d.refuse(c, id, fault.New(fault.Forbidden, "you are %s, and nothing here is for you: whoever runs the gateway has to give you a role (auth.oidc.roles)", who.label))
 	}
-	s := &session{id: id.ID, subject: who.subject, label: who.label, values: named(d.config, who.values), grants: grants, began: now, expires: expires}
+	s := &session{
+		id: id.ID, subject: who.subject, label: who.label, values: named(d.config, who.values), grants: grants, began: now, expires: expires,
+		sid: who.session, issued: token.IssuedAt,
+	}
 	if s.idToken = c.GetString(idTokenKey); len(s.idToken) > 8<<10 {
 		s.idToken = ""
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coreos/go-oidc/v3/oidc"
+
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/replica"
@@ -62,6 +64,29 @@ func TestUseAtOneNodeKeepsASessionAtAll(t *testing.T) {
 	}
 	if !bytes.Equal(a.with.set.Digest(), b.with.set.Digest()) || !bytes.Equal(a.with.set.Digest(), replica.New(replica.Limits{}).Digest()) {
 		t.Error("something is left of it")
+	}
+}
+
+// The provider tells one node of a logout, whichever; nodes know by it which sessions are meant, wherever they began.
+func TestProviderTellsOneNodeAndEndsSessionsAtAll(t *testing.T) {
+	a, b, now, _ := pair(t, 10, time.Hour)
+	begin := func(sid string, issued time.Time) string {
+		s := signedIn("anna", now.Add(time.Hour))
+		s.sid, s.issued = sid, issued
+		cookie, err := a.begin(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cookie
+	}
+	meant, other, later := begin("s1", *now), begin("s2", *now), begin("s1", now.Add(time.Minute))
+	if ended := b.over(&oidc.LogoutToken{Subject: "anna", SessionID: "s1", IssuedAt: now.Add(time.Second)}); len(ended) != 1 {
+		t.Fatalf("%d sessions have ended, want 1", len(ended))
+	}
+	for _, node := range []*sessions{a, b} {
+		if node.find(meant) != nil || node.find(other) == nil || node.find(later) == nil {
+			t.Errorf("there are %v, %v and %v; want the first to have ended alone", node.find(meant), node.find(other), node.find(later))
+		}
 	}
 }
 

@@ -25,6 +25,11 @@ type session struct {
 	began   time.Time // of the first of those that were renewed
 	expires time.Time
 	idToken string // for the provider's sign-out
+
+	// Of the ID token: sid, the session at the provider ("": it says none), and iat, by the
+	// provider's clock.
+	sid    string
+	issued time.Time
 }
 
 // identity is whose session it is, with the first of his roles.
@@ -109,14 +114,14 @@ func (a *sessions) inUse(id string) bool {
 
 func (a *sessions) useLocked(e *entry) *session {
 	now := a.clock()
-	if e == nil || a.over(e, now) {
+	if e == nil || a.expired(e, now) {
 		return nil
 	}
 	e.used = now
 	return e.session
 }
 
-func (a *sessions) over(e *entry, now time.Time) bool {
+func (a *sessions) expired(e *entry, now time.Time) bool {
 	return !now.Before(e.expires) || now.Sub(e.used) >= a.idle
 }
 
@@ -143,7 +148,7 @@ func (a *sessions) forget() {
 func (a *sessions) forgetLocked() {
 	now := a.clock()
 	for _, e := range a.by {
-		if a.over(e, now) {
+		if a.expired(e, now) {
 			a.dropLocked(e)
 		}
 	}

@@ -48,7 +48,9 @@ type told struct {
 	Values  []string  `json:"values"` // what he may do is said by each node's configuration
 	Began   time.Time `json:"began"`
 	Expires time.Time `json:"expires"`
-	Hint    []byte    `json:"hint,omitempty"` // the ID token for the provider's sign-out, sealed
+	SID     string    `json:"sid,omitempty"`   // at the provider, of which its logout tokens tell
+	Issued  time.Time `json:"issued,omitzero"` // by the provider's clock
+	Hint    []byte    `json:"hint,omitempty"`  // the ID token for the provider's sign-out, sealed
 }
 
 // Share lets other nodes know who has signed in and out by tell, which doesn't block, and this one
@@ -131,7 +133,7 @@ func (a *sessions) shareLocked(e *entry) error {
 	}
 	t := told{
 		Hash: e.hash[:], Subject: e.subject, Name: e.identity().Name, Label: e.label, Values: e.values,
-		Began: e.began, Expires: e.expires,
+		Began: e.began, Expires: e.expires, SID: e.sid, Issued: e.issued,
 	}
 	var err error
 	if e.idToken != "" {
@@ -244,14 +246,20 @@ func (o *others) entry(id string, r replica.Record, c auth.OIDCConfig) (*entry, 
 			return nil, errors.New("subject, name, label and values must be texts that can be printed")
 		}
 	}
+	if len(t.SID) > 4*maxText {
+		return nil, errors.New("sid is too long")
+	}
 	grants := c.Grants(auth.Identity{Name: t.Name, Kind: auth.Person, ID: id, Expires: t.Expires}, t.Values)
 	if len(grants) == 0 {
 		return nil, errors.New("nothing here is for him: nodes must have the same auth.oidc.roles")
 	}
 	seen := time.Unix(r.Seen, 0)
 	e := &entry{
-		session: &session{id: id, subject: t.Subject, label: t.Label, values: t.Values, grants: grants, began: t.Began, expires: t.Expires},
-		hash:    [sha256.Size]byte(t.Hash), used: seen, told: seen,
+		session: &session{
+			id: id, subject: t.Subject, label: t.Label, values: t.Values, grants: grants, began: t.Began, expires: t.Expires,
+			sid: t.SID, issued: t.Issued,
+		},
+		hash: [sha256.Size]byte(t.Hash), used: seen, told: seen,
 	}
 	if hint, err := o.seal.unwrap(sealedHint+id, t.Hint); err == nil { // else he signs out without
 		e.idToken = string(hint)

@@ -7,7 +7,8 @@
 //
 // A cookie is a random number; who it is, what he may do and until when is known here alone, so
 // that it can end at any time. To package auth this is a Source: what goes on for somebody ends
-// with his session. Sources: OpenID Connect Core 1.0, Discovery 1.0 and RP-Initiated Logout 1.0;
+// with his session. The provider can end it, too, without a browser. Sources: OpenID Connect
+// Core 1.0, Discovery 1.0, RP-Initiated Logout 1.0 and Back-Channel Logout 1.0;
 // RFC 6749, RFC 7636 (PKCE), RFC 9207 (iss), RFC 9700 (best practice).
 package signin
 
@@ -28,7 +29,7 @@ import (
 	"sightline/internal/httpapi"
 )
 
-// maxExchanges is how many callbacks ask the provider at a time.
+// maxExchanges is how many callbacks and logout tokens have the provider asked at a time.
 const maxExchanges = 16
 
 // A Door serves /auth/…. It is a Source of auth. It is safe for concurrent use.
@@ -105,6 +106,7 @@ func (d *Door) Route(r gin.IRouter) {
 	r.GET("/auth/callback", d.page(d.callback))
 	get("/auth/done", d.page(d.done))
 	r.POST("/auth/logout", httpapi.Handle(d.logout))
+	r.POST("/auth/backchannel-logout", httpapi.Handle(d.backchannel))
 }
 
 // Snapshot returns the state of sign-in.

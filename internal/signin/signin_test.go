@@ -618,6 +618,20 @@ func TestSigningOutEndsAllThatGoesOn(t *testing.T) {
 	}
 }
 
+// fragment is a PATCH that changes nothing: the offer's own credentials.
+func fragment(p *doortest.Peer) string {
+	var out strings.Builder
+	for line := range strings.Lines(p.LocalDescription().SDP) {
+		if strings.HasPrefix(line, "a=ice-ufrag:") || strings.HasPrefix(line, "a=ice-pwd:") {
+			out.WriteString(line)
+			if strings.Count(out.String(), "\n") == 2 {
+				break
+			}
+		}
+	}
+	return out.String()
+}
+
 func TestAllEndsWithTheSessionUnlessOneSignsInAgain(t *testing.T) {
 	h := open(t, func(o *doortest.Options) {
 		o.Auth.OIDC.Session, o.Auth.Warning = opt.Duration(4*time.Second), opt.Duration(3*time.Second)
@@ -655,6 +669,12 @@ func TestAllEndsWithTheSessionUnlessOneSignsInAgain(t *testing.T) {
 	}
 	if res := b.ask("PATCH", participant, "{}"); res.StatusCode != 200 {
 		t.Errorf("who signed in again is not in the room: %d", res.StatusCode)
+	}
+	// His page trickles on, with the cookie that it has by now.
+	for _, p := range []*doortest.Peer{publisher, viewer} {
+		if res := b.ask("PATCH", p.Session, fragment(p), "Content-Type", "application/trickle-ice-sdpfrag", "If-Match", p.ETag); res.StatusCode != 204 {
+			t.Errorf("PATCH of a session after signing in again: got %d %s, want 204", res.StatusCode, res.text)
+		}
 	}
 	ends(t, lines, time.Until(second.Add(5*time.Second)))
 	publisher.WaitClosed(t)

@@ -62,13 +62,30 @@ func (a *answer) WriteHeader(status int) {
 // and httpPort (http-01) of 127.0.0.1. Its certificates live for so long.
 func Start(t *testing.T, tlsPort, httpPort int, life time.Duration) *Server {
 	t.Helper()
+	return start(t, tlsPort, httpPort, life, "", "")
+}
+
+// StartBound is Start for a server that takes only accounts that are bound to the one it knows
+// by the id and the key, which is base64url (RFC 8555, section 7.3.4).
+func StartBound(t *testing.T, tlsPort, httpPort int, life time.Duration, id, key string) *Server {
+	t.Helper()
+	return start(t, tlsPort, httpPort, life, id, key)
+}
+
+func start(t *testing.T, tlsPort, httpPort int, life time.Duration, id, key string) *Server {
+	t.Helper()
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
+	if id != "" {
+		if err := store.AddExternalAccountKeyByID(id, key); err != nil {
+			t.Fatal(err)
+		}
+	}
 	authority := ca.New(quiet, store, "", "ecdsa", 0, 1,
 		map[string]ca.Profile{"default": {Description: "for tests", ValidityPeriod: uint64(life / time.Second)}})
 	validator := va.New(quiet, httpPort, tlsPort, false, nameServer(t), store)
-	front := wfe.New(quiet, store, validator, authority, []string{"acme.example"}, false, false, 1, 1)
+	front := wfe.New(quiet, store, validator, authority, []string{"acme.example"}, false, id != "", 1, 1)
 
 	s := &Server{Roots: x509.NewCertPool()}
 	handler := front.Handler()

@@ -75,11 +75,12 @@ var policies = map[string]policy{
 	"GET /api/openapi.yaml":                           {class: here},
 	"GET /api/stations":                               {class: here},
 
-	"GET /auth/me":       {class: here},
-	"GET /auth/login":    {class: here},
-	"GET /auth/callback": {class: here},
-	"GET /auth/done":     {class: here},
-	"POST /auth/logout":  {class: here},
+	"GET /auth/me":                  {class: here},
+	"GET /auth/login":               {class: here},
+	"GET /auth/callback":            {class: here},
+	"GET /auth/done":                {class: here},
+	"POST /auth/logout":             {class: here},
+	"POST /auth/backchannel-logout": {class: here}, // ends what is known everywhere
 
 	"GET /healthz": {class: here},
 	"GET /readyz":  {class: here},

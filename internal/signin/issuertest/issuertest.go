@@ -128,6 +128,35 @@ func (i *Issuer) Spoil(f func(jwt.MapClaims)) { i.set(func() { i.spoil = f }) }
 // OnlyUserInfo keeps all claims but the required ones out of ID tokens.
 func (i *Issuer) OnlyUserInfo() { i.set(func() { i.userInfo = true }) }
 
+// Logout signs a logout token for somebody (OpenID Connect Back-Channel Logout 1.0, section 2.4),
+// of a session at the provider if sid is not "". change may be nil; it changes the claims before.
+func (i *Issuer) Logout(t testing.TB, sub, sid string, change func(jwt.MapClaims)) string {
+	t.Helper()
+	now := time.Now()
+	claims := jwt.MapClaims{
+		"iss": i.URL, "aud": i.ClientID, "iat": now.Unix(), "exp": now.Add(2 * time.Minute).Unix(), "jti": rand.Text(),
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+	}
+	if sub != "" {
+		claims["sub"] = sub
+	}
+	if sid != "" {
+		claims["sid"] = sid
+	}
+	if change != nil {
+		change(claims)
+	}
+	token := jwt.NewWithClaims(jwt.SigningMethodRS256, claims)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	token.Header["kid"], token.Header["typ"] = fmt.Sprint(i.kid), "logout+jwt"
+	signed, err := token.SignedString(i.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
 // Life is how long ID tokens last.
 func (i *Issuer) Life(d time.Duration) { i.set(func() { i.life = d }) }
 
