@@ -29,6 +29,7 @@ const atATime = 2
 var alone = []string{
 	"TestBadInput",
 	"TestChromiumPlaysFFmpeg",
+	"TestCluster",
 	"TestFirefoxPlaysH264AndVP8",
 	"TestGStreamerPublishesAndPlays",
 	"TestHospitalCamerasDontTouchEachOther",

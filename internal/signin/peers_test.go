@@ -91,7 +91,7 @@ func TestProviderTellsOneNodeAndEndsSessionsAtAll(t *testing.T) {
 }
 
 func TestLimitsOfSessionsHoldOverAllNodes(t *testing.T) {
-	a, b, now, c := pair(t, maxOfOne+1, time.Hour)
+	a, b, now, _ := pair(t, maxOfOne+1, time.Hour)
 	for i := range 2 * maxOfOne {
 		*now = now.Add(time.Second)
 		if _, err := []*sessions{a, b}[i%2].begin(signedIn("anna", now.Add(time.Hour))); err != nil {
@@ -109,7 +109,7 @@ func TestLimitsOfSessionsHoldOverAllNodes(t *testing.T) {
 	}
 
 	// Apart, each may let him in as often; together, he has as many again with his next session.
-	a, b, now, c = pair(t, 100, time.Hour)
+	a, b, now, c := pair(t, 100, time.Hour)
 	told := b.with.tell
 	a.with.tell, b.with.tell = func([]byte) {}, func([]byte) {}
 	for range maxOfOne {
@@ -156,11 +156,11 @@ func TestWhatOtherNodesTellOfSessionsIsChecked(t *testing.T) {
 			t.Errorf("%s: %v, %d sessions", name, err, a.len())
 		}
 	}
-	a, _, _, c := pair(t, 10, time.Hour)
+	a, _, _, _ := pair(t, 10, time.Hour)
 	if _, _, err := a.merge([]byte("["+good+"]"), auth.OIDCConfig{}); err == nil || a.len() != 0 {
 		t.Errorf("who has no role here is signed in: %v", err)
 	}
-	a, _, _, c = pair(t, 10, time.Hour)
+	a, _, _, c := pair(t, 10, time.Hour)
 	if _, _, err := a.merge([]byte("["+good+"]"), c); err != nil || a.len() != 1 {
 		t.Errorf("a right one: %v", err)
 	}
