@@ -59,8 +59,7 @@ func join(c config.Config, l *local, router *httpapi.Router, tokens *auth.Auth, 
 	m = &membership{node: node, local: l, puller: puller}
 	m.shared = share.New(node, map[string]share.Part{"auth": tokens, "people": people}, log)
 	if err := tokens.Share(m.shared.Tell("auth")); err != nil {
-		puller.Close()
-		return nil, err
+		log.Warn("something of auth.state_dir holds at this node alone", "err", err)
 	}
 	if err := people.Share([]byte(c.Cluster.Secret), m.shared.Tell("people")); err != nil {
 		puller.Close()

@@ -59,7 +59,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	log.Info("sightline starts", "version", buildVersion())
 
 	limits := limitsOf(c.Cluster, c.Rooms)
-	if c.Cluster.On() {
+	if c.Cluster.On() && c.Audit.Node == "" {
 		if c.Audit.Node, err = cluster.NodeName(c.Cluster); err != nil {
 			return err
 		}

@@ -193,8 +193,8 @@ func (c Config) validatePlacement(v *validation) {
 	if c.On() && c.Forward == Redirect && c.URL == "" {
 		v.bad("url", "must say where clients reach this node, if cluster.forward is %q", Redirect)
 	}
-	if d := c.Lease.D(); d < time.Second || d > time.Minute {
-		v.bad("lease", "must be between 1s and 1m, got %s", d)
+	if d := c.Lease.D(); d < 4*beatEvery || d > time.Minute {
+		v.bad("lease", "must be between %s and 1m, got %s", 4*beatEvery, d)
 	}
 	if d := c.Linger.D(); d < 0 || d > time.Hour {
 		v.bad("linger", "must be between 0s and 1h, got %s", d)

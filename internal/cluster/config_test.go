@@ -62,7 +62,7 @@ func TestValidate(t *testing.T) {
 		{"forward", func(c *Config) { c.Forward = "bounce" }, `cluster.forward: must be "proxy" or "redirect", got "bounce"`},
 		{"nowhere to send clients", func(c *Config) { c.Listen, c.Forward = "127.0.0.1:6222", Redirect }, "cluster.url: must say where clients reach this node"},
 		{"a url with a password", func(c *Config) { c.URL = "https://user:password@node-1" }, "cluster.url: must be a URL"},
-		{"lease", func(c *Config) { c.Lease = opt.Duration(time.Millisecond) }, "cluster.lease: must be between 1s and 1m, got 1ms"},
+		{"lease", func(c *Config) { c.Lease = opt.Duration(time.Millisecond) }, "cluster.lease: must be between 2s and 1m, got 1ms"},
 		{"linger", func(c *Config) { c.Linger = -1 }, "cluster.linger: must be between 0s and 1h"},
 		{"max_egress", func(c *Config) { c.MaxEgress = -1 }, "cluster.max_egress: must be"},
 		{"max_sessions", func(c *Config) { c.MaxSessions = -1 }, "cluster.max_sessions: must be"},
