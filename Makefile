@@ -16,13 +16,10 @@ export CGO_ENABLED = 0
 export GOFLAGS := $(strip $(filter-out -trimpath,$(given)) -trimpath)
 WITH_C = CGO_ENABLED=1 GOFLAGS="$(filter-out -trimpath,$(given))"
 
-# How many packages are tested at a time: many wait for timers and sockets more than they compute.
-AT_A_TIME ?= $(shell expr $$(nproc) + 1)
-
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
 
-.PHONY: build check dist sbom reproducible test-hardened test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge bench-audit bench-hostile bench-cluster fuzz clean
+.PHONY: build check dist sbom reproducible test-hardened test test-go test-web test-libopus test-clients screenshots soak soak-technician bench bench-bridge bench-audit bench-hostile bench-relay bench-cluster fuzz clean
 
 build: ## one binary for this machine
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o sightline ./cmd/sightline
@@ -64,7 +61,7 @@ test: test-go test-web test-clients ## everything
 
 test-go: ## unit tests and tests with pion's peers, under the race detector
 	.ci/compiler.sh
-	$(WITH_C) go test -race -vet=off -p $(AT_A_TIME) ./...
+	$(WITH_C) go test -race -vet=off ./...
 	$(MAKE) test-libopus
 
 test-web: ## the pages' client in Node
