@@ -142,9 +142,9 @@ func (l *pull) run() {
 
 var (
 	errUnused = fmt.Errorf("%w: nobody plays it", rtc.Deleted)
-	errMoved  = fmt.Errorf("%w: the room has another owner", rtc.Gone)
+	errMoved  = fmt.Errorf("%w: the room has another owner", rtc.Moved)
 	errLost   = fmt.Errorf("%w: its node is gone", rtc.Gone)
-	errOurs   = fmt.Errorf("%w: the room is this node's own now", rtc.Gone)
+	errOurs   = fmt.Errorf("%w: the room is this node's own now", rtc.Moved)
 )
 
 // tend ends the pull once nobody has used it for a while, and tells the owner who does.
