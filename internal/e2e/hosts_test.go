@@ -47,6 +47,7 @@ func newHost(t *testing.T, name, ip string) host {
 	run(t, "ip", "link", "set", port, "gso_max_segs", "1", "master", "site", "up")
 	run(t, h.command("ip", "link", "set", "lo", "up")...)
 	run(t, h.command("ip", "addr", "add", ip+"/24", "dev", "lan")...)
+	run(t, h.command("ip", "link", "set", "lan", "addrgenmode", "none")...) // see main_test.go
 	run(t, h.command("ip", "link", "set", "lan", "gso_max_segs", "1", "up")...)
 	run(t, h.command("ip", "route", "add", "default", "via", siteIP)...)
 	eventually(t, 5*time.Second, func() error {

@@ -114,6 +114,9 @@ func prepareHost() error {
 		// Without this a burst that was sent as one (UDP GSO) would arrive, or be lost, as one.
 		{"ip", "link", "set", "server", "gso_max_segs", "1"},
 		clients.command("ip", "link", "set", "client", "gso_max_segs", "1"),
+		// A link-local address would turn up a second later, and Chromium break off what it loads then: the network has changed.
+		{"ip", "link", "set", "server", "addrgenmode", "none"},
+		clients.command("ip", "link", "set", "client", "addrgenmode", "none"),
 		{"ip", "addr", "add", serverIP + "/24", "dev", "server"},
 		{"ip", "link", "set", "server", "up"},
 		clients.command("ip", "link", "set", "lo", "up"),

@@ -87,7 +87,16 @@ const calls = {
     for (const key of all.reverse()) await page.keyboard.up(key);
   },
   mouse: (who, selector) => people.get(who).page.click(selector),
-  look: (who, expression) => people.get(who).page.evaluate(expression),
+  look: async (who, expression) => {
+    const { page } = people.get(who);
+    for (let more = 3; ; more--) {
+      try {
+        return await page.evaluate(expression);
+      } catch (e) {
+        if (!more || !/context was destroyed/.test(e.message)) throw e; // the page has gone elsewhere meanwhile
+      }
+    }
+  },
   screenshot: (who, file) => people.get(who).page.screenshot({ path: file }).then(() => {}),
   axe: async (who) => {
     const { page } = people.get(who);
@@ -100,8 +109,10 @@ const calls = {
   },
   // hear returns the last samples of the room that the page plays: {rate, pcm}, pcm being 32-bit floats in base64. The ear
   // is made by the first call for each session, and has heard nothing yet then.
-  hear: (who) => people.get(who).page.evaluate(() => {
-    const { srcObject } = document.querySelector('sightline-player[kind=audio]').shadowRoot.querySelector('video');
+  hear: (who) => people.get(who).page.evaluate(async () => {
+    const video = () => document.querySelector('sightline-player[kind=audio]')?.shadowRoot.querySelector('video');
+    for (let i = 0; i < 40 && !video()?.srcObject; i++) await new Promise((later) => setTimeout(later, 100)); // it may be about to begin
+    const { srcObject } = video();
     if (window.heard !== srcObject) {
       const sound = new AudioContext();
       window.heard = srcObject;
