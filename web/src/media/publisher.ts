@@ -22,7 +22,7 @@ const LOOK_AGAIN = 5_000; // ms between looks for a lost device, beside the brow
 // he had it is in no hurry. What the gateway does of its own accord is no such loss.
 const SHORT = 30_000;
 const OWN_ACCORD = ['moved', 'draining', 'unknown'];
-const EXPLAINS = 200; // ms that the gateway has to say why it has ended a session; it is silent if it is gone
+const EXPLAINS = 200; // ms that the gateway has to say why it has ended a session; one that is slow wants no hurry
 // Whoever encodes nothing of a picture for so long can't: a codec of broken hardware, or one
 // that the browser has only by name.
 const ENCODES = 5_000;
@@ -226,9 +226,9 @@ export class Publisher extends EventTarget {
     }
   }
 
-  // cause returns the gateway's word for why it has ended the session.
+  // cause returns the gateway's word for why it has ended the session; '' if it doesn't say.
   async #cause({ session }: Publication, signal: AbortSignal): Promise<string> {
-    return (await Promise.race([session.cause, new Pause().of(EXPLAINS, signal)])) ?? 'unknown';
+    return (await Promise.race([session.cause, new Pause().of(EXPLAINS, signal)])) ?? '';
   }
 
   // prove opens another session with another codec where this one's encoder makes nothing.
