@@ -355,8 +355,8 @@ func TestTakeover(t *testing.T) {
 	if res := g.Do(t, "PATCH", first.Session, "", "Content-Type", "application/trickle-ice-sdpfrag", "If-Match", "*"); res.StatusCode != 404 {
 		t.Errorf("late PATCH: got %d", res.StatusCode)
 	}
-	if res := g.Do(t, "DELETE", first.Session, ""); res.StatusCode != 200 {
-		t.Errorf("late DELETE: got %d", res.StatusCode)
+	if res := g.Do(t, "DELETE", first.Session, ""); res.StatusCode != 200 || res.Header.Get("Sightline-Ended") != "replaced" {
+		t.Errorf("late DELETE: got %d, ended by %q", res.StatusCode, res.Header.Get("Sightline-Ended"))
 	}
 	if got := state(g, "console/video"); got.Session != now || got.State != rooms.Live {
 		t.Errorf("the late DELETE touched the new session: %+v", got)

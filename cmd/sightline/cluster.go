@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math"
@@ -159,7 +160,6 @@ type leaver interface {
 	Members() []cluster.Member
 	Drain(ctx context.Context) error
 	Directory() []cluster.Entry
-	Watch() (changed <-chan struct{}, stop func())
 }
 
 // A departure is how this gateway leaves its cluster.
@@ -168,9 +168,17 @@ type departure struct {
 	local *local
 }
 
+const (
+	// patience is for how long after somebody has come back others are waited for. Pages are back within a
+	// second. Who is not by then may never be: FFmpeg is not told of a move, and goes when the process does.
+	patience = 1500 * time.Millisecond
+	// look is between two looks at who is back, as often as nodes tell the numbers of a room.
+	look = 100 * time.Millisecond
+)
+
 // leave gives all rooms to other nodes, and waits until who was in them has come to those, by this
-// gateway if need be: it still answers, and forwards. It returns when ctx is done at the latest, and at
-// once if there is no other node.
+// gateway if need be: it still answers, and forwards. It returns when nobody comes any more, when ctx is
+// done at the latest, and at once if there is no other node.
 func (d departure) leave(ctx context.Context, log *slog.Logger) {
 	if len(d.node.Members()) < 2 {
 		log.Info("there is no other node to give the rooms to")
@@ -179,32 +187,50 @@ func (d departure) leave(ctx context.Context, log *slog.Logger) {
 	if err := d.node.Drain(ctx); err != nil {
 		log.Warn("not all rooms could be given away", "err", err)
 	}
-	changed, stop := d.node.Watch()
-	defer stop()
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	fewest, came := math.MaxInt, time.Now()
 	for {
-		missing := d.missing()
-		if len(missing) == 0 {
+		rooms, sessions := d.missing()
+		if sessions < fewest {
+			fewest, came = sessions, time.Now()
+		}
+		cause := error(nil)
+		switch {
+		case sessions == 0:
 			log.Info("all rooms are on other nodes, and so is who was in them")
+			return
+		case time.Since(came) >= patience:
+			cause = errNobodyComes
+		case ctx.Err() != nil:
+			cause = context.Cause(ctx)
+		}
+		if cause != nil {
+			log.Warn("not everybody has come back at another node", "rooms", shorten(rooms), "sessions", sessions, "cause", cause)
 			return
 		}
 		select {
-		case <-changed:
+		case <-ticker.C:
 		case <-ctx.Done():
-			log.Warn("not everybody has come back at another node", "rooms", shorten(missing), "cause", context.Cause(ctx))
-			return
 		}
 	}
 }
 
-// missing returns the rooms that have fewer sessions where they are now than they had here.
-func (d departure) missing() []string {
+var errNobodyComes = fmt.Errorf("nobody has come for %v", patience)
+
+// missing returns the rooms that have fewer sessions where they are now than they had here, and how many
+// fewer all of them have.
+func (d departure) missing() (rooms []string, sessions int) {
 	missing := d.local.departed()
 	for _, e := range d.node.Directory() {
-		if e.Sessions >= missing[e.Room] {
+		if missing[e.Room] -= e.Sessions; missing[e.Room] <= 0 {
 			delete(missing, e.Room)
 		}
 	}
-	return slices.Sorted(maps.Keys(missing))
+	for _, n := range missing {
+		sessions += n
+	}
+	return slices.Sorted(maps.Keys(missing)), sessions
 }
 
 // shorten names some of what may be many.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sightline/internal/bridge"
@@ -126,9 +127,8 @@ func TestProcessorTimeGrows(t *testing.T) {
 // A neighbour stands for the node: it gives all rooms away, and tells when clients have come to
 // another one.
 type neighbour struct {
-	local   *local
-	alone   bool
-	changed chan struct{}
+	local *local
+	alone bool
 
 	mu      sync.Mutex // guards what follows
 	entries []cluster.Entry
@@ -154,17 +154,63 @@ func (n *neighbour) Directory() []cluster.Entry {
 	return slices.Clone(n.entries)
 }
 
-func (n *neighbour) Watch() (<-chan struct{}, func()) { return n.changed, func() {} }
-
-func (n *neighbour) come(sessions int) {
+func (n *neighbour) come(room string, sessions int) {
 	n.mu.Lock()
-	n.entries = []cluster.Entry{{RoomState: cluster.RoomState{Room: "mri-2", Sessions: sessions}, Owner: "b"}}
-	n.mu.Unlock()
-	n.changed <- struct{}{}
+	defer n.mu.Unlock()
+	n.entries = slices.DeleteFunc(n.entries, func(e cluster.Entry) bool { return e.Room == room })
+	n.entries = append(n.entries, cluster.Entry{RoomState: cluster.RoomState{Room: room, Sessions: sessions}, Owner: "b"})
 }
 
-// Who leaves gives his rooms away and goes on answering until those who were in them are elsewhere.
-func TestLeavingWaitsUntilClientsAreElsewhere(t *testing.T) {
+// A drained neighbour has given the rooms away already.
+type drained struct{ *neighbour }
+
+func (drained) Drain(context.Context) error { return nil }
+
+// Who leaves goes on answering until those who were in his rooms are elsewhere, or none of them comes any more.
+func TestLeavingWaitsForThoseWhoComeBack(t *testing.T) {
+	type arrival struct {
+		after    time.Duration
+		room     string
+		sessions int
+	}
+	for _, tt := range []struct {
+		name     string
+		arrivals []arrival
+		want     time.Duration
+	}{
+		{"all are back", []arrival{{200 * time.Millisecond, "mri-2", 2}, {300 * time.Millisecond, "ct-1", 1}}, 500 * time.Millisecond},
+		{"more than there were", []arrival{{200 * time.Millisecond, "mri-2", 9}, {300 * time.Millisecond, "ct-1", 1}}, 500 * time.Millisecond},
+		{"nobody comes", nil, patience},
+		{"one never comes", []arrival{{600 * time.Millisecond, "mri-2", 2}}, 600*time.Millisecond + patience},
+		{"they come one by one", []arrival{{1200 * time.Millisecond, "mri-2", 1}, {1200 * time.Millisecond, "mri-2", 2}, {1200 * time.Millisecond, "ct-1", 1}}, 3600 * time.Millisecond},
+		{"one comes and goes", []arrival{
+			{time.Second, "mri-2", 1}, {time.Second, "mri-2", 0}, {400 * time.Millisecond, "mri-2", 1}, {400 * time.Millisecond, "mri-2", 0},
+		}, time.Second + patience},
+		{"they come too late", []arrival{{1400 * time.Millisecond, "mri-2", 1}, {1400 * time.Millisecond, "mri-2", 2}, {1400 * time.Millisecond, "ct-1", 0}}, 4300 * time.Millisecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &neighbour{}
+				l := &local{lost: map[string]int{"mri-2": 2, "ct-1": 1}}
+				var coming sync.WaitGroup
+				defer coming.Wait()
+				coming.Go(func() {
+					for _, a := range tt.arrivals {
+						time.Sleep(a.after)
+						n.come(a.room, a.sessions)
+					}
+				})
+				began := time.Now()
+				departure{drained{n}, l}.leave(t.Context(), quiet)
+				if took := time.Since(began); took < tt.want || took > tt.want+look {
+					t.Errorf("took %v, want %v", took, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestLeavingEndsItsSessions(t *testing.T) {
 	l, g := localOf(t, limits{})
 	doortest.Publish(t, g, "mri-2", "console", doortest.VP8)
 	doortest.Eventually(t, func() string {
@@ -173,24 +219,9 @@ func TestLeavingWaitsUntilClientsAreElsewhere(t *testing.T) {
 		}
 		return ""
 	})
-	n := &neighbour{local: l, changed: make(chan struct{})}
-	left := make(chan struct{})
-	go func() {
-		defer close(left)
-		departure{n, l}.leave(t.Context(), quiet)
-	}()
-	n.come(0)
-	select {
-	case <-left:
-		t.Fatal("left before the publisher was elsewhere")
-	default:
-	}
-	n.come(1)
-	select {
-	case <-left:
-	case <-time.After(10 * time.Second):
-		t.Fatal("has not left")
-	}
+	n := &neighbour{local: l}
+	n.come("mri-2", 1)
+	departure{n, l}.leave(t.Context(), quiet)
 	if len(l.Rooms()) > 0 {
 		t.Errorf("rooms that were given away are here: %v", l.Rooms())
 	}
@@ -213,7 +244,7 @@ func TestLeavingEndsWithItsTime(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("a second signal"))
-	departure{&neighbour{local: l, changed: make(chan struct{})}, l}.leave(ctx, log)
+	departure{&neighbour{local: l}, l}.leave(ctx, log)
 	if !strings.Contains(said.String(), "rooms=mri-2") || !strings.Contains(said.String(), "a second signal") {
 		t.Errorf("said %q, want which room and why", said.String())
 	}

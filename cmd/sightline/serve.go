@@ -89,7 +89,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	if err != nil {
 		return err
 	}
-	sessions := httpapi.NewResources(c.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut}, log)
+	sessions := httpapi.NewResources(c.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut, Word: rtc.Cause}, log)
 	defer sessions.Close()
 	sessions.AdmitIf(ledger.Admit)
 	certificates, err := httpapi.OpenCertificates(c.HTTP, log)

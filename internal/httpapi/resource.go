@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -86,6 +87,7 @@ type resource struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when Run has returned
 	ended  time.Time     // set before done is closed
+	why    string        // likewise: a word for the cause of the end
 
 	turn  chan struct{} // holds one token while a PATCH is at work
 	ufrag string        // of the client's current ICE session; owned by who has the turn
@@ -101,7 +103,13 @@ const (
 type Causes struct {
 	Deleted, ShutDown error
 	CrowdedOut        error // gave its place to another before it was connected
+
+	Word func(error) string // for why a session ended, out of a closed set; nil: not told
 }
+
+// endedBy is the header field in which a DELETE is told why its session ended. A publisher that was
+// replaced shall be slow to come back, one whose room has moved quick, and close_notify is the same for both.
+const endedBy = "Sightline-Ended"
 
 // NewResources returns an empty set. The caller closes it.
 func NewResources(c Config, causes Causes, log *slog.Logger) *Resources {
@@ -251,23 +259,28 @@ func (r *Resources) start(s *resource) (limit string, err error) {
 }
 
 func (r *Resources) run(s *resource) {
+	var err error
 	defer func() {
 		if v := recover(); v != nil {
 			// Only this session is lost.
+			err = errors.New("panicked")
 			r.log.Error("session panicked", "err", errPanic(v, debug.Stack()))
 		}
 		s.cancel(context.Canceled)
+		if r.causes.Word != nil {
+			s.why = r.causes.Word(err)
+		}
 		r.bury(s)
 		close(s.done)
 	}()
-	_ = s.Run(s.ctx) // the door has logged why it ended
+	err = s.Run(s.ctx) // the door has logged it
 }
 
 // bury makes a tombstone of an ended session, and forgets old ones.
 func (r *Resources) bury(s *resource) {
-	// Of the dead only the id and the check of tokens are needed.
+	// Of the dead only the id, the check of tokens and the cause are needed.
 	s.ended = time.Now()
-	grave := &resource{Resource: Resource{Authorize: s.Authorize}, id: s.id, done: s.done, ended: s.ended}
+	grave := &resource{Resource: Resource{Authorize: s.Authorize}, id: s.id, done: s.done, ended: s.ended, why: s.why}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.live, s.id)
@@ -332,6 +345,9 @@ func (r *Resources) delete(c *gin.Context) error {
 	defer cancel()
 	select {
 	case <-s.done:
+		if s.why != "" {
+			c.Header(endedBy, s.why)
+		}
 	case <-ctx.Done():
 	}
 	c.Status(http.StatusOK)

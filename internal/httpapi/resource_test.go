@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -100,7 +101,7 @@ var (
 	errDown    = errors.New("shutting down")
 	errCrowded = errors.New("crowded out")
 
-	testCauses = Causes{Deleted: errDeleted, ShutDown: errDown, CrowdedOut: errCrowded}
+	testCauses = Causes{Deleted: errDeleted, ShutDown: errDown, CrowdedOut: errCrowded, Word: func(err error) string { return fmt.Sprint(err) }}
 )
 
 func newBench(t *testing.T, c Config) *bench {
@@ -343,16 +344,21 @@ func TestDeleteOfASessionThatEndedByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Defaults())
 		end := make(chan struct{})
-		path := b.create(t, newPeer(), func(r *Resource) { r.Run = func(context.Context) error { <-end; return nil } })
+		path := b.create(t, newPeer(), func(r *Resource) { r.Run = func(context.Context) error { <-end; return errors.New("moved") } })
 		other := b.create(t, newPeer(), nil)
 		close(end)
 		synctest.Wait()
 		if n := b.sessions.Len(); n != 1 {
 			t.Errorf("%d sessions live, want 1", n)
 		}
-		if res := do(b, "DELETE", path, ""); res.StatusCode != 200 {
-			t.Errorf("got %d, want 200", res.StatusCode)
+		res := do(b, "DELETE", path, "")
+		if res.StatusCode != 200 || res.Header.Get("Sightline-Ended") != "moved" {
+			t.Errorf("got %d and %q, want 200 and why it ended", res.StatusCode, res.Header.Get("Sightline-Ended"))
 		}
+		if res := do(b, "DELETE", other, ""); res.Header.Get("Sightline-Ended") != "deleted" {
+			t.Errorf("the other session: ended by %q, want by this DELETE", res.Header.Get("Sightline-Ended"))
+		}
+		other = b.create(t, newPeer(), nil)
 		if res := do(b, "GET", other, ""); res.StatusCode != 200 {
 			t.Errorf("the other session: got %d, want 200", res.StatusCode)
 		}

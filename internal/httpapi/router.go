@@ -168,7 +168,7 @@ func cors(origins []string) gin.HandlerFunc {
 		}
 		if h.Get("Access-Control-Allow-Origin") != "" {
 			h.Set("Access-Control-Expose-Headers", "Location, Link, ETag, Accept-Post, Accept-Patch, "+
-				"Access-Control-Allow-Methods, Retry-After, WWW-Authenticate")
+				"Access-Control-Allow-Methods, Retry-After, WWW-Authenticate, "+endedBy)
 			// On every response: a client library reads it from a plain OPTIONS.
 			h.Set("Access-Control-Allow-Methods", "OPTIONS, GET, HEAD, POST, PATCH, DELETE")
 			if c.Request.Method == http.MethodOptions {

@@ -154,7 +154,7 @@ func TestCORS(t *testing.T) {
 				t.Errorf("failure: Access-Control-Allow-Origin: %q, want %q", got, tt.allowed)
 			}
 			if tt.allowed != "" {
-				contains(t, res.Header, "Access-Control-Expose-Headers", "Location", "Link", "ETag", "Accept-Post", "Accept-Patch",
+				contains(t, res.Header, "Access-Control-Expose-Headers", "Location", "Link", "ETag", "Accept-Post", "Accept-Patch", "Sightline-Ended",
 					"Access-Control-Allow-Methods", "Retry-After", "WWW-Authenticate")
 				// Eyevinn's client and MediaMTX's ask OPTIONS themselves and read this.
 				res = do(r, "OPTIONS", "/whip/a/b", "", "Origin", tt.origin, "Authorization", "Bearer x")

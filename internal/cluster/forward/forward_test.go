@@ -142,8 +142,8 @@ func TestSessionThroughAnyNode(t *testing.T) {
 	if res := fragment(c, `"stale"`); res.StatusCode != 412 {
 		t.Errorf("stale ETag: got %d %s", res.StatusCode, res.Text)
 	}
-	if res := c.Do(t, "DELETE", session, ""); res.StatusCode != 200 {
-		t.Errorf("DELETE: got %d %s", res.StatusCode, res.Text)
+	if res := c.Do(t, "DELETE", session, ""); res.StatusCode != 200 || res.Header.Get("Sightline-Ended") != "deleted" {
+		t.Errorf("DELETE: got %d %s, ended by %q", res.StatusCode, res.Text, res.Header.Get("Sightline-Ended"))
 	}
 	p.WaitClosed(t)
 	if res := fragment(b, "*"); res.StatusCode != 404 {

@@ -208,8 +208,10 @@ test('a session that never connects ends after ten seconds', async () => {
 test('DTLS that the gateway closes ends the session', async () => {
   const session = await open();
   FakePeer.last.become('connected');
+  gateway.answer = () => new Response('', { headers: { 'Sightline-Ended': 'replaced' } });
   FakePeer.last.transport.become('closed');
   assert.equal(await session.ended, 'closed');
+  assert.equal(await session.cause, 'replaced');
 });
 
 test('a session that the gateway has forgotten ends when it is asked for', async () => {
@@ -217,6 +219,18 @@ test('a session that the gateway has forgotten ends when it is asked for', async
   gateway.answer = () => problem(404, 'no such session');
   await session.check();
   assert.equal(await session.ended, 'closed');
+  assert.equal(await session.cause, 'unknown');
+});
+
+test('a session that does not connect is asked for: its gateway may be another by now', async () => {
+  const session = await open();
+  await clock.advance(4_000);
+  assert.equal(gateway.of('GET').length, 2);
+  gateway.answer = () => problem(404, 'no such session');
+  await clock.advance(2_000);
+  assert.equal(await session.ended, 'closed');
+  await clock.advance(10_000);
+  assert.equal(gateway.of('GET').length, 3);
 });
 
 test('the DELETE outlives the page, and is sent once', async () => {

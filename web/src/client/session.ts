@@ -13,6 +13,7 @@ const RESTART_AFTER = 500; // how long a connection may be disconnected before I
 const RESTART_TIMEOUT = 8_000; // then a new session is the better way
 const RETRY = 1_000; // where the server doesn't say when
 const CHECK_TIMEOUT = 2_000;
+const CHECK_CONNECTING = 2_000; // between questions for a session that does not connect
 
 export type Kind = 'audio' | 'video';
 
@@ -38,6 +39,9 @@ export interface SessionOptions {
 export class Session {
   readonly pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
   readonly ended: Promise<Reason>;
+  // cause resolves after the end with the gateway's word for it, such as 'replaced' or 'moved'
+  // (docs/CLUSTER.md); with 'unknown' if it knows nothing of the session, or can't be reached.
+  readonly cause: Promise<string>;
   connected = false; // it has been so once
   links: Link[] = []; // of the 201
   restarts = 0; // of ICE, done
@@ -54,6 +58,7 @@ export class Session {
   #restarting = false;
   #checking = false;
   #end!: (reason: Reason) => void;
+  #explain!: (cause: string | Promise<string>) => void;
 
   // open posts an offer to endpoint and returns a session that is about to connect. It
   // throws Refused, a TypeError if the server can't be reached, or what signal is aborted
@@ -73,6 +78,9 @@ export class Session {
     this.#token = token;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
+    });
+    this.cause = new Promise((resolve) => {
+      this.#explain = resolve;
     });
   }
 
@@ -102,7 +110,7 @@ export class Session {
       this.#changed();
       onState?.(pc.connectionState);
     };
-    this.#connectTimer = setTimeout(() => this.#finish('unreachable'), CONNECT_TIMEOUT);
+    this.#await(CONNECT_TIMEOUT);
     await pc.setLocalDescription({ type: 'offer', sdp });
     await pc.setRemoteDescription({ type: 'answer', sdp: this.#answer });
     signal?.throwIfAborted();
@@ -113,6 +121,16 @@ export class Session {
       });
     }
     globalThis.addEventListener?.('pagehide', this.#hidden);
+  }
+
+  // await gives the connection ms to come up. Whoever is not connected hears nothing of the end of his
+  // session, be it that its gateway has died: so it is asked for.
+  #await(ms: number): void {
+    this.#connectTimer = setTimeout(() => {
+      if (ms <= CHECK_CONNECTING) return this.#finish('unreachable');
+      void this.check();
+      this.#await(ms - CHECK_CONNECTING);
+    }, Math.min(ms, CHECK_CONNECTING));
   }
 
   #hidden = (): void => this.close();
@@ -164,8 +182,9 @@ export class Session {
       const url = this.#url;
       this.#url = undefined;
       // Also after a loss: the server shall not keep what nobody uses.
-      ask(url, this.#token, { method: 'DELETE', keepalive: true }).then((res) => res.text()).catch(() => {});
+      this.#explain(ask(url, this.#token, { method: 'DELETE', keepalive: true }).then(cause).catch(() => 'unknown'));
     }
+    this.#explain('unknown'); // of one that there has never been
     this.#end(reason);
   }
 
@@ -287,6 +306,12 @@ export class Session {
     if (!this.#url) return Promise.reject(new TypeError('the session is over'));
     return ask(this.#url, this.#token, { method: 'PATCH', headers: { 'Content-Type': FRAGMENT, 'If-Match': match }, body });
   }
+}
+
+// cause reads the answer to the DELETE of a session that has ended.
+async function cause(res: Response): Promise<string> {
+  await res.text();
+  return res.ok ? (res.headers.get('Sightline-Ended') ?? '') : 'unknown';
 }
 
 type Timer = ReturnType<typeof setTimeout> | undefined;

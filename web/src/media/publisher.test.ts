@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
 import { Clock, settle } from '../testing/clock.ts';
-import { FakeGateway, problem, type Asked } from '../testing/gateway.ts';
+import { FakeGateway, problem, silent, unreachable, type Asked } from '../testing/gateway.ts';
 import { FakePeer, FakeTrack } from '../testing/peer.ts';
 import { explain, preferred, remember } from './devices.ts';
 import { Publisher, type PublisherOptions } from './publisher.ts';
@@ -50,6 +50,7 @@ const page = new EventTarget();
 let machine: Machine;
 let gateway: FakeGateway;
 let post: (asked: Asked) => Response;
+let remove: () => Response | Promise<Response>;
 Object.assign(globalThis, {
   addEventListener: page.addEventListener.bind(page),
   removeEventListener: page.removeEventListener.bind(page),
@@ -68,8 +69,11 @@ beforeEach(() => {
   storage.clear();
   Object.defineProperty(globalThis, 'navigator', { value: { mediaDevices: machine }, configurable: true });
   post = () => new Response('v=0\r\na=ice-ufrag:r\r\na=ice-pwd:r\r\n', { status: 201, headers: { Location: '/sessions/x', ETag: '"a"' } });
-  gateway = FakeGateway.install((asked) => (asked.method === 'POST' ? post(asked) : new Response('')));
+  remove = () => new Response('');
+  gateway = FakeGateway.install((asked) => (asked.method === 'POST' ? post(asked) : asked.method === 'DELETE' ? remove() : new Response('')));
 });
+
+const ended = (cause: string) => () => new Response('', { headers: { 'Sightline-Ended': cause } });
 
 async function start(options: Partial<PublisherOptions> = {}): Promise<{ publisher: Publisher; states: string[] }> {
   const publisher = new Publisher({ endpoint: 'https://gateway.example/whip/mri-2/console', source: 'camera', device: 'cam-1', ...options });
@@ -232,20 +236,51 @@ test('a session that is lost is followed by another, with the same camera', asyn
   publisher.stop();
 });
 
-test('two who take a name from each other do so more and more rarely', async () => {
-  const { publisher } = await start();
-  for (let i = 0; i < 8; i++) {
-    FakePeer.last.become('connected');
-    FakePeer.last.transport.become('closed');
-    await clock.advance(10_000);
+test('however often the gateway ends a session of its own accord, the next one begins at once', async () => {
+  for (const cause of [ended('moved'), ended('draining'), () => problem(404, 'no such session'), unreachable]) {
+    remove = cause;
+    const { publisher, states } = await start();
+    for (let i = 0; i < 8; i++) {
+      FakePeer.last.become('connected');
+      await clock.advance(5_000);
+      const before = gateway.of('POST').length;
+      FakePeer.last.transport.become('closed');
+      await clock.advance(300);
+      assert.equal(gateway.of('POST').length, before + 1, `the ${i}th time`);
+    }
+    assert.ok(!states.includes('reconnecting'), states.join());
+    publisher.stop();
   }
-  FakePeer.last.become('connected');
-  const before = gateway.of('POST').length;
-  FakePeer.last.transport.become('closed');
-  await clock.advance(9_999);
-  assert.equal(gateway.of('POST').length, before);
+});
+
+test('a gateway that dies before it is connected is noticed, each time', async () => {
+  gateway.answer = (asked) => (asked.method === 'POST' ? post(asked) : problem(404, 'no such session'));
+  const { publisher } = await start();
+  for (let i = 1; i < 8; i++) {
+    await clock.advance(2_000 + 300);
+    assert.equal(gateway.of('POST').length, i + 1);
+  }
   publisher.stop();
 });
+
+for (const [who, answer] of [['two who take a name from each other do so', ended('replaced')], ['who is not told why he loses it comes back', silent]] as const) {
+  test(`${who} more and more rarely`, async () => {
+    remove = answer;
+    const { publisher } = await start();
+    for (let i = 0; i < 8; i++) {
+      FakePeer.last.become('connected');
+      FakePeer.last.transport.become('closed');
+      await clock.advance(10_000);
+    }
+    FakePeer.last.become('connected');
+    const before = gateway.of('POST').length;
+    FakePeer.last.transport.become('closed');
+    await clock.advance(9_999);
+    assert.equal(gateway.of('POST').length, before);
+    if (answer !== silent) assert.equal(publisher.words, 'The name is taken');
+    publisher.stop();
+  });
+}
 
 test('what the gateway says is said to the user, and obeyed', async () => {
   for (const [status, state, again] of [[403, 'refused', false], [422, 'failed', false], [503, 'reconnecting', true], [409, 'reconnecting', true]] as const) {

@@ -19,8 +19,10 @@ import { Readings, type Stats } from './stats.ts';
 
 const LOOK_AGAIN = 5_000; // ms between looks for a lost device, beside the browser's own word
 // Two pages that publish under one name take it from each other: who lost it so soon after
-// he had it is in no hurry.
+// he had it is in no hurry. What the gateway does of its own accord is no such loss.
 const SHORT = 30_000;
+const OWN_ACCORD = ['moved', 'draining', 'unknown'];
+const EXPLAINS = 200; // ms that the gateway has to say why it has ended a session; one that is slow wants no hurry
 // Whoever encodes nothing of a picture for so long can't: a codec of broken hardware, or one
 // that the browser has only by name.
 const ENCODES = 5_000;
@@ -176,6 +178,7 @@ export class Publisher extends EventTarget {
       let wait: number | undefined;
       let publication: Publication | undefined;
       const began = performance.now();
+      let ended: number | undefined;
       try {
         if (!(await this.#acquire(signal))) return;
         if (this.state !== 'reconnecting') this.#set('connecting');
@@ -201,10 +204,15 @@ export class Publisher extends EventTarget {
         void this.#listen(publication, signal);
         const reason = await publication.ended;
         if (signal.aborted) return;
-        if (publication.session.connected) this.#moving = performance.now();
-        if (publication.session.connected && (reason !== 'closed' || performance.now() - began > SHORT)) backoff.reset();
-        if (publication.session.connected && reason === 'closed') this.#anew();
+        ended = performance.now();
+        const { connected } = publication.session;
+        if (connected) this.#moving = ended;
+        if (connected && reason === 'closed') this.#anew();
         else this.#set('reconnecting');
+        const cause = reason === 'closed' ? await this.#cause(publication, signal) : '';
+        if (signal.aborted) return;
+        if (cause === 'replaced') this.#set('reconnecting', 'The name is taken', 'Another publisher has it now.');
+        if (OWN_ACCORD.includes(cause) || (connected && (reason !== 'closed' || ended - began > SHORT))) backoff.reset();
       } catch (err) {
         if (signal.aborted) return;
         wait = this.#explain(err);
@@ -213,8 +221,14 @@ export class Publisher extends EventTarget {
         publication?.close();
         if (this.#publication === publication) this.#publication = this.#readings = undefined;
       }
-      await this.#pause.of(backoff.next(wait), signal);
+      const since = ended === undefined ? 0 : performance.now() - ended;
+      await this.#pause.of(Math.max(0, backoff.next(wait) - since), signal);
     }
+  }
+
+  // cause returns the gateway's word for why it has ended the session; '' if it doesn't say.
+  async #cause({ session }: Publication, signal: AbortSignal): Promise<string> {
+    return (await Promise.race([session.cause, new Pause().of(EXPLAINS, signal)])) ?? '';
   }
 
   // prove opens another session with another codec where this one's encoder makes nothing.
