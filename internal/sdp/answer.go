@@ -67,11 +67,11 @@ func (o *Offer) Answer(r Request) (*Answer, error) {
 	return n.answer(), nil
 }
 
-// keepTagged sees to it that a viewer's offerer-tagged section is not rejected although nothing
-// is sent in it. It might be (RFC 9143, section 7.3.1), but in Chromium the whole bundle has that
-// section's transport as soon as its policy is max-bundle, and ends with it. Other sections come
-// before it: it takes no payload type and no extension id from them. What has no codec that the
-// gateway knows must be rejected (RFC 3264, section 6).
+// keepTagged keeps a viewer's offerer-tagged section inactive where nothing is sent in it. It could
+// be rejected (RFC 9143, section 7.3.1), but with the policy max-bundle Chromium has made that
+// section's transport the only one, and refuses an answer that takes it away. The sections that are
+// sent come first: this one takes no payload type and no extension id from them. One without a codec
+// that the gateway knows must be rejected (RFC 3264, section 6).
 func (n *negotiation) keepTagged() {
 	tagged := n.offer.order[0]
 	m := &n.offer.Media[tagged]
