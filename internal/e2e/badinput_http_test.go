@@ -366,7 +366,7 @@ func viewer(offer string, path string, status int) request {
 func swapped() string {
 	head, rest, _ := strings.Cut(goodOffer, "m=audio")
 	audio, video, _ := strings.Cut(rest, "m=video")
-	return crlf(head + "m=video" + video + "m=audio" + audio)
+	return crlf(strings.Replace(head, "BUNDLE 0 1", "BUNDLE 1 0", 1) + "m=video" + video + "m=audio" + audio)
 }
 
 // simulcast is the offer with layers, one of them paused.
