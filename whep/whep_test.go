@@ -88,14 +88,15 @@ func TestPlayAnswers(t *testing.T) {
 		status       int
 		kind         string
 		want         map[string]string
-		sections     string // "+" accepted, "-" rejected
+		sections     string // "+" sent, "." inactive, "-" rejected
 	}{
 		{name: "item 1: the pair", gateway: open, method: "POST", path: path, body: pair, status: 201, want: map[string]string{"Content-Type": sdp, "Cache-Control": "no-store"}, sections: "++"},
 		{name: "the video of the pair", gateway: open, method: "POST", path: path + "/video", body: offer(media.Video), status: 201, sections: "+"},
 		{name: "the audio of the pair", gateway: open, method: "POST", path: path + "/audio", body: offer(media.Audio), status: 201, sections: "+"},
-		{name: "T5: only the video for who offers both", gateway: open, method: "POST", path: path + "/video", body: pair, status: 201, sections: "-+"},
+		{name: "T5: only the video for who offers both", gateway: open, method: "POST", path: path + "/video", body: pair, status: 201, sections: ".+"},
+		{name: "T5: only the audio for who offers both", gateway: open, method: "POST", path: path + "/audio", body: pair, status: 201, sections: "+-"},
 		{name: "T5: only video offered for the pair", gateway: open, method: "POST", path: path, body: offer(media.Video), status: 201, sections: "+"},
-		{name: "row 62: video first, audio only", gateway: open, method: "POST", path: "/whep/mri-2/intercom", body: offer(media.Video, media.Audio), status: 201, sections: "-+"},
+		{name: "row 62: video first, audio only", gateway: open, method: "POST", path: "/whep/mri-2/intercom", body: offer(media.Video, media.Audio), status: 201, sections: ".+"},
 
 		{name: "row 63: no common codec", gateway: open, method: "POST", path: "/whep/mri-2/screen", body: pair, status: 422, kind: "unprocessable"},
 		{name: "row 63: kind not offered", gateway: open, method: "POST", path: path + "/audio", body: offer(media.Video), status: 422, kind: "unprocessable"},
@@ -110,7 +111,7 @@ func TestPlayAnswers(t *testing.T) {
 		{name: "the mix of a room that is a route", gateway: open, method: "POST", path: "/whep/whip/~mix", body: offer(media.Audio), status: 400, kind: "bad-request"},
 		{name: "a room's mix", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: offer(media.Audio), status: 201, want: map[string]string{"Content-Type": sdp}, sections: "+"},
 		{name: "T5: a mix for who offers both", gateway: open, method: "POST", path: "/whep/mri-2/~mix?for=console", body: pair, status: 201, sections: "+-"},
-		{name: "row 62: a mix, video offered first", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: offer(media.Video, media.Audio), status: 201, sections: "-+"},
+		{name: "row 62: a mix, video offered first", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: offer(media.Video, media.Audio), status: 201, sections: ".+"},
 		{name: "the mix of a room that is not open yet", gateway: open, method: "POST", path: "/whep/ct-9/~mix", body: offer(media.Audio), status: 201, sections: "+"},
 		{name: "row 63: a mix for who offers video", gateway: open, method: "POST", path: "/whep/mri-2/~mix", body: offer(media.Video), status: 422, kind: "unprocessable"},
 		{name: "a mix has no kinds", gateway: open, method: "POST", path: "/whep/mri-2/~mix/audio", body: pair, status: 404, kind: "not-found"},
@@ -203,16 +204,18 @@ func TestForbiddenRoomTellsNothing(t *testing.T) {
 }
 
 // sections tells which m= sections of an answer are accepted. It fails those without
-// candidates in the first accepted one (RFC 9143, section 7.3.1).
+// candidates in the first one (RFC 9143, section 7.3.1).
 func sections(answer string) string {
 	var out strings.Builder
 	for i, section := range strings.Split(answer, "m=")[1:] {
-		accepted := strings.Fields(section)[1] != "0"
+		rejected := strings.Fields(section)[1] == "0"
 		switch {
-		case !accepted:
+		case rejected:
 			out.WriteString("-")
-		case !strings.Contains(out.String(), "+") && !strings.Contains(section, "a=candidate:"):
+		case !strings.ContainsAny(out.String(), "+.") && !strings.Contains(section, "a=candidate:"):
 			out.WriteString(fmt.Sprintf("(no candidates in %d)", i))
+		case strings.Contains(section, "\r\na=inactive\r\n"):
+			out.WriteString(".")
 		default:
 			out.WriteString("+")
 		}
@@ -330,7 +333,10 @@ func TestViewerGetsOneTrack(t *testing.T) {
 		audio, video int
 	}{
 		{"/whep/mri-2/console/audio", []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio}, 1, 0},
+		{"/whep/mri-2/console/audio", []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo}, 1, 0},
+		{"/whep/mri-2/console/audio", []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio}, 1, 0},
 		{"/whep/mri-2/console/video", []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio}, 0, 1},
+		{"/whep/mri-2/console/video", []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo}, 0, 1},
 		{"/whep/mri-2/console", []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo}, 0, 1},
 	} {
 		v := play(t, g, tt.path, false, tt.kinds...)

@@ -18,8 +18,9 @@ type camera struct {
 	Keyframe int    // frames from one keyframe to the next
 	// Run is written into each picture, above the 16 bits of the frame's number: see mark.
 	Run     int
-	Seconds int // 0: until it is stopped
-	Tone    int // Hz; 0: 440
+	Seconds int  // 0: until it is stopped
+	Tone    int  // Hz; 0: 440
+	Silent  bool // no sound at all
 	Token   string
 }
 
@@ -34,13 +35,17 @@ func (c camera) ffmpeg(url string) []string {
 	args := []string{
 		"ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-loglevel", "info",
 		"-re", "-f", "lavfi", "-i", "testsrc2=rate=30:size=" + c.Size,
-		"-re", "-f", "lavfi", "-i", fmt.Sprintf("sine=frequency=%d:sample_rate=48000", cmp.Or(c.Tone, 440)),
+	}
+	if !c.Silent {
+		args = append(args, "-re", "-f", "lavfi", "-i", fmt.Sprintf("sine=frequency=%d:sample_rate=48000", cmp.Or(c.Tone, 440)))
+	}
+	args = append(args,
 		"-vf", mark(c.Run),
 		// The muxer takes H.264 without B frames and stereo Opus, and nothing else.
 		"-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-profile:v", "baseline", "-pix_fmt", "yuv420p",
 		"-bf", "0", "-g", strconv.Itoa(c.Keyframe), "-b:v", "2M",
 		"-c:a", "libopus", "-ac", "2", "-b:a", "64k",
-	}
+	)
 	if c.Seconds > 0 {
 		args = append(args, "-t", strconv.Itoa(c.Seconds))
 	}

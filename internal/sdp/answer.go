@@ -16,12 +16,13 @@ type negotiation struct {
 	payloadTypes map[uint8]bool    // of accepted sections: unique in the bundle (RFC 9143, section 9.1)
 	extensions   map[uint8]string  // URIs by id, of accepted sections
 	ssrcs        map[uint32]bool   // of accepted sections, or ours
-	accepted     map[int]*accepted // by the section's index
+	accepted     map[int]*accepted // by the section's index; also one that is kept inactive
 }
 
 // accepted is what the answer says in one section.
 type accepted struct {
 	Section
+	inactive   bool // nothing is sent, but the bundle's transport stands here
 	formats    []offeredFormat
 	extensions []extension
 	rids       []rid
@@ -33,7 +34,8 @@ type accepted struct {
 //
 // A publisher's offer is accepted in all of its sections or not at all (RFC 9725, section
 // 4.4.3). A viewer's sections of a kind that isn't sent are rejected with port 0, as long
-// as one is left.
+// as one is left; but the offerer-tagged one is kept, inactive, if the gateway knows a codec
+// that it offers.
 func (o *Offer) Answer(r Request) (*Answer, error) {
 	if err := o.check(r.Publish); err != nil {
 		return nil, err
@@ -61,7 +63,26 @@ func (o *Offer) Answer(r Request) (*Answer, error) {
 	if len(n.accepted) == 0 {
 		return nil, n.nothingCommon()
 	}
+	n.keepTagged()
 	return n.answer(), nil
+}
+
+// keepTagged keeps a viewer's offerer-tagged section inactive where nothing is sent in it. It could
+// be rejected (RFC 9143, section 7.3.1), but with the policy max-bundle Chromium has made that
+// section's transport the only one, and refuses an answer that takes it away. The sections that are
+// sent come first: this one takes no payload type and no extension id from them. One without a codec
+// that the gateway knows must be rejected (RFC 3264, section 6).
+func (n *negotiation) keepTagged() {
+	tagged := n.offer.order[0]
+	m := &n.offer.Media[tagged]
+	if n.accepted[tagged] != nil || m.Kind == "" {
+		return
+	}
+	if formats := n.formats(m); len(formats) > 0 {
+		a := n.accept(m, formats[:1]) // no other one will ever be needed
+		a.inactive = true
+		n.accepted[tagged] = a
+	}
 }
 
 // section negotiates one audio or video section; nil if it is rejected.
@@ -71,11 +92,7 @@ func (n *negotiation) section(m *Media) (*accepted, error) {
 	if !r.Publish && !wanted {
 		return nil, nil
 	}
-	var formats []offeredFormat
-	if isRTP(m.protocol) {
-		formats = m.offeredFormats(r.Publish)
-	}
-	formats = slices.DeleteFunc(formats, func(f offeredFormat) bool { return n.payloadTypes[f.PayloadType] })
+	formats := n.formats(m)
 	if !r.Publish {
 		var ok bool
 		if formats, ok = liveFirst(live, formats); !ok {
@@ -85,12 +102,38 @@ func (n *negotiation) section(m *Media) (*accepted, error) {
 	if len(formats) == 0 {
 		return nil, n.unknownCodecs(m)
 	}
+	a := n.accept(m, formats)
+	if !r.Publish {
+		n.number(a)
+		return a, nil
+	}
+	if _, ok := a.Extensions[ExtensionRID]; ok {
+		a.rids = m.simulcast(formats)
+	}
+	for _, r := range a.rids {
+		a.RIDs = append(a.RIDs, r.id)
+	}
+	var err error
+	a.SSRCs, a.RTX, err = m.ssrcs(n.ssrcs)
+	return a, err
+}
+
+// formats are those of a section that the gateway knows and no other section has.
+func (n *negotiation) formats(m *Media) []offeredFormat {
+	if !isRTP(m.protocol) {
+		return nil
+	}
+	return slices.DeleteFunc(m.offeredFormats(n.request.Publish), func(f offeredFormat) bool { return n.payloadTypes[f.PayloadType] })
+}
+
+// accept takes formats of a section, and the header extensions that both sides know.
+func (n *negotiation) accept(m *Media, formats []offeredFormat) *accepted {
 	a := &accepted{Section: Section{
 		Kind: m.Kind, MID: m.MID,
 		Extensions:  make(map[string]uint8),
 		ReducedSize: has(m.attributes, "rtcp-rsize"),
 	}}
-	a.extensions = m.extensions(r.Publish, n.extensions)
+	a.extensions = m.extensions(n.request.Publish, n.extensions)
 	n.settleTransportCC(a, formats)
 	for _, e := range a.extensions {
 		n.extensions[e.id] = e.uri
@@ -108,19 +151,7 @@ func (n *negotiation) section(m *Media) (*accepted, error) {
 		a.Formats = append(a.Formats, f.Format)
 	}
 	a.formats = formats
-	if !r.Publish {
-		n.number(a)
-		return a, nil
-	}
-	if _, ok := a.Extensions[ExtensionRID]; ok {
-		a.rids = m.simulcast(formats)
-	}
-	for _, r := range a.rids {
-		a.RIDs = append(a.RIDs, r.id)
-	}
-	var err error
-	a.SSRCs, a.RTX, err = m.ssrcs(n.ssrcs)
-	return a, err
+	return a
 }
 
 // settleTransportCC takes transport-wide feedback only if the section offers both halves of
@@ -185,7 +216,7 @@ func (n *negotiation) answer() *Answer {
 		}
 	}
 	for i := range o.Media {
-		if s := n.accepted[i]; s != nil {
+		if s := n.accepted[i]; s != nil && !s.inactive {
 			a.Sections = append(a.Sections, s.Section)
 		}
 	}

@@ -52,15 +52,20 @@ func checkForm(t *testing.T, o *Offer, a *Answer, r Request) {
 				t.Errorf("section %d: payload type %s is not in the offer", i, pt)
 			}
 		}
-		accepted := slices.ContainsFunc(a.Sections, func(s Section) bool { return s.MID == m.MID })
+		sent := slices.ContainsFunc(a.Sections, func(s Section) bool { return s.MID == m.MID })
+		kept := !sent && f[1] == "9"
+		accepted := sent || kept
 		if want := map[bool]string{true: "9", false: "0"}[accepted]; f[1] != want {
 			t.Errorf("section %d: got port %s, want %s", i, f[1], want)
 		}
 		if accepted {
 			mids = append(mids, m.MID)
-			if !hasLine(s, direction) || !hasLine(s, "a=rtcp-mux") {
-				t.Errorf("section %d lacks %s or a=rtcp-mux", i, direction)
+			if want := map[bool]string{true: direction, false: "a=inactive"}[sent]; !hasLine(s, want) || !hasLine(s, "a=rtcp-mux") {
+				t.Errorf("section %d lacks %s or a=rtcp-mux", i, want)
 			}
+		}
+		if kept && (r.Publish || i != o.order[0] || strings.Contains(s, "\r\na=ssrc") || strings.Contains(s, "\r\na=msid:")) {
+			t.Errorf("section %d is kept inactive, which only a viewer's tagged one is, and without a stream", i)
 		}
 		if hasLine(s, "a=rtcp-mux-only") != (accepted && r.RTCPMuxOnly) {
 			t.Errorf("section %d: a=rtcp-mux-only is wrong", i)
@@ -395,7 +400,7 @@ a=end-of-candidates
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	o, a := mustAnswer(t, viewerOffer(t), play(h264))
+	o, a := mustAnswer(t, viewerOffer(t, "opus/48000/2", "G722/8000"), play(h264))
 	reply := a.WriteFragment("newufrag", "newpwdnewpwdnewpwdnewpwd", ourCandidates)
 	f, err := ParseFragment(reply, o)
 	if err != nil || f.Ufrag != "newufrag" || !slices.Equal(f.Candidates, ourCandidates) || !f.EndOfCandidates {

@@ -286,26 +286,30 @@ func TestTransportIsThatOfTheTaggedSection(t *testing.T) {
 	}
 }
 
-// TestDifferentCredentialsForEachSection: aiortc has them although it bundles. The
-// section counts whose transport is left when the first one is rejected.
+// TestDifferentCredentialsForEachSection: aiortc has them although it bundles. Those of the tagged
+// section count, also if nothing is sent in it; if it must be rejected, those of the next.
 func TestDifferentCredentialsForEachSection(t *testing.T) {
 	body := realOffer(t, "aiortc-1.4.0-whep")
 	o, a := mustAnswer(t, body, play(opus, h264))
 	if o.Ufrag != "Hajh" || a.Remote.Ufrag != "Hajh" {
 		t.Errorf("got %s and %s for both kinds, want Hajh", o.Ufrag, a.Remote.Ufrag)
 	}
+	if _, a = mustAnswer(t, body, play(h264)); a.Remote.Ufrag != "Hajh" {
+		t.Errorf("got %s for video alone, want Hajh", a.Remote.Ufrag)
+	}
+	body = []byte(strings.ReplaceAll(string(body), "opus/48000/2", "G722/8000"))
 	_, a = mustAnswer(t, body, play(h264))
 	if a.Remote.Ufrag != "rHRP" || a.Remote.Pwd != "Xcn6mwKnRslPqWmU1jw4nA" {
-		t.Errorf("got %s for video alone, want rHRP", a.Remote.Ufrag)
+		t.Errorf("got %s without a codec in the tagged section, want rHRP", a.Remote.Ufrag)
 	}
 	if want := []string{"af27b904e6408300259d80f63323e9c7 1 udp 2130706431 10.77.0.2 57113 typ host"}; !slices.Equal(a.Remote.Candidates, want) {
 		t.Errorf("got candidates %q, want %q", a.Remote.Candidates, want)
 	}
 }
 
-// TestCandidatesOfTheTransportAreKeptWhenItsSectionIsRejected: GStreamer lists them in its
+// TestCandidatesOfTheTransportAreKeptWhenNothingIsSentInItsSection: GStreamer lists them in its
 // first section only, for all.
-func TestCandidatesOfTheTransportAreKeptWhenItsSectionIsRejected(t *testing.T) {
+func TestCandidatesOfTheTransportAreKeptWhenNothingIsSentInItsSection(t *testing.T) {
 	o, a := mustAnswer(t, realOffer(t, "gst-1.28.8-webrtcbin-whep"), play(opus))
 	if len(o.Candidates) == 0 || !slices.Equal(a.Remote.Candidates, o.Candidates) {
 		t.Errorf("got candidates %q, want %q", a.Remote.Candidates, o.Candidates)
@@ -315,7 +319,8 @@ func TestCandidatesOfTheTransportAreKeptWhenItsSectionIsRejected(t *testing.T) {
 // TestCandidatesBelongToTheirCredentials: a section with credentials of its own and no
 // candidates yet doesn't get those of another.
 func TestCandidatesBelongToTheirCredentials(t *testing.T) {
-	body := viewerOffer(t, "a=mid:a", "a=mid:a\na=candidate:"+host1, "a=mid:v\na=ice-ufrag:abcd", "a=mid:v\na=ice-ufrag:other")
+	body := viewerOffer(t, "a=mid:a", "a=mid:a\na=candidate:"+host1, "a=mid:v\na=ice-ufrag:abcd", "a=mid:v\na=ice-ufrag:other",
+		"opus/48000/2", "G722/8000")
 	_, a := mustAnswer(t, body, play(h264))
 	if a.Remote.Ufrag != "other" || len(a.Remote.Candidates) != 0 {
 		t.Errorf("got %s with candidates %q, want other without any", a.Remote.Ufrag, a.Remote.Candidates)

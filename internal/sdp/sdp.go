@@ -63,8 +63,8 @@ type Request struct {
 	Publish bool // WHIP: receive what is offered; else WHEP: send
 
 	// Send (WHEP) holds the codec that is live now for each kind that shall be sent. An
-	// offered kind that is not in it is rejected with port 0. The answer keeps all other
-	// common codecs of the section as well.
+	// offered kind that is not in it is rejected with port 0, or inactive where it is the
+	// offerer-tagged one. The answer keeps all other common codecs of a section that is sent.
 	Send map[media.Kind]media.Codec
 
 	Ufrag, Pwd  string
@@ -81,10 +81,10 @@ type Answer struct {
 	SDP        []byte
 	DTLSClient bool      // setup:active: the gateway sends the ClientHello
 	ICEOptions []string  // as answered; a restart repeats them
-	Sections   []Section // the accepted ones, in the offer's order
+	Sections   []Section // those with media, in the offer's order
 
 	// Remote is the transport that all sections share: that of the first accepted section
-	// of the bundle. It differs from the offer's own where the offerer-tagged section was
+	// of the bundle. It differs from the offer's own where the offerer-tagged section had to be
 	// rejected and the client has other credentials for each section (aiortc).
 	Remote Transport
 
@@ -92,7 +92,7 @@ type Answer struct {
 	tag   string // the answerer-tagged section, as a restart repeats it: its m= and a=mid lines
 }
 
-// A Section is an accepted m= section.
+// A Section is an accepted m= section that is not inactive.
 type Section struct {
 	Kind    media.Kind
 	MID     string

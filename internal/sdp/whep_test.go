@@ -44,30 +44,23 @@ func TestSSRCsOfAnAnswerDiffer(t *testing.T) {
 	}
 }
 
-// TestKindThatIsNotSentIsRejected: T5, row 62, section 4: port 0, out of the bundle, and
-// the candidates in the first accepted section.
+// TestKindThatIsNotSentIsRejected: T5: port 0, and out of the bundle.
 func TestKindThatIsNotSentIsRejected(t *testing.T) {
 	for _, tt := range []struct {
-		name     string // a real client whose first section is rejected
-		send     media.Codec
-		accepted int // index of the section that is left
+		name string // a real client
+		send media.Codec
 	}{
-		{"gst-1.28.8-webrtcbin-whep", opus, 1}, // video first
-		{"gst-1.22.0-webrtcbin-whep", opus, 1},
-		{"chromium-156-whep", h264, 1}, // audio first
-		{"chromium-156-whep", opus, 0},
-		{"firefox-153esr-whep-h264", h264, 1},
-		{"libdatachannel-npm-whep", h264, 1},
+		{"gst-1.28.8-webrtcbin-whep", h264}, // video first
+		{"gst-1.22.0-webrtcbin-whep", h264},
+		{"chromium-156-whep", opus}, // audio first
+		{"firefox-153esr-whep-h264", opus},
+		{"libdatachannel-npm-whep", opus},
 	} {
 		o, a := mustAnswer(t, realOffer(t, tt.name), play(tt.send))
 		checkForm(t, o, a, play(tt.send))
-		sections := sectionsOf(a.SDP)
-		left, rejected := sections[1+tt.accepted], sections[2-tt.accepted]
-		if len(a.Sections) != 1 || a.Sections[0].MID != o.Media[tt.accepted].MID {
-			t.Errorf("%s: got sections %+v", tt.name, a.Sections)
-		}
-		if !strings.Contains(left, "a=candidate:") || strings.Contains(rejected, "a=candidate:") {
-			t.Errorf("%s: the candidates are not in the accepted section:\n%s", tt.name, a.SDP)
+		rejected := sectionsOf(a.SDP)[2]
+		if len(a.Sections) != 1 || a.Sections[0].MID != o.Media[0].MID || !strings.HasPrefix(rejected, "m="+o.Media[1].name+" 0 ") {
+			t.Errorf("%s: got sections %+v in\n%s", tt.name, a.Sections, a.SDP)
 		}
 		if got := linesOf(a.SDP, "a=group:"); !slices.Equal(got, []string{"BUNDLE " + a.Sections[0].MID}) {
 			t.Errorf("%s: got group %q", tt.name, got)
@@ -81,23 +74,95 @@ func TestKindThatIsNotSentIsRejected(t *testing.T) {
 	}
 }
 
-// TestDataChannelOfAViewerIsRejected: T5.
-func TestDataChannelOfAViewerIsRejected(t *testing.T) {
-	body := append(viewerOffer(t, "BUNDLE a v", "BUNDLE d a v"), ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:d\r\n" +
-		"a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=sctp-port:5000\r\n")...)
-	o, a := mustAnswer(t, body, play(opus, h264))
-	checkForm(t, o, a, play(opus, h264))
-	if s := sectionsOf(a.SDP)[3]; !strings.HasPrefix(s, "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n") {
-		t.Errorf("got %q", s)
+// TestTaggedSectionIsKeptInactive: T5, row 62: where nothing is sent in the first section of the
+// bundle it keeps the transport, with the candidates, and is no section for us.
+func TestTaggedSectionIsKeptInactive(t *testing.T) {
+	for _, tt := range []struct {
+		name string // a real client
+		send media.Codec
+		line string // of the kept section
+	}{
+		{"gst-1.28.8-webrtcbin-whep", opus, "m=video 9 UDP/TLS/RTP/SAVPF "}, // video first
+		{"gst-1.22.0-webrtcbin-whep", opus, "m=video 9 UDP/TLS/RTP/SAVPF "},
+		{"chromium-156-whep", h264, "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"}, // audio first
+		{"firefox-153esr-whep-h264", h264, "m=audio 9 UDP/TLS/RTP/SAVPF 109\r\n"},
+		{"libdatachannel-npm-whep", h264, "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"},
+	} {
+		o, a := mustAnswer(t, realOffer(t, tt.name), play(tt.send))
+		checkForm(t, o, a, play(tt.send))
+		kept, sent := sectionsOf(a.SDP)[1], sectionsOf(a.SDP)[2]
+		if !strings.HasPrefix(kept, tt.line) || !hasLine(kept, "a=inactive") || !strings.Contains(kept, "\r\na=candidate:") {
+			t.Errorf("%s: want %q, inactive and with the candidates, got\n%s", tt.name, tt.line, kept)
+		}
+		if !hasLine(sent, "a=sendonly") || !strings.Contains(sent, "\r\na=ssrc:") {
+			t.Errorf("%s: want the other section to be sent, got\n%s", tt.name, sent)
+		}
+		if len(a.Sections) != 1 || a.Sections[0].MID != o.Media[1].MID || a.Sections[0].SSRC != 1001 {
+			t.Errorf("%s: got sections %+v, want the one that is sent", tt.name, a.Sections)
+		}
+		if got, want := linesOf(a.SDP, "a=group:"), "BUNDLE "+o.Media[0].MID+" "+o.Media[1].MID; !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: got group %q, want %q", tt.name, got, want)
+		}
+		// A restart speaks of the same section.
+		if reply := a.WriteFragment("ufrag", "pwd", nil); !hasLine(string(reply), "a=mid:"+o.Media[0].MID) {
+			t.Errorf("%s: the reply to a restart is not about the tagged section:\n%s", tt.name, reply)
+		}
 	}
 }
 
-// TestOneKindWithoutCommonCodecIsRejected: the other one is played.
-func TestOneKindWithoutCommonCodecIsRejected(t *testing.T) {
-	o, a := mustAnswer(t, viewerOffer(t), play(opus, vp8))
-	checkForm(t, o, a, play(opus, vp8))
-	if len(a.Sections) != 1 || a.Sections[0].Kind != media.Audio {
-		t.Errorf("got sections %+v, want audio alone", a.Sections)
+// TestTaggedSectionIsRejectedWhereItMustBe: what has no codec that we know (RFC 3264, section 6),
+// or none whose number the section that is sent has not.
+func TestTaggedSectionIsRejectedWhereItMustBe(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		pairs []string
+	}{
+		{"no codec that we know", []string{"opus/48000/2", "G722/8000"}},
+		{"another protocol", []string{"m=audio 9 UDP/TLS/RTP/SAVPF", "m=audio 9 RTP/QUIC"}},
+		{"the payload types of the other section", []string{"m=audio 9 UDP/TLS/RTP/SAVPF 111", "m=audio 9 UDP/TLS/RTP/SAVPF 96", "a=rtpmap:111", "a=rtpmap:96", "a=fmtp:111", "a=fmtp:96"}},
+		{"not wanted by the offerer", []string{"m=audio 9", "m=audio 0"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o, a := mustAnswer(t, viewerOffer(t, tt.pairs...), play(h264))
+			checkForm(t, o, a, play(h264))
+			if got := linesOf(a.SDP, "m=audio 0 "); len(got) != 1 || len(a.Sections) != 1 {
+				t.Errorf("want audio rejected and video sent, got\n%s", a.SDP)
+			}
+			if s := sectionsOf(a.SDP)[2]; !strings.Contains(s, "\r\na=candidate:") {
+				t.Errorf("want the candidates in the section that is left, got\n%s", a.SDP)
+			}
+		})
+	}
+}
+
+// TestDataChannelOfAViewerIsRejected: T5, wherever it stands.
+func TestDataChannelOfAViewerIsRejected(t *testing.T) {
+	for _, bundle := range []string{"BUNDLE a v d", "BUNDLE d a v"} {
+		body := append(viewerOffer(t, "BUNDLE a v", bundle), ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:d\r\n" +
+			"a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=sctp-port:5000\r\n")...)
+		o, a := mustAnswer(t, body, play(opus, h264))
+		checkForm(t, o, a, play(opus, h264))
+		if s := sectionsOf(a.SDP)[3]; !strings.HasPrefix(s, "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n") {
+			t.Errorf("got %q", s)
+		}
+	}
+}
+
+// TestOneKindWithoutCommonCodecIsNotSent: the other one is played. The tagged section is kept
+// although what it offers isn't sent.
+func TestOneKindWithoutCommonCodecIsNotSent(t *testing.T) {
+	for _, tt := range []struct{ bundle, want string }{
+		{"BUNDLE a v", "m=video 0 UDP/TLS/RTP/SAVPF 96"},
+		{"BUNDLE v a", "m=video 9 UDP/TLS/RTP/SAVPF 96"},
+	} {
+		o, a := mustAnswer(t, viewerOffer(t, "BUNDLE a v", tt.bundle), play(opus, vp8))
+		checkForm(t, o, a, play(opus, vp8))
+		if len(a.Sections) != 1 || a.Sections[0].Kind != media.Audio {
+			t.Errorf("got sections %+v, want audio alone", a.Sections)
+		}
+		if s := sectionsOf(a.SDP)[2]; !strings.HasPrefix(s, tt.want) {
+			t.Errorf("%s: want %q, got\n%s", tt.bundle, tt.want, s)
+		}
 	}
 }
 

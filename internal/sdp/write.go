@@ -111,9 +111,12 @@ func (n *negotiation) writeSection(w *writer, m *Media, s *accepted, setup strin
 	r := n.request
 	w.media(m.name, m.protocol, s.formats)
 	w.transport(m.MID, r.Ufrag, r.Pwd, setup)
-	if r.Publish {
+	switch {
+	case r.Publish:
 		w.line("a=recvonly")
-	} else {
+	case s.inactive:
+		w.line("a=inactive")
+	default:
 		w.line("a=sendonly")
 		w.line("a=msid:", r.Stream, " ", string(m.Kind))
 	}
@@ -135,7 +138,7 @@ func (n *negotiation) writeSection(w *writer, m *Media, s *accepted, setup strin
 		s.formats[i].write(w)
 	}
 	s.writeRIDs(w)
-	if !r.Publish {
+	if !r.Publish && !s.inactive {
 		s.writeSSRCs(w, r.CNAME)
 	}
 }

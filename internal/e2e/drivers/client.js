@@ -45,8 +45,8 @@
     await s.pc.setRemoteDescription({ type: 'answer', sdp: body });
   }
 
-  function session(name) {
-    const s = { pc: new window.RTCPeerConnection({ bundlePolicy: 'max-bundle' }), t0: performance.now() };
+  function session(name, bundlePolicy = 'max-bundle') {
+    const s = { pc: new window.RTCPeerConnection({ bundlePolicy }), t0: performance.now() };
     sessions.set(name, s);
     return s;
   }
@@ -75,9 +75,9 @@
     await exchange(s, url);
   }
 
-  // play receives kinds, such as ['audio', 'video'], and returns once the answer is in.
-  async function play(name, url, kinds, codec) {
-    const s = session(name);
+  // play receives kinds, such as ['audio', 'video'], and returns once the answer is in. codec and policy may be left out.
+  async function play(name, url, kinds, codec, policy) {
+    const s = session(name, policy);
     s.frames = [];
     const stream = new MediaStream();
     s.element = document.createElement('video');
