@@ -68,18 +68,23 @@ func TestContestIsWonByTheGreaterClaim(t *testing.T) {
 				a.gw.set("x", tt.a[0], tt.a[1], "ann")
 				time.Sleep(time.Second)
 				w.heal()
-				took := within(t, 2*time.Second, "one owner", func() bool { return len(w.owners("x")) == 1 })
-				time.Sleep(100 * time.Millisecond)
-				o := w.agreed("x")
+				// What is told while a node is asked for everything is asked for 100 to 200 ms after
+				// that: so much later the end of the other claim, with its mutes, may be known.
+				took := within(t, 2*time.Second, "one owner that all see", func() bool {
+					_, err := w.agree("x")
+					return err == nil
+				})
 				t.Logf("after %v", took)
+				o := w.agreed("x")
+				time.Sleep(250 * time.Millisecond)
 				if o.name != tt.winner {
 					t.Errorf("won by %s, want %s", o.name, tt.winner)
 				}
 				loser := map[string]*testNode{"a": b, "b": a}[o.name]
-				if got, want := loser.gw.calls(), "lost x to "+o.name+": contested"; got[len(got)-1] != want {
+				if got, want := loser.gw.lastCall(), "lost x to "+o.name+": contested"; got != want {
 					t.Errorf("the loser was told %q, want %q", got, want)
 				}
-				if got, want := o.gw.calls(), "taken x [ann bob]"; got[len(got)-1] != want {
+				if got, want := o.gw.lastCall(), "taken x [ann bob]"; got != want {
 					t.Errorf("the winner was told %q, want %q", got, want)
 				}
 				if s := o.snapshot(); s.Takeovers[Contested] != 1 {
@@ -122,9 +127,9 @@ func threeClaimants(t *testing.T, after time.Duration) {
 		if got := w.owners("y"); !slices.Equal(got, []string{"a"}) {
 			t.Errorf("y lives on %v, want a", got)
 		}
-		// The others may have let go of x for c, before it died.
-		if got := w.owners("x"); len(got) > 1 || len(got) == 1 && got[0] != "b" {
-			t.Errorf("x lives on %v, want b or none", got)
+		// The others may have let go of x for c before it died: both, or whichever saw c first.
+		if got := w.owners("x"); len(got) > 1 {
+			t.Errorf("x lives on %v, want one node or none", got)
 		}
 		w.place(w.node("a"), "x")
 		time.Sleep(50 * time.Millisecond)
