@@ -19,11 +19,12 @@ const (
 //	  ▲          │
 //	  └──────────┘ no other claim is left
 //
-// and each claimant judges for itself. A weight may change only after every other claim was
-// out of sight, and the copy of a node that was out of sight is a new one. So no two can each
-// let go for the other by two different weights of theirs: of those that see each other the
-// greatest is never let go of, and all others are. Who does not tell its weight in time counts
-// as nothing; it will let go when it sees the others.
+// and each claimant judges for itself, by what it knows of the others: copies that may be late,
+// but never go back. A claim is let go of only for a greater one, and its weight does not fall:
+// frozen anew within a minute, it is the greater of what it was and what the room is now. So
+// those that let go for each other stand in one rising line, at the end of which one keeps the
+// room, even if two have never seen each other. Who does not tell its weight in time counts as
+// nothing; it will let go when it sees the others.
 func (d *directory) judgeLocked(o *owned, now time.Time) {
 	var others []claim
 	for _, c := range d.claims[o.Room] {
@@ -40,13 +41,18 @@ func (d *directory) judgeLocked(o *owned, now time.Time) {
 	}
 	if len(others) == 0 {
 		if o.Weight != nil {
+			o.weighed, o.weighedAt = *o.Weight, now
 			o.Weight, o.contested, o.won, o.merged = nil, time.Time{}, false, nil
 			d.tellLocked(o)
 		}
 		return
 	}
 	if o.Weight == nil {
-		o.Weight = &weight{Publishers: o.Publishers, Sessions: o.Sessions, Age: now.Sub(o.since)}
+		w := weight{Publishers: o.Publishers, Sessions: o.Sessions, Age: now.Sub(o.since)}
+		if now.Sub(o.weighedAt) < rememberIt && compareWeights(o.weighed, "", "", w, "", "") > 0 {
+			w = o.weighed
+		}
+		o.Weight = &w
 		o.contested, o.From = now, ""
 		d.tellLocked(o)
 	}

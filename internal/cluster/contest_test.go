@@ -171,6 +171,54 @@ func TestRoomWhoseWeightChangesDuringAContestIsKept(t *testing.T) {
 	}, "a", "b")
 }
 
+// A claimant that a test plays.
+type claimant struct {
+	*memBus
+	number uint64
+}
+
+func (w *world) claimant(name string) *claimant {
+	c := &claimant{memBus: w.net.join(name)}
+	c.tell(topic, encode(message{Beat: &beat{Seq: 1, Name: name}}))
+	return c
+}
+
+func (c *claimant) says(r record) {
+	r.Number = c.number + 1
+	c.tell(topic, encode(message{Changes: &changes{After: c.number, Upto: r.Number, Rooms: []record{r}}}))
+	c.number = r.Number
+	time.Sleep(10 * time.Millisecond)
+}
+
+// a has said what its room weighs, against c. b may have seen that, and let go for it: a must
+// not let go for b when the room weighs less, a moment later.
+func TestWeightThatWasToldDoesNotFall(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		a := w.node("a")
+		a.gw.set("x", 1, 9)
+		time.Sleep(200 * time.Millisecond)
+		claimed := func(name string, sessions int) (kept bool) {
+			c := w.claimant(name)
+			c.says(record{Room: "x", Epoch: 1, Weight: &weight{Publishers: 1, Sessions: sessions}})
+			kept = len(w.owners("x")) == 1
+			c.says(record{Room: "x", Epoch: 1, Gone: true})
+			return kept
+		}
+		if !claimed("c", 1) {
+			t.Fatal("lost to less")
+		}
+		a.gw.set("x", 1, 2)
+		time.Sleep(200 * time.Millisecond)
+		if !claimed("b", 5) {
+			t.Error("lost to b, which may have let go for the 9 sessions that a told of")
+		}
+		time.Sleep(rememberIt + time.Second)
+		if claimed("d", 5) {
+			t.Error("a weight of a minute ago holds")
+		}
+	}, "a")
+}
+
 func TestSilentClaimantIsNotWaitedFor(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		a, b := w.node("a"), w.node("b")
