@@ -21,7 +21,8 @@ const (
 //
 // and each claimant judges for itself, by what it knows of the others: copies that may be late,
 // but never go back. A claim is let go of only for a greater one, and its weight does not fall:
-// frozen anew within a minute, it is the greater of what it was and what the room is now. So
+// frozen anew within a minute, it is the greater of what it was and what the room is now, and a
+// room that is handed over takes it along. So
 // those that let go for each other stand in one rising line, at the end of which one keeps the
 // room, even if two have never seen each other. Who does not tell its weight in time counts as
 // nothing; it will let go when it sees the others.
@@ -30,7 +31,7 @@ func (d *directory) judgeLocked(o *owned, now time.Time) {
 	for _, c := range d.claims[o.Room] {
 		switch {
 		case c.of == d.me:
-		case c.rec.From == d.id && c.rec.Epoch > o.Epoch:
+		case c.rec.From == d.id && c.rec.Epoch > o.Epoch && o.gaveWeight(now):
 			// It has taken what this node offered, though the answer may have got lost.
 			d.loseLocked(o, c.of, Drained)
 			return
@@ -49,8 +50,8 @@ func (d *directory) judgeLocked(o *owned, now time.Time) {
 	}
 	if o.Weight == nil {
 		w := weight{Publishers: o.Publishers, Sessions: o.Sessions, Age: now.Sub(o.since)}
-		if now.Sub(o.weighedAt) < rememberIt && compareWeights(o.weighed, "", "", w, "", "") > 0 {
-			w = o.weighed
+		if told := o.toldWeight(now); told != nil && told.heavier(w) {
+			w = *told
 		}
 		o.Weight = &w
 		o.contested, o.From = now, ""
@@ -67,6 +68,32 @@ func (d *directory) judgeLocked(o *owned, now time.Time) {
 		}
 	}
 	d.winLocked(o, others)
+}
+
+// toldWeight returns the weight for which others may let go, or have; nil if there is none.
+func (o *owned) toldWeight(now time.Time) *weight {
+	if o.Weight == nil && now.Sub(o.weighedAt) < rememberIt {
+		return &o.weighed
+	}
+	return o.Weight
+}
+
+// gaveWeight reports whether who was offered the room has taken all that it weighs, too.
+func (o *owned) gaveWeight(now time.Time) bool {
+	told := o.toldWeight(now)
+	return told == nil || o.gave != nil && !told.heavier(*o.gave)
+}
+
+// raiseLocked makes a room that was taken weigh at least what it did where it comes from.
+func (d *directory) raiseLocked(o *owned, w *weight, now time.Time) {
+	switch told := o.toldWeight(now); {
+	case w == nil || told != nil && !w.heavier(*told):
+	case o.Weight != nil:
+		o.Weight = w
+		d.tellLocked(o)
+	default:
+		o.weighed, o.weighedAt = *w, now
+	}
 }
 
 // winLocked raises the epoch of a room above those of the others who claim it, and takes over

@@ -219,6 +219,35 @@ func TestWeightThatWasToldDoesNotFall(t *testing.T) {
 	}, "a")
 }
 
+// c may have let go for what a has told, when b has the room from a and sees c's claim for
+// the first time, though it is there no more.
+func TestRoomThatIsHandedOverKeepsItsWeight(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		a, b := w.node("a"), w.node("b")
+		a.gw.set("x", 1, 9)
+		time.Sleep(200 * time.Millisecond)
+		w.net.set(func() { w.net.deaf[[2]string{"c", b.id}] = true })
+		c := w.claimant("c")
+		claim := record{Room: "x", Number: 1, Epoch: 1, Weight: &weight{Publishers: 1, Sessions: 5}}
+		c.says(claim)
+		if err := a.drain(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		w.heal()
+		c.tell(topic, encode(message{Beat: &beat{Seq: 2, Name: "c"}}))
+		c.tell(topic, encode(message{Changes: &changes{Upto: 1, Rooms: []record{claim}}}))
+		time.Sleep(10 * time.Millisecond)
+		if got := w.owners("x"); !slices.Equal(got, []string{"b"}) {
+			t.Errorf("x lives on %v, want b", got)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(b.claims["x"]) != 2 {
+			t.Error("b has not seen c's claim")
+		}
+	}, "a", "b")
+}
+
 func TestSilentClaimantIsNotWaitedFor(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		a, b := w.node("a"), w.node("b")

@@ -102,8 +102,9 @@ type owned struct {
 	contested time.Time // since when others claim it; zero: none does
 	won       bool      // this contest has been counted
 	merged    []string  // mutes that this contest has brought
-	weighed   weight    // in the last contest
-	weighedAt time.Time // its end
+	weighed   weight    // the last weight that was told, and
+	weighedAt time.Time // until when
+	gave      *weight   // the weight that was offered with the room
 }
 
 // newDirectory returns a directory, which does nothing before run. self is how this node
