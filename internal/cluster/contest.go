@@ -22,10 +22,9 @@ const (
 // and each claimant judges for itself, by what it knows of the others: copies that may be late,
 // but never go back. A claim is let go of only for a greater one, and its weight does not fall:
 // frozen anew within a minute, it is the greater of what it was and what the room is now, and a
-// room that is handed over takes it along. So
-// those that let go for each other stand in one rising line, at the end of which one keeps the
-// room, even if two have never seen each other. Who does not tell its weight in time counts as
-// nothing; it will let go when it sees the others.
+// room that is handed over takes it along. So those that let go for each other stand in one
+// rising line, at the end of which one keeps the room, even if two have never seen each other.
+// Who does not tell its weight in time counts as nothing; it will let go when it sees the others.
 func (d *directory) judgeLocked(o *owned, now time.Time) {
 	var others []claim
 	for _, c := range d.claims[o.Room] {
