@@ -19,17 +19,18 @@ const (
 //	  ▲          │
 //	  └──────────┘ no other claim is left
 //
-// and each claimant judges for itself. A weight may change only after every other claim was
-// out of sight, and the copy of a node that was out of sight is a new one. So no two can each
-// let go for the other by two different weights of theirs: of those that see each other the
-// greatest is never let go of, and all others are. Who does not tell its weight in time counts
-// as nothing; it will let go when it sees the others.
+// and each claimant judges for itself, by what it knows of the others: copies that may be late,
+// but never go back. A claim is let go of only for a greater one, and its weight does not fall:
+// frozen anew within a minute, it is the greater of what it was and what the room is now, and a
+// room that is handed over takes it along. So those that let go for each other stand in one
+// rising line, at the end of which one keeps the room, even if two have never seen each other.
+// Who does not tell its weight in time counts as nothing; it will let go when it sees the others.
 func (d *directory) judgeLocked(o *owned, now time.Time) {
 	var others []claim
 	for _, c := range d.claims[o.Room] {
 		switch {
 		case c.of == d.me:
-		case c.rec.From == d.id && c.rec.Epoch > o.Epoch:
+		case c.rec.From == d.id && c.rec.Epoch > o.Epoch && o.gaveWeight(now):
 			// It has taken what this node offered, though the answer may have got lost.
 			d.loseLocked(o, c.of, Drained)
 			return
@@ -40,13 +41,18 @@ func (d *directory) judgeLocked(o *owned, now time.Time) {
 	}
 	if len(others) == 0 {
 		if o.Weight != nil {
+			o.weighed, o.weighedAt = *o.Weight, now
 			o.Weight, o.contested, o.won, o.merged = nil, time.Time{}, false, nil
 			d.tellLocked(o)
 		}
 		return
 	}
 	if o.Weight == nil {
-		o.Weight = &weight{Publishers: o.Publishers, Sessions: o.Sessions, Age: now.Sub(o.since)}
+		w := weight{Publishers: o.Publishers, Sessions: o.Sessions, Age: now.Sub(o.since)}
+		if told := o.toldWeight(now); told != nil && told.heavier(w) {
+			w = *told
+		}
+		o.Weight = &w
 		o.contested, o.From = now, ""
 		d.tellLocked(o)
 	}
@@ -61,6 +67,32 @@ func (d *directory) judgeLocked(o *owned, now time.Time) {
 		}
 	}
 	d.winLocked(o, others)
+}
+
+// toldWeight returns the weight for which others may let go, or have; nil if there is none.
+func (o *owned) toldWeight(now time.Time) *weight {
+	if o.Weight == nil && now.Sub(o.weighedAt) < rememberIt {
+		return &o.weighed
+	}
+	return o.Weight
+}
+
+// gaveWeight reports whether who was offered the room has taken all that it weighs, too.
+func (o *owned) gaveWeight(now time.Time) bool {
+	told := o.toldWeight(now)
+	return told == nil || o.gave != nil && !told.heavier(*o.gave)
+}
+
+// raiseLocked makes a room that was taken weigh at least what it did where it comes from.
+func (d *directory) raiseLocked(o *owned, w *weight, now time.Time) {
+	switch told := o.toldWeight(now); {
+	case w == nil || told != nil && !w.heavier(*told):
+	case o.Weight != nil:
+		o.Weight = w
+		d.tellLocked(o)
+	default:
+		o.weighed, o.weighedAt = *w, now
+	}
 }
 
 // winLocked raises the epoch of a room above those of the others who claim it, and takes over

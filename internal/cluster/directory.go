@@ -21,7 +21,7 @@ const (
 	missedBeat = beatEvery + beatEvery/2 // a node that is not heard for so long may be gone
 	settleTime = 2 * beatEvery           // after the start: every node that can be heard has been
 	youngFor   = time.Minute             // after the start: what was before is not known
-	rememberIt = time.Minute             // the epoch of a room that has ended, and the mutes of one whose owner died
+	rememberIt = time.Minute             // the epoch of a room that has ended, the mutes of one whose owner died, a weight that was told
 	expectIt   = 2 * time.Second         // the record of a room that was just placed
 )
 
@@ -102,6 +102,9 @@ type owned struct {
 	contested time.Time // since when others claim it; zero: none does
 	won       bool      // this contest has been counted
 	merged    []string  // mutes that this contest has brought
+	weighed   weight    // the last weight that was told, and
+	weighedAt time.Time // until when
+	gave      *weight   // the weight that was offered with the room
 }
 
 // newDirectory returns a directory, which does nothing before run. self is how this node

@@ -93,6 +93,15 @@ func (g *gateway) calls() []string {
 	return slices.Clone(g.said)
 }
 
+// lastCall returns what was called last, "" if nothing was.
+func (g *gateway) lastCall() string {
+	said := g.calls()
+	if len(said) == 0 {
+		return ""
+	}
+	return said[len(said)-1]
+}
+
 // A world is some nodes on a net in memory.
 type world struct {
 	t     testing.TB
@@ -239,16 +248,25 @@ func (w *world) owners(room string) (out []string) {
 // agreed fails unless all see one and the same owner of the room, and returns it.
 func (w *world) agreed(room string) *testNode {
 	w.t.Helper()
+	n, err := w.agree(room)
+	if err != nil {
+		w.t.Fatalf("at %v: %v", time.Now(), err)
+	}
+	return n
+}
+
+// agree returns the owner of the room that all see, or an error if there is none such.
+func (w *world) agree(room string) (*testNode, error) {
 	owners := w.owners(room)
 	if len(owners) != 1 {
-		w.t.Fatalf("at %v: room %s lives on %v, want one node", time.Now(), room, owners)
+		return nil, fmt.Errorf("room %s lives on %v, want one node", room, owners)
 	}
 	for _, n := range w.nodes {
 		if m, ok := n.owner(room); !ok || m.Name != owners[0] {
-			w.t.Fatalf("%s sees the owner of %s in %q (%v), want %s", n.name, room, m.Name, ok, owners[0])
+			return nil, fmt.Errorf("%s sees the owner of %s in %q (%v), want %s", n.name, room, m.Name, ok, owners[0])
 		}
 	}
-	return w.node(owners[0])
+	return w.node(owners[0]), nil
 }
 
 func names(list []Member) (out []string) {
@@ -515,6 +533,40 @@ func TestRoomsGoneWhileNobodyCouldHearAreGone(t *testing.T) {
 		w.net.setLose(0)
 		within(t, 2*time.Second, "b has 1000 rooms", func() bool { return b.snapshot().Entries == 1000 })
 	}, "a", "b")
+}
+
+// An answer may be on its way while what came after it is told: a room that is gone must not
+// come back, or its former owner's claim is contested by a claim that nobody has.
+func TestAnswerThatIsOvertakenBringsNothingBack(t *testing.T) {
+	for _, anew := range []bool{false, true} {
+		t.Run(fmt.Sprint("anew=", anew), func(t *testing.T) {
+			play(t, func(t *testing.T, w *world) {
+				a, b := w.node("a"), w.node("b")
+				for _, room := range []string{"x", "y"} {
+					a.gw.set(room, 1, 1)
+				}
+				time.Sleep(200 * time.Millisecond)
+				w.net.set(func() { w.net.slow = 300 * time.Millisecond })
+				b.mu.Lock()
+				b.behindLocked(b.peers[a.id], anew)
+				b.mu.Unlock()
+				time.Sleep(150 * time.Millisecond)
+				a.gw.end("x")
+				a.mu.Lock()
+				a.dropLocked(a.own["x"])
+				a.mu.Unlock()
+				within(t, 100*time.Millisecond, "the end is known", func() bool { return len(b.entries()) == 1 })
+				a.gw.set("y", 1, 2)
+				for range 300 {
+					time.Sleep(5 * time.Millisecond)
+					if e := b.entries(); len(e) != 1 || e[0].Room != "y" {
+						t.Fatalf("b sees %+v", e)
+					}
+				}
+				equalCopies(t, w)
+			}, "a", "b")
+		})
+	}
 }
 
 func TestHostileNodeFillsNothing(t *testing.T) {

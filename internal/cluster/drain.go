@@ -80,6 +80,10 @@ func (d *directory) give(ctx context.Context, room string) error {
 		}
 		id := to.ID
 		t := takeRequest{Room: room, Epoch: o.Epoch + 1, Muted: o.Muted, From: d.id}
+		if w := o.toldWeight(time.Now()); w != nil {
+			weight := *w
+			t.Weight = &weight
+		}
 		d.mu.Unlock()
 
 		a, err := d.offer(ctx, id, t)
@@ -93,19 +97,23 @@ func (d *directory) give(ctx context.Context, room string) error {
 		case a.Owner != id:
 			return fault.New(fault.Unavailable, "room %q is claimed by another node too", room) // a contest decides
 		default:
-			d.given(o, to, a)
+			d.given(o, to, a, t.Weight)
 			d.lanes.wait(ctx, room) // for Lost
 			return nil
 		}
 	}
 }
 
-// given lets go of a room that another node has confirmed to have.
-func (d *directory) given(o *owned, to *peer, a ownerAnswer) {
+// given lets go of a room that another node has confirmed to have, with a weight. If it weighs
+// more by now, it has to be given once more.
+func (d *directory) given(o *owned, to *peer, a ownerAnswer, w *weight) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.own[o.Room] != o {
 		return // its record was faster than its answer
+	}
+	if o.gave = w; !o.gaveWeight(time.Now()) {
+		return
 	}
 	o.Epoch = max(o.Epoch, a.Epoch-1)
 	d.loseLocked(o, to, Drained)

@@ -85,6 +85,7 @@ func TestTheLastWordsOfANodeArrive(t *testing.T) {
 }
 
 func TestStrangersStayOut(t *testing.T) {
+	t.Parallel() // as others here whose time goes by waiting
 	for _, tt := range []struct {
 		name string
 		with func(*testing.T) (member, stranger []func(*Config))
@@ -106,6 +107,7 @@ func TestStrangersStayOut(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			member, stranger := tt.with(t)
 			c, d := configs(t, 2, member...), configs(t, 1, stranger...)
 			d[0].Routes = []string{c[0].Listen}
@@ -154,6 +156,7 @@ func TestANodeThatDiesIsUnavailableAtOnceAndReturns(t *testing.T) {
 
 // The cable is cut: what is sent goes nowhere, and nobody says so.
 func TestAPartitionIsNoticedAndHeals(t *testing.T) {
+	t.Parallel()
 	c := configs(t, 2)
 	cable := newCable(t, c[0].Listen)
 	c[0].Routes = nil
@@ -186,6 +189,7 @@ func TestAPartitionIsNoticedAndHeals(t *testing.T) {
 }
 
 func TestAnExternalNATS(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, scheme string
 		change       func(*Config)
@@ -194,6 +198,7 @@ func TestAnExternalNATS(t *testing.T) {
 		{"TLS", "tls", withTLS(t)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			addr := freeAddr(t)
 			c := Defaults()
 			tt.change(&c)
@@ -282,6 +287,7 @@ func TestAnExternalNATSThatTakesTooLittleIsRefused(t *testing.T) {
 
 // A certificate that was replaced is shown at the next connection, on both sides.
 func TestCertificatesAreReadAgain(t *testing.T) {
+	t.Parallel()
 	change, other := withTLS(t), withTLS(t)
 	var c, d Config
 	change(&c)

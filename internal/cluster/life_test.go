@@ -32,6 +32,7 @@ func see(t *testing.T, nodes ...*liveNode) time.Duration {
 }
 
 func TestNodesAreOneGateway(t *testing.T) {
+	t.Parallel()
 	c := configs(t, 3, withSecret, withTLS(t))
 	p := newPatient()
 	var mu sync.Mutex

@@ -61,6 +61,8 @@ func (d *directory) beatLocked(from string, b *beat) {
 	case b.Number > p.have && p.complete:
 		d.stats.gaps++
 		d.behindLocked(p, false)
+	case b.Number < p.have && p.complete: // an answer that was made later has come before it
+	case p.asking: // the next beat tells whether the answer was right
 	default:
 		d.behindLocked(p, true)
 	}

@@ -17,6 +17,7 @@ type memNet struct {
 	lose    float64       // share of tells that get lost
 	twice   float64       // share of tells that come twice
 	silent  bool          // a call over a cut waits for its context, instead of failing at once
+	slow    time.Duration // how late answers are besides
 	counted func(bytes int)
 
 	ctx  context.Context
@@ -237,7 +238,7 @@ func (b *memBus) call(ctx context.Context, to, verb string, data []byte) ([]byte
 	if b.net.counted != nil {
 		b.net.counted(len(data))
 	}
-	if !b.net.sleep(ctx, b.net.late()) {
+	if !b.net.sleep(ctx, b.net.late()+b.net.slow) {
 		return nil, ctx.Err()
 	}
 	if b.net.reach(to, b.id) == nil {

@@ -49,6 +49,7 @@ func (n *liveNode) end(how func()) {
 }
 
 func TestThreeNodesOverNATS(t *testing.T) {
+	t.Parallel()
 	var nodes []*liveNode
 	for _, c := range configs(t, 3) {
 		nodes = append(nodes, startNode(t, c))

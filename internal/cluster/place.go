@@ -370,6 +370,7 @@ func (d *directory) takeNow(t takeRequest) ownerAnswer {
 		o.alive = now
 		if t.From != "" {
 			d.mergeLocked(o, t.Muted)
+			d.raiseLocked(o, t.Weight, now)
 		}
 		return ownerAnswer{Owner: d.id, Epoch: o.Epoch}
 	}
@@ -399,6 +400,7 @@ func (d *directory) takeNow(t takeRequest) ownerAnswer {
 	}
 	keep := Keep{Muted: boundNames(union(muted, t.Muted))}
 	o := d.claimLocked(t.Room, max(t.Epoch, past.epoch+1), t.From, keep.Muted, now)
+	d.raiseLocked(o, t.Weight, now)
 	d.lanes.add(t.Room, func() { d.local.Taken(t.Room, keep) })
 	return ownerAnswer{Owner: d.id, Epoch: o.Epoch}
 }

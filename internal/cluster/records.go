@@ -229,7 +229,8 @@ func (d *directory) changesLocked(p *peer, c *changes) {
 	}
 }
 
-// applyLocked brings the copy of p's rooms from p.have to c.Upto.
+// applyLocked brings the copy of p's rooms from p.have to c.Upto, unless it is further already:
+// an answer may be overtaken by what is told after it.
 func (d *directory) applyLocked(p *peer, c *changes, fresh bool) {
 	now := time.Now()
 	for i := range c.Rooms {
@@ -239,7 +240,7 @@ func (d *directory) applyLocked(p *peer, c *changes, fresh bool) {
 		}
 		d.recordLocked(p, r, fresh, now)
 	}
-	p.have = c.Upto
+	p.have = max(p.have, c.Upto)
 }
 
 // recordLocked puts one record into the copy, or takes it out if the room is gone.
@@ -396,11 +397,12 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 	return anew, fault.New(fault.TooLarge, "node %s has more rooms than the %d that a node may have", id, maxRooms)
 }
 
-// replace makes all that p has the copy of its rooms.
+// replace makes all that p had at a number the copy of its rooms, unless the copy is further
+// already: a claim that has been let go of would come back, with the weight that it had then.
 func (d *directory) replace(p *peer, all map[string]*record, number uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.peers[p.ID] != p {
+	if d.peers[p.ID] != p || p.complete && number < p.have {
 		return
 	}
 	now := time.Now()

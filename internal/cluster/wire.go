@@ -151,6 +151,9 @@ func compareWeights(a weight, aName, aID string, b weight, bName, bID string) in
 	)
 }
 
+// heavier reports whether a weighs more than b, of whatever nodes.
+func (a weight) heavier(b weight) bool { return compareWeights(a, "", "", b, "", "") > 0 }
+
 type placeRequest struct {
 	Room  string   `json:"r"`
 	Epoch uint64   `json:"e"` // the last that the entry knows
@@ -163,6 +166,8 @@ type takeRequest struct {
 	Muted []string `json:"m,omitempty"`
 	From  string   `json:"f,omitempty"` // the node that gives the room away
 	Died  bool     `json:"d,omitempty"` // its last owner has
+
+	Weight *weight `json:"w,omitempty"` // of the room, that From has told
 }
 
 // An ownerAnswer answers a placeRequest and a takeRequest.
