@@ -17,12 +17,13 @@ import (
 
 	"sightline/internal/auth"
 	"sightline/internal/doortest"
+	"sightline/internal/freeport"
 )
 
 // spawn runs the program itself, as a process of its own, until the test ends.
 func spawn(t *testing.T, environ ...string) *doortest.Gateway {
 	t.Helper()
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	cmd := exec.Command(os.Args[0], "serve")
 	cmd.Env = append(append(loopback, beSightline+"=1", "SIGHTLINE_HTTP_LISTEN="+address), environ...)
 	cmd.Dir = t.TempDir()

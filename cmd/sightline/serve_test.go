@@ -20,6 +20,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"sightline/internal/demo"
+	"sightline/internal/freeport"
 )
 
 // loopback lets a gateway listen on free ports of loopback.
@@ -291,7 +292,7 @@ func TestTakenPortSaysWhatToDo(t *testing.T) {
 // The program itself, with a real signal.
 func TestProcessEndsOnSIGTERM(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "demo")
-	cmd.Env = append(loopback, beSightline+"=1", "SIGHTLINE_HTTP_LISTEN="+freeAddress(t))
+	cmd.Env = append(loopback, beSightline+"=1", "SIGHTLINE_HTTP_LISTEN="+freeport.Address(t))
 	cmd.Dir = t.TempDir() // an empty folder
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
@@ -398,15 +399,4 @@ func TestDemoOfAGatewayWithTokens(t *testing.T) {
 		status, body := ask(token)
 		return status == http.StatusOK && strings.Count(body, `"state":"live"`) == 4
 	})
-}
-
-// freeAddress returns an address that was free a moment ago.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"sightline/internal/certs/acmetest"
+	"sightline/internal/freeport"
 )
 
 // The whole gateway with an ACME server: it starts without a certificate, says so, has one
@@ -29,7 +30,7 @@ func TestGatewayHasItsCertificateFromAnACMEServer(t *testing.T) {
 	const name = "media.hospital.example"
 	for _, challenge := range []string{"tls-alpn-01", "http-01"} {
 		t.Run(challenge, func(t *testing.T) {
-			secure, plain := freeAddress(t), freeAddress(t)
+			secure, plain := freeport.Address(t), freeport.Address(t)
 			acme := acmetest.Start(t, portOf(t, secure), portOf(t, plain), 90*24*time.Hour)
 			acme.SetDown(challenge == "tls-alpn-01") // once is enough: it costs ten seconds
 			environ := []string{

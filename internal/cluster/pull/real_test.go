@@ -2,7 +2,6 @@ package pull_test
 
 import (
 	"context"
-	"net"
 	"testing"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 	"sightline/internal/cluster/forward"
 	"sightline/internal/cluster/pull"
 	"sightline/internal/doortest"
+	"sightline/internal/freeport"
 	"sightline/internal/opt"
 	"sightline/rooms"
 	"sightline/whep"
@@ -36,16 +36,6 @@ type realNode struct {
 	node   *cluster.Node
 	puller *pull.Puller
 	stop   func() // as if the machine lost its power, but that its sockets close
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // startReal starts a gateway that is a node of a cluster, over NATS.
@@ -102,7 +92,7 @@ func startReal(t *testing.T, name, listen string, routes []string, near ...strin
 // Over NATS, by the forwarder: a viewer near one node watches what another one has, until that
 // goes down and a third has the room.
 func TestRelayOverARealCluster(t *testing.T) {
-	ports := []string{freePort(t), freePort(t), freePort(t)}
+	ports := []string{freeport.Address(t), freeport.Address(t), freeport.Address(t)}
 	a := startReal(t, "a", ports[0], ports)
 	b := startReal(t, "b", ports[1], ports, "127.0.0.0/8")
 	c := startReal(t, "c", ports[2], ports)

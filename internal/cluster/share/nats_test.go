@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"testing"
 	"time"
 
 	"sightline/internal/auth"
 	"sightline/internal/cluster"
+	"sightline/internal/freeport"
 )
 
 // nobody is a gateway without rooms.
@@ -28,16 +28,6 @@ type real struct {
 	node  *cluster.Node
 	share *Share
 	stop  func()
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func start(t *testing.T, name, listen, dir string, routes ...string) *real {
@@ -100,11 +90,11 @@ func sees(n int, nodes ...*real) func() error {
 }
 
 func TestRevocationsOverNATS(t *testing.T) {
-	first := freeAddr(t)
+	first := freeport.Address(t)
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
 	a := start(t, "a", first, dirs[0])
-	b := start(t, "b", freeAddr(t), dirs[1], first)
-	at := freeAddr(t)
+	b := start(t, "b", freeport.Address(t), dirs[1], first)
+	at := freeport.Address(t)
 	c := start(t, "c", at, dirs[2], first)
 	eventually(t, sees(3, a, b, c))
 

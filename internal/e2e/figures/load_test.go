@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"cmp"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"sightline/internal/bench"
+	"sightline/internal/freeport"
 )
 
 const (
@@ -161,13 +161,13 @@ func startServer(t *testing.T) *server {
 	if out, err := exec.Command("go", "build", "-o", binary, "sightline/cmd/sightline").CombinedOutput(); err != nil {
 		t.Fatalf("build the server: %v\n%s", err, out)
 	}
-	listen := freeAddr(t)
+	listen := freeport.Address(t)
 	cmd := exec.Command(binary, "serve")
 	mine := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "SIGHTLINE_") })
 	cmd.Env = append(mine,
 		"SIGHTLINE_HTTP_LISTEN="+listen,
 		"SIGHTLINE_HTTP_RATE_LIMIT=0", // all clients have one address
-		"SIGHTLINE_ICE_UDP_LISTEN="+freeAddr(t),
+		"SIGHTLINE_ICE_UDP_LISTEN="+freeport.Address(t),
 		"SIGHTLINE_ROOMS_MAX_PUBLISHERS=100",
 		"SIGHTLINE_LOG_LEVEL=warn",
 	)
@@ -215,15 +215,4 @@ func (s *server) metrics(t *testing.T) map[string]float64 {
 		}
 	}
 	return out
-}
-
-// freeAddr returns a loopback address that nobody listened on a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -22,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sightline/internal/freeport"
 )
 
 // A server is the real one, in a process of its own, with its shipped limits but for what a
@@ -44,8 +45,8 @@ func startServer(t *testing.T, more string) *server {
 	if out, err := exec.Command("go", "build", "-o", binary, "sightline/cmd/sightline").CombinedOutput(); err != nil {
 		t.Fatalf("build the server: %v\n%s", err, out)
 	}
-	s := &server{media: netip.MustParseAddrPort(freeAddr(t))}
-	listen, debug := freeAddr(t), freeAddr(t)
+	s := &server{media: netip.MustParseAddrPort(freeport.Address(t))}
+	listen, debug := freeport.Address(t), freeport.Address(t)
 	s.base, s.debug = "http://"+listen, "http://"+debug
 	var config strings.Builder
 	fmt.Fprintf(&config, "http.listen = %q\nice.udp_listen = %q\nmetrics.auth = false\nmetrics.debug_listen = %q\nlog.level = \"error\"\n", listen, s.media, debug)
@@ -215,15 +216,4 @@ func (s *server) strangers(t *testing.T) time.Duration {
 		used -= time.Duration(n) * time.Second / userHZ
 	}
 	return used
-}
-
-// freeAddr returns a loopback address that nobody listened on a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

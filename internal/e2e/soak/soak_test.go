@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"sightline/internal/freeport"
 )
 
 const (
@@ -93,7 +95,7 @@ func startServer(t *testing.T) *server {
 	if out, err := exec.Command("go", "build", "-o", binary, "sightline/cmd/sightline").CombinedOutput(); err != nil {
 		t.Fatalf("build the server: %v\n%s", err, out)
 	}
-	listen, debug := freeAddr(t), freeAddr(t)
+	listen, debug := freeport.Address(t), freeport.Address(t)
 	log := filepath.Join(t.TempDir(), "log")
 	f, err := os.Create(log)
 	if err != nil {
@@ -106,7 +108,7 @@ func startServer(t *testing.T) *server {
 	cmd.Env = append(mine,
 		"SIGHTLINE_HTTP_LISTEN="+listen,
 		"SIGHTLINE_HTTP_RATE_LIMIT=0", // all clients have one address
-		"SIGHTLINE_ICE_UDP_LISTEN="+freeAddr(t),
+		"SIGHTLINE_ICE_UDP_LISTEN="+freeport.Address(t),
 		"SIGHTLINE_METRICS_DEBUG_LISTEN="+debug,
 		"SIGHTLINE_LOG_LEVEL=warn",
 	)
