@@ -173,7 +173,9 @@ func TestStreamsThatOneSideForgotEnd(t *testing.T) {
 	p.wait(t, p.began, patience)
 	b.natsBus.mu.Lock()
 	for _, v := range b.served {
+		v.stream.mu.Lock()
 		v.stream.subject = subject(b.group, "n", "elsewhere") // it does not reach the reader any more
+		v.stream.mu.Unlock()
 	}
 	b.natsBus.mu.Unlock()
 	if _, err := read(t, s); fault.KindOf(err) != fault.Unavailable {
