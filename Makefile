@@ -67,7 +67,7 @@ test-go: ## unit tests and tests with pion's peers, under the race detector
 test-web: ## the pages' client in Node
 	web/test.sh
 
-test-libopus: ## gopus against libopus, each decoding what the other has encoded
+test-libopus: ## gopus against libopus, each decoding what the other has encoded; and sound without the race detector
 	.ci/libopus.sh
 	$(WITH_C) go vet -tags libopus,nolibopusfile ./internal/audio
 	$(WITH_C) go test -vet=off -tags libopus,nolibopusfile ./internal/audio

@@ -38,6 +38,7 @@ func mixed(t *testing.T, packets []Packet, phase time.Duration) ([]float32, Stat
 }
 
 func TestTonesKeepTheirLevel(t *testing.T) {
+	notUnderRace(t)
 	r := random(t)
 	rough, fine := shaky(r), calm(r)
 	falling := func(i int) (time.Duration, bool) { // so that the leg has to catch up
@@ -89,6 +90,7 @@ func TestTonesKeepTheirLevel(t *testing.T) {
 }
 
 func TestLossOfRealPacketsLeavesNoGap(t *testing.T) {
+	notUnderRace(t)
 	r := random(t)
 	payloads := mustEncode(t, libraries[0].newEncoder(t, mono(0)), tone(400, 0.25, 1500))
 	for _, loss := range []float64{0.05, 0.1} {
@@ -111,6 +113,7 @@ func TestLossOfRealPacketsLeavesNoGap(t *testing.T) {
 }
 
 func TestRealErrorCorrectionIsUsed(t *testing.T) {
+	notUnderRace(t)
 	r := random(t)
 	single := func(i int) (time.Duration, bool) { return 20 * time.Millisecond, i > 50 && r.IntN(20) == 0 }
 	for _, tt := range []struct {

@@ -290,6 +290,15 @@ func (h *hearing) concealed() float64 {
 	return float64(s.Concealed) / float64(s.Frames*FrameSamples)
 }
 
+// notUnderRace leaves a test of numbers, which has one goroutine and takes ten times as long under the
+// race detector, to the run without it: make test-libopus.
+func notUnderRace(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("has one goroutine: make test-libopus runs it, without the race detector")
+	}
+}
+
 // fewer makes steps wider under the race detector, which is for the goroutines and slow.
 func fewer(step time.Duration) time.Duration {
 	if raceEnabled {
@@ -299,6 +308,7 @@ func fewer(step time.Duration) time.Duration {
 }
 
 func TestCalmNetworkCostsOneTick(t *testing.T) {
+	notUnderRace(t)
 	r := random(t)
 	for _, n := range []int{120, 240, 480, 960, 1920, 2880, 5760} {
 		for phase := time.Duration(0); phase < FrameDuration; phase += fewer(2900 * time.Microsecond) {
@@ -493,6 +503,7 @@ func TestDriftIsFollowed(t *testing.T) {
 }
 
 func TestDriftOfWhatCannotBeSplicedIsResampled(t *testing.T) {
+	notUnderRace(t)
 	for _, drift := range []float64{-200e-6, 200e-6} {
 		h := listenWith(speak(4*time.Minute, 960, 0, 0, drift, false, calm(random(t))), 0, 1, &toneDecoder{channels: 1, noise: true})
 		s := h.leg.Stats()

@@ -12,6 +12,7 @@ import (
 // encode, decode, add, subtract, limit, encode, decode. Tones whose sum is too loud are
 // limited; at that loudness SILK's own noise, with libopus too, is 40 dB below them.
 func TestMixHasTheOthersAndNotOneself(t *testing.T) {
+	notUnderRace(t)
 	tones := []float64{400, 700, 1100}
 	const frames = 100
 	for _, tt := range []struct {

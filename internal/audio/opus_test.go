@@ -689,6 +689,7 @@ func TestNoNumberStaysOutside(t *testing.T) {
 
 // TestCodecAllocatesNoMoreThanItSays knows what gopus allocates where it corrects and conceals.
 func TestCodecAllocatesNoMoreThanItSays(t *testing.T) {
+	notUnderRace(t)
 	for _, l := range libraries {
 		for _, config := range []EncoderConfig{mono(0), mono(5), mono(10), stereo(5), lowDelay(5)} {
 			e, d := l.newEncoder(t, config), l.newDecoder(t, config.Channels)
