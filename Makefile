@@ -75,6 +75,7 @@ test-libopus: ## gopus against libopus, each decoding what the other has encoded
 test-clients: ## browsers, ffmpeg, OBS and GStreamer against the real server
 	internal/e2e/setup.sh
 	web/modules.sh # axe
+	$(BESIDE)
 	go test -tags e2e -count=1 -vet=off -v -timeout 20m ./internal/e2e
 
 screenshots: ## pictures of each page and each of its parts, to be looked at

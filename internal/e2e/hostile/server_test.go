@@ -42,7 +42,9 @@ func startServer(t *testing.T, more string) *server {
 	t.Helper()
 	dir := t.TempDir()
 	binary, file := filepath.Join(dir, "sightline"), filepath.Join(dir, "config.toml")
-	if out, err := exec.Command("go", "build", "-o", binary, "sightline/cmd/sightline").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-trimpath", "-o", binary, "sightline/cmd/sightline")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make dist, whose work need not be done again
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the server: %v\n%s", err, out)
 	}
 	s := &server{media: netip.MustParseAddrPort(freeport.Address(t))}
