@@ -16,6 +16,9 @@ export CGO_ENABLED = 0
 export GOFLAGS := $(strip $(filter-out -trimpath,$(given)) -trimpath)
 WITH_C = CGO_ENABLED=1 GOFLAGS="$(filter-out -trimpath,$(given))"
 
+# Packages whose tests wait more than they compute: twice as many of them run at a time as there are processors.
+WAITING = ^sightline/(internal/(certs|cluster|demo|signin)|rooms|whep|whip)(/|$$)
+
 STATICCHECK = go tool -modfile=.ci/tools/go.mod staticcheck
 TSC = web/node_modules/.bin/tsc
 
@@ -61,7 +64,8 @@ test: test-go test-web test-clients ## everything
 
 test-go: ## unit tests and tests with pion's peers, under the race detector
 	.ci/compiler.sh
-	$(WITH_C) go test -race -vet=off ./...
+	$(WITH_C) go test -race -vet=off $$(go list ./... | grep -vE '$(WAITING)')
+	$(WITH_C) go test -race -vet=off -p $$((2 * $$(nproc))) $$(go list ./... | grep -E '$(WAITING)')
 	$(MAKE) test-libopus
 
 test-web: ## the pages' client in Node

@@ -241,4 +241,4 @@ func surviveKills(t *testing.T, n int) {
 	}
 }
 
-func TestAuditLogSurvivesKills(t *testing.T) { surviveKills(t, 10) }
+func TestAuditLogSurvivesKills(t *testing.T) { surviveKills(t, 4) }
