@@ -30,7 +30,12 @@ type memNet struct {
 	links map[[2]string]*memLink
 	side  map[string]int     // nodes of different sides don't reach each other
 	deaf  map[[2]string]bool // one way
+	storm string             // a node that told more than maxTells in a second, if one did
 }
+
+// What a node tells beyond maxTells in a second is not carried: messages that beget messages
+// are to fail a test, not to hold it up. With 20 rooms a node tells 27 at most.
+const maxTells = 100
 
 type memLink struct {
 	mu    sync.Mutex
@@ -49,6 +54,9 @@ type memBus struct {
 	id    string
 	tells map[string]func(string, []byte)
 	calls map[string]func(context.Context, string, []byte) ([]byte, error)
+
+	second int64 // Unix time, and
+	told   int   // tells in it; guarded by net.mu
 }
 
 func newMemNet(seed uint64) *memNet {
@@ -100,6 +108,13 @@ func (n *memNet) chance(p *float64) bool {
 }
 
 func (n *memNet) setLose(p float64) { n.set(func() { n.lose = p }) }
+
+// stormy returns a node that told more than maxTells in a second; "" if none did.
+func (n *memNet) stormy() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.storm
+}
 
 func (n *memNet) set(f func()) {
 	n.mu.Lock()
@@ -179,6 +194,14 @@ func (b *memBus) tell(topic string, data []byte) error {
 		return fmt.Errorf("a message of %d bytes", len(data))
 	}
 	b.net.mu.Lock()
+	if now := time.Now().Unix(); now != b.second {
+		b.second, b.told = now, 0
+	}
+	if b.told++; b.told > maxTells {
+		b.net.storm = b.id
+		b.net.mu.Unlock()
+		return fmt.Errorf("more than %d messages in a second", maxTells)
+	}
 	var to []string
 	for id := range b.net.nodes {
 		if id != b.id {
