@@ -18,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sightline/internal/freeport"
 )
 
 const testSecret = "0123456789abcdef0123456789abcdef"
@@ -147,24 +149,13 @@ func configs(t testing.TB, n int, change ...func(*Config)) []Config {
 	for i := range out {
 		out[i] = Defaults()
 		out[i].Name = fmt.Sprintf("node-%d", i)
-		out[i].Listen = freeAddr(t)
+		out[i].Listen = freeport.Address(t)
 		out[i].Routes = []string{out[0].Listen}
 		for _, f := range change {
 			f(&out[i])
 		}
 	}
 	return out
-}
-
-// freeAddr is one where nobody listens now.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func withSecret(c *Config) { c.Secret = testSecret }

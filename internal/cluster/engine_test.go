@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"sightline/internal/fault"
+	"sightline/internal/freeport"
 )
 
 func TestNodesComeTogetherInWhateverOrderTheyStart(t *testing.T) {
@@ -199,7 +200,7 @@ func TestAnExternalNATS(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			addr := freeAddr(t)
+			addr := freeport.Address(t)
 			c := Defaults()
 			tt.change(&c)
 			c.URLs = []string{tt.scheme + "://sightline:secret@" + addr}
@@ -267,7 +268,7 @@ func external(t *testing.T, addr, secret string, c Config) (end func()) {
 }
 
 func TestAnExternalNATSThatTakesTooLittleIsRefused(t *testing.T) {
-	addr := freeAddr(t)
+	addr := freeport.Address(t)
 	host, port := split(addr)
 	s, err := server.NewServer(&server.Options{Host: host, Port: port, NoSigs: true, MaxPayload: 64 << 10})
 	if err != nil {
@@ -330,7 +331,7 @@ func TestRemoteSites(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			change := append(slices.Clone(tt.change), withSecret)
 			centre := configs(t, 2, change...)
-			centre[0].LeafListen = freeAddr(t)
+			centre[0].LeafListen = freeport.Address(t)
 			site := configs(t, 2, change...)
 			for i := range site {
 				site[i].Name = fmt.Sprintf("site-%d", i)

@@ -3,7 +3,6 @@ package forward
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"sightline/internal/auth"
 	"sightline/internal/cluster"
 	"sightline/internal/doortest"
+	"sightline/internal/freeport"
 	"sightline/internal/opt"
 	"sightline/rooms/api"
 	"sightline/whep"
@@ -64,12 +64,7 @@ func startReal(t testing.TB, n int) []*realGateway {
 	t.Helper()
 	var addresses []string
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addresses = append(addresses, l.Addr().String())
-		_ = l.Close()
+		addresses = append(addresses, freeport.Address(t))
 	}
 	var out []*realGateway
 	for i := range n {
