@@ -75,8 +75,16 @@ const hands = {
   mouse: (selector) => page.click(selector),
   view: (width, height, deviceScaleFactor = 1) => page.setViewport({ width, height, deviceScaleFactor }),
   colours: (scheme) => page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]),
-  // look returns what an expression is in the page.
-  look: (expression) => page.evaluate(expression),
+  // look returns what an expression is in the page; in the next one, if the page goes elsewhere meanwhile.
+  look: async (expression) => {
+    for (let more = 3; ; more--) {
+      try {
+        return await page.evaluate(expression);
+      } catch (e) {
+        if (!more || !/context was destroyed/.test(e.message)) throw e;
+      }
+    }
+  },
   permissions: (state) => page.evaluateOnNewDocument((s) => Object.defineProperty(navigator, 'permissions', { value: { query: async () => ({ state: s }) } }), state),
   // prepare runs a script in each page before its own; a name with .js is a file beside this one.
   prepare: (script) => page.evaluateOnNewDocument(script.endsWith('.js') ? fs.readFileSync(new URL(script, import.meta.url), 'utf8') : script),
