@@ -290,47 +290,12 @@ func (h *hearing) concealed() float64 {
 	return float64(s.Concealed) / float64(s.Frames*FrameSamples)
 }
 
-// notUnderRace leaves a test of numbers, which has one goroutine and takes ten times as long under the
-// race detector, to the run without it: make test-libopus.
-func notUnderRace(t *testing.T) {
-	t.Helper()
-	if raceEnabled {
-		t.Skip("has one goroutine: make test-libopus runs it, without the race detector")
-	}
-}
-
 // fewer makes steps wider under the race detector, which is for the goroutines and slow.
 func fewer(step time.Duration) time.Duration {
 	if raceEnabled {
 		return 3 * step
 	}
 	return step
-}
-
-func TestCalmNetworkCostsOneTick(t *testing.T) {
-	notUnderRace(t)
-	r := random(t)
-	for _, n := range []int{120, 240, 480, 960, 1920, 2880, 5760} {
-		for phase := time.Duration(0); phase < FrameDuration; phase += fewer(2900 * time.Microsecond) {
-			for channels := 1; channels <= 2; channels++ {
-				t.Run(fmt.Sprintf("%d samples, %v, %d channels", n, phase, channels), func(t *testing.T) {
-					h := listen(speak(5*time.Second, n, 0, 0, 0, false, calm(r)), phase, channels)
-					h.smooth(t, 0)
-					// Of several packets in a frame the first has to wait for the last.
-					want := 25*time.Millisecond + time.Duration(max(0, FrameSamples-n))*time.Second/SampleRate
-					if got := h.quantile(0.95, warm); got > want {
-						t.Errorf("delay %v, want at most %v", got, want)
-					}
-					if s := h.leg.Stats(); s.Concealed != 0 || s.Late != 0 || s.Lost != 0 {
-						t.Errorf("concealed on a calm network: %+v", s)
-					}
-					if h.least < -1 {
-						t.Errorf("level of the quietest frame %.1f dB", h.least)
-					}
-				})
-			}
-		}
-	}
 }
 
 func TestJitterIsWaitedOut(t *testing.T) {
@@ -499,21 +464,6 @@ func TestDriftIsFollowed(t *testing.T) {
 			}
 			t.Log(h)
 		})
-	}
-}
-
-func TestDriftOfWhatCannotBeSplicedIsResampled(t *testing.T) {
-	notUnderRace(t)
-	for _, drift := range []float64{-200e-6, 200e-6} {
-		h := listenWith(speak(4*time.Minute, 960, 0, 0, drift, false, calm(random(t))), 0, 1, &toneDecoder{channels: 1, noise: true})
-		s := h.leg.Stats()
-		if s.Stretched+s.Compressed < FrameSamples || h.change > maxSlide {
-			t.Errorf("%.0f ppm: at most %d samples a frame, want %d: %+v", drift*1e6, h.change, maxSlide, s)
-		}
-		if got := h.quantile(1, warm); got > 30*time.Millisecond || s.Concealed != 0 {
-			t.Errorf("%.0f ppm: delay %v, %+v", drift*1e6, got, s)
-		}
-		t.Log(h)
 	}
 }
 

@@ -8,58 +8,6 @@ import (
 	"testing"
 )
 
-// TestMixHasTheOthersAndNotOneself sends three tones through all of the bridge's arithmetic:
-// encode, decode, add, subtract, limit, encode, decode. Tones whose sum is too loud are
-// limited; at that loudness SILK's own noise, with libopus too, is 40 dB below them.
-func TestMixHasTheOthersAndNotOneself(t *testing.T) {
-	notUnderRace(t)
-	tones := []float64{400, 700, 1100}
-	const frames = 100
-	for _, tt := range []struct {
-		config          EncoderConfig
-		amplitude, left float64 // dB
-	}{
-		{mono(5), 0.2, -50}, {mono(5), 0.7, -35},
-		{stereo(5), 0.2, -50}, {stereo(5), 0.7, -35},
-		{lowDelay(5), 0.1, -45},
-	} {
-		t.Run(fmt.Sprintf("%s,%v", name(tt.config), tt.amplitude), func(t *testing.T) {
-			eachPair(t, func(t *testing.T, enc, dec library) {
-				channels := tt.config.Channels
-				opus := func(pcm []float32) []float32 {
-					return mustDecode(t, dec.newDecoder(t, channels), mustEncode(t, enc.newEncoder(t, tt.config), pcm))
-				}
-				var voices [][]float32
-				total := make([]float32, frames*FrameSamples*channels)
-				for _, frequency := range tones {
-					pcm := tone(frequency, tt.amplitude, frames)
-					if channels == 2 {
-						pcm = interleave(pcm, pcm)
-					}
-					voices = append(voices, opus(pcm))
-					Add(total, voices[len(voices)-1])
-				}
-				for own := range tones {
-					mix := make([]float32, len(total))
-					Subtract(mix, total, voices[own])
-					var limiter Limiter
-					for frame := range slices.Chunk(mix, FrameSamples*channels) {
-						limiter.Apply(frame, channels)
-					}
-					pcm := opus(mix)
-					for c := range channels {
-						one := pcm
-						if channels == 2 {
-							one = channel(pcm, c)
-						}
-						checkMix(t, c, one[len(one)/4:], tones, own, tt.left)
-					}
-				}
-			})
-		})
-	}
-}
-
 // checkMix wants a tone at least left below both others, and these within 1 dB.
 func checkMix(t *testing.T, channel int, pcm []float32, tones []float64, own int, left float64) {
 	t.Helper()

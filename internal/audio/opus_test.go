@@ -687,51 +687,6 @@ func TestNoNumberStaysOutside(t *testing.T) {
 	})
 }
 
-// TestCodecAllocatesNoMoreThanItSays knows what gopus allocates where it corrects and conceals.
-func TestCodecAllocatesNoMoreThanItSays(t *testing.T) {
-	notUnderRace(t)
-	for _, l := range libraries {
-		for _, config := range []EncoderConfig{mono(0), mono(5), mono(10), stereo(5), lowDelay(5)} {
-			e, d := l.newEncoder(t, config), l.newDecoder(t, config.Channels)
-			speech := voice(100 * config.Channels)
-			packets := mustEncode(t, e, speech)
-			mustDecode(t, d, packets)
-			frame := FrameSamples * config.Channels
-			buffer, pcm := make([]byte, 0, MaxPacketBytes), make([]float32, 2*MaxPacketSamples)
-			encode, conceal := 0.0, 0.0
-			if l.name == "gopus" {
-				conceal = 12
-				if config.Channels == 1 && !config.LowDelay {
-					encode = 5
-				}
-			}
-			i := 0
-			for _, tt := range []struct {
-				name string
-				want float64
-				do   func() error
-			}{
-				{"encode", encode, func() error { _, err := e.Encode(buffer, speech[i%100*frame:][:frame]); return err }},
-				{"encode silence", 0, func() error { _, err := e.Encode(buffer, pcm[:frame]); return err }},
-				{"decode", 0, func() error { _, err := d.Decode(packets[i%100], pcm); return err }},
-				{"correct", conceal, func() error { return d.DecodeFEC(packets[i%100], pcm, FrameSamples) }},
-				{"conceal", conceal, func() error { return d.Conceal(pcm, FrameSamples) }},
-			} {
-				clear(pcm)
-				got := testing.AllocsPerRun(100, func() {
-					i++
-					if err := tt.do(); err != nil {
-						t.Fatal(err)
-					}
-				})
-				if got > tt.want {
-					t.Errorf("%s %+v: %s allocates %v times, want at most %v", l.name, config, tt.name, got, tt.want)
-				}
-			}
-		}
-	}
-}
-
 func BenchmarkDecode(b *testing.B) {
 	for _, l := range libraries {
 		for _, config := range []EncoderConfig{mono(5), lowDelay(5), stereo(5)} {
