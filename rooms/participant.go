@@ -11,6 +11,7 @@ import (
 
 	"sightline/internal/audit"
 	"sightline/internal/fault"
+	"sightline/internal/quota"
 )
 
 // A Device is what the camera or the microphone of a participant does.
@@ -124,7 +125,8 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 	if err := p.may(change); err != nil {
 		return "", info, err
 	}
-	if n := r.config.MaxParticipantsPerAddress; req.Address.IsValid() && r.enteredFromLocked(req.Address) >= n {
+	if n := r.config.MaxParticipantsPerAddress; req.Address.IsValid() &&
+		r.enteredFromLocked(req.Address)+r.elsewhere.Of(maxParticipantsPerAddress, req.Address.String()) >= n {
 		return "", info, limit("participants from this address", "max_participants_per_address", n)
 	}
 	if p.room, err = r.enterLocked(req.Room); err != nil {
@@ -154,6 +156,29 @@ func (r *Registry) enteredFromLocked(address netip.Addr) (n int) {
 	}
 	return n
 }
+
+const maxParticipantsPerAddress = "rooms.max_participants_per_address"
+
+// Held adds to use the participants from each address, as far as other nodes of a cluster should
+// know of them.
+func (r *Registry) Held(use quota.Use) {
+	r.mu.Lock()
+	from := make(map[netip.Addr]int)
+	for _, m := range r.rooms {
+		for _, p := range m.participants {
+			from[p.address]++
+		}
+	}
+	r.mu.Unlock()
+	for address, n := range from {
+		if address.IsValid() && quota.Notable(n, r.config.MaxParticipantsPerAddress) {
+			use.Add(maxParticipantsPerAddress, address.String(), n)
+		}
+	}
+}
+
+// Elsewhere says what clients hold at other nodes: it counts for their limits here.
+func (r *Registry) Elsewhere(use quota.Use) { r.elsewhere.Set(use) }
 
 // Change says that a participant is still there, and what is new. All of that happens or
 // nothing. The error is a fault: NotFound if there is no such participant any more, Conflict

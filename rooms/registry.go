@@ -8,6 +8,7 @@ import (
 	"sightline/internal/audit"
 	"sightline/internal/fault"
 	"sightline/internal/media"
+	"sightline/internal/quota"
 )
 
 // retryAfter is when a client may ask again for what is not there yet, or at a limit.
@@ -33,6 +34,8 @@ type Registry struct {
 	keeper  sync.WaitGroup // the goroutine that keeps the time
 	done    chan struct{}  // closed to end it
 	kick    chan struct{}  // something is to be told to watchers now
+
+	elsewhere quota.Elsewhere // participants at other nodes
 
 	mu           sync.Mutex // guards what follows, and the fields that say so
 	closed       bool

@@ -26,6 +26,7 @@ type membership struct {
 	local  *local
 	puller *pull.Puller
 	shared *share.Share
+	quotas *share.Quotas
 }
 
 // join makes the gateway a node of its cluster, which it takes part in with run. It returns nil if
@@ -58,6 +59,7 @@ func join(c config.Config, l *local, router *httpapi.Router, tokens *auth.Auth, 
 
 	m = &membership{node: node, local: l, puller: puller}
 	m.shared = share.New(node, map[string]share.Part{"auth": tokens, "people": people}, log)
+	m.quotas = share.NewQuotas(node, log, router, l.sessions, roomAPI, l.registry)
 	if err := tokens.Share(m.shared.Tell("auth")); err != nil {
 		log.Warn("something of auth.state_dir holds at this node alone", "err", err)
 	}
@@ -75,6 +77,7 @@ func (m *membership) run(ctx context.Context, g *errgroup.Group) {
 	}
 	g.Go(func() error { return m.node.Run(ctx) })
 	g.Go(func() error { return m.shared.Run(ctx) })
+	g.Go(func() error { return m.quotas.Run(ctx) })
 }
 
 // departure is how the gateway leaves; nil if it is alone.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"sightline/internal/quota"
 )
 
 // A limiter keeps a token bucket for each key: a client's address, a token, a session.
@@ -15,13 +17,14 @@ type limiter[K comparable] struct {
 
 	mu       sync.Mutex // guards what follows
 	buckets  map[K]*bucket
+	due      map[K]struct{} // those of which so much was taken that other nodes should know
 	swept    time.Time
 	overflow *rate.Limiter // shared by those who come when the map is full
 }
 
 type bucket struct {
 	*rate.Limiter
-	used time.Time
+	untold int // what was taken here, and other nodes don't know yet
 }
 
 // maxBuckets bounds a limiter's memory to about a megabyte.
@@ -35,6 +38,7 @@ func newLimiter[K comparable](perSecond float64, burst int) *limiter[K] {
 	return &limiter[K]{
 		rate: rate.Limit(perSecond), burst: burst,
 		buckets:  make(map[K]*bucket),
+		due:      make(map[K]struct{}),
 		overflow: rate.NewLimiter(rate.Limit(perSecond), burst),
 	}
 }
@@ -47,26 +51,89 @@ func (l *limiter[K]) take(key K, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.bucketLocked(key, now)
+	if b == nil {
+		return l.wait(l.overflow, now)
+	}
+	wait := l.wait(b.Limiter, now)
+	if wait == 0 {
+		if b.untold++; quota.Notable(b.untold, l.burst) {
+			l.due[key] = struct{}{}
+		}
+	}
+	return wait
+}
+
+func (l *limiter[K]) wait(b *rate.Limiter, now time.Time) time.Duration {
 	if b.AllowN(now, 1) {
 		return 0
 	}
 	return max(time.Second, time.Duration((1-b.TokensAt(now))/float64(l.rate)*float64(time.Second)))
 }
 
-func (l *limiter[K]) bucketLocked(key K, now time.Time) *rate.Limiter {
+// bucketLocked returns nil if there is no place for one more.
+func (l *limiter[K]) bucketLocked(key K, now time.Time) *bucket {
 	if b, ok := l.buckets[key]; ok {
-		b.used = now
-		return b.Limiter
+		return b
 	}
 	if len(l.buckets) >= maxBuckets {
 		l.sweepLocked(now)
 	}
 	if len(l.buckets) >= maxBuckets {
-		return l.overflow
+		return nil
 	}
-	b := &bucket{rate.NewLimiter(l.rate, l.burst), now}
+	b := &bucket{Limiter: rate.NewLimiter(l.rate, l.burst)}
 	l.buckets[key] = b
-	return b.Limiter
+	return b
+}
+
+// sweepLocked forgets buckets that are full again, at most once a second.
+func (l *limiter[K]) sweepLocked(now time.Time) {
+	if now.Sub(l.swept) < time.Second {
+		return
+	}
+	l.swept = now
+	for key, b := range l.buckets {
+		if b.TokensAt(now) >= float64(l.burst) {
+			delete(l.buckets, key)
+			delete(l.due, key)
+		}
+	}
+}
+
+// spent calls f with what was taken here since the last time, for those of whom other nodes should
+// know. A nil limiter has nothing to tell.
+func (l *limiter[K]) spent(f func(key K, n int)) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key := range l.due {
+		b := l.buckets[key]
+		f(key, b.untold)
+		b.untold = 0
+	}
+	clear(l.due)
+}
+
+// maxDebt bounds for how long somebody waits who has asked many nodes at once, before they knew of
+// each other.
+const maxDebt = time.Minute
+
+// spend takes what another node let pass.
+func (l *limiter[K]) spend(key K, n int, now time.Time) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.bucketLocked(key, now)
+	if b == nil {
+		return
+	}
+	for floor := -float64(l.rate) * maxDebt.Seconds(); n > 0 && b.TokensAt(now) > floor; n -= l.burst {
+		b.ReserveN(now, min(n, l.burst))
+	}
 }
 
 // subscriber returns the address that a client is counted by. With IPv6 a subscriber has a
@@ -78,18 +145,4 @@ func subscriber(client netip.Addr) netip.Addr {
 		client = p.Addr()
 	}
 	return client
-}
-
-// sweepLocked forgets buckets that are full again, at most once a second.
-func (l *limiter[K]) sweepLocked(now time.Time) {
-	if now.Sub(l.swept) < time.Second {
-		return
-	}
-	l.swept = now
-	full := time.Duration(float64(l.burst) / float64(l.rate) * float64(time.Second))
-	for key, b := range l.buckets {
-		if now.Sub(b.used) > full {
-			delete(l.buckets, key)
-		}
-	}
 }

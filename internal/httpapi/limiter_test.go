@@ -75,3 +75,73 @@ func TestLimiterIsBounded(t *testing.T) {
 		t.Errorf("%d buckets after a pause, want 1", len(l.buckets))
 	}
 }
+
+func TestLimitersOfTwoNodesAreOne(t *testing.T) {
+	now := time.Unix(1, 0)
+	a, b := newLimiter[string](1, 128), newLimiter[string](1, 128)
+	tell := func(from, to *limiter[string]) (told int) {
+		from.spent(func(key string, n int) {
+			to.spend(key, n, now)
+			told += n
+		})
+		return told
+	}
+	a.take("ada", now)
+	if n := tell(a, b); n != 0 {
+		t.Errorf("it tells of %d request, of which nobody needs to know", n)
+	}
+	for range 99 {
+		a.take("ada", now)
+	}
+	if n := tell(a, b); n != 100 {
+		t.Errorf("it tells of %d requests, want 100", n)
+	}
+	if n := tell(a, b) + tell(b, a); n != 0 {
+		t.Errorf("%d requests are told twice", n)
+	}
+	passed := 0
+	for range 128 {
+		if b.take("ada", now) == 0 {
+			passed++
+		}
+	}
+	if passed != 28 {
+		t.Errorf("of the burst of 128, 100 were spent elsewhere, and %d pass here", passed)
+	}
+	if b.take("bob", now) != 0 {
+		t.Error("another client has to wait")
+	}
+	tell(b, a)
+
+	// Who has asked everywhere at once waits, for as long as it was too much, but not for ever.
+	for range 10 {
+		b.spend("ada", 128, now)
+	}
+	if wait := b.take("ada", now); wait < maxDebt || wait > 4*maxDebt {
+		t.Errorf("he waits %v", wait)
+	}
+	later := now.Add(5 * time.Minute)
+	if b.take("ada", later) != 0 {
+		t.Error("five minutes later he still waits")
+	}
+}
+
+// What other nodes tell takes no memory that clients here could not take, and is forgotten when it
+// counts for nothing any more.
+func TestLimiterIsBoundedAgainstOtherNodes(t *testing.T) {
+	l := newLimiter[int](1, 64)
+	now := time.Unix(1, 0)
+	for i := range 2 * maxBuckets {
+		l.spend(i, 10, now)
+	}
+	if n := len(l.buckets); n != maxBuckets {
+		t.Errorf("%d buckets, want %d", n, maxBuckets)
+	}
+	l.take(2*maxBuckets, now.Add(time.Minute))
+	if n := len(l.buckets); n != 1 {
+		t.Errorf("a minute later %d buckets, want one", n)
+	}
+	var none *limiter[int]
+	none.spend(1, 1, now)
+	none.spent(func(int, int) { t.Error("a limit that is off tells something") })
+}

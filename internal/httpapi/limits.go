@@ -13,6 +13,7 @@ import (
 
 	"sightline/internal/audit"
 	"sightline/internal/fault"
+	"sightline/internal/quota"
 )
 
 // Limits are who may ask how often. A request is counted once:
@@ -25,8 +26,8 @@ import (
 // the hospital who have a token. Wrong tokens have a budget of their own for each address,
 // which only wrong ones are refused by.
 //
-// In a cluster the node that a client asks counts by token and address, and the one that has a
-// session by that. Of a session that another node has, only that one knows whether it is live: its
+// In a cluster the node that a client asks counts by token and address, tells the others what it let
+// pass, and counts what they did, see Router.Spent. The node that has a session counts by that. Of a session that another node has, only that one knows whether it is live: its
 // requests count for the address here until it has said so, see Router.Vouch.
 type limits struct {
 	config    Config
@@ -68,6 +69,44 @@ func newLimits(c Config) *limits {
 // them are live. Call it before the first request. Without it all are counted by address.
 func (r *Router) Recognize(subject func(*http.Request) string, sessions *Resources) {
 	r.limits.subject, r.limits.live = subject, sessions.isLive
+}
+
+// The limits of requests, by their keys in the configuration.
+const (
+	rateLimit        = "http.rate_limit"
+	tokenRateLimit   = "http.token_rate_limit"
+	sessionRateLimit = "http.session_rate_limit"
+	maxWrongTokens   = "http.max_wrong_tokens"
+)
+
+// Spent adds to use what clients have spent of limits of requests since the last time, as far as
+// other nodes should know.
+func (r *Router) Spent(use quota.Use) {
+	byAddress := func(limit string) func(netip.Addr, int) {
+		return func(a netip.Addr, n int) {
+			if a.IsValid() {
+				use.Add(limit, a.String(), n)
+			}
+		}
+	}
+	r.limits.addresses.spent(byAddress(rateLimit))
+	r.limits.wrong.spent(byAddress(maxWrongTokens))
+	r.limits.tokens.spent(func(subject string, n int) { use.Add(tokenRateLimit, subject, n) })
+}
+
+// Spend takes what clients have spent at another node.
+func (r *Router) Spend(use quota.Use) {
+	now := time.Now()
+	for limit, l := range map[string]*limiter[netip.Addr]{rateLimit: r.limits.addresses, maxWrongTokens: r.limits.wrong} {
+		for client, n := range use[limit] {
+			if a, err := netip.ParseAddr(client); err == nil {
+				l.spend(subscriber(a), n, now)
+			}
+		}
+	}
+	for subject, n := range use[tokenRateLimit] {
+		r.limits.tokens.spend(subject, n, now)
+	}
 }
 
 // Refusals returns how many requests were refused so far, or sessions ended, by the
@@ -126,15 +165,15 @@ func (l *limits) admit(path string, who caller, arrived bool, now time.Time) err
 	id, toSession := strings.CutPrefix(path, "/sessions/")
 	switch {
 	case toSession && (l.live(id) || l.isVouched(id)):
-		return orWait(l.sessions.take(id, now), "http.session_rate_limit",
+		return orWait(l.sessions.take(id, now), sessionRateLimit,
 			"more than %g requests a second to one session", l.config.SessionRateLimit)
 	case arrived:
 		return nil
 	case who.subject != "":
-		return orWait(l.tokens.take(who.subject, now), "http.token_rate_limit",
+		return orWait(l.tokens.take(who.subject, now), tokenRateLimit,
 			"more than %g requests a second with one token", l.config.TokenRateLimit)
 	}
-	return orWait(l.addresses.take(who.address, now), "http.rate_limit",
+	return orWait(l.addresses.take(who.address, now), rateLimit,
 		"more than %g requests a second from one address", l.config.RateLimit)
 }
 
@@ -161,7 +200,7 @@ func (l *limits) guessed(c *gin.Context, f *fault.Error, err error) error {
 	if len(c.Request.Header.Values("Authorization")) == 0 && !strings.Contains(c.Request.URL.RawQuery, "access_token=") {
 		return nil // he did not know that one is needed
 	}
-	return orWait(l.wrong.take(Client(c), time.Now()), "http.max_wrong_tokens",
+	return orWait(l.wrong.take(Client(c), time.Now()), maxWrongTokens,
 		"%s; and more than %d wrong tokens a minute come from this address", f.Detail, l.config.MaxWrongTokens)
 }
 

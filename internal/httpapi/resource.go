@@ -16,6 +16,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"sightline/internal/fault"
+	"sightline/internal/quota"
 	"sightline/internal/sdp"
 )
 
@@ -150,6 +151,17 @@ func (r *Resources) AdmitIf(gate func() error) { r.gates = append(r.gates, gate)
 // Node lets the ids of all sessions begin with that of this node of a cluster and a dot, so that
 // any node knows whose they are. Call it before the first request.
 func (r *Resources) Node(id string) { r.prefix = id + "." }
+
+// Held adds to use the live sessions of clients, as far as other nodes of a cluster should know of
+// them.
+func (r *Resources) Held(use quota.Use) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.census.held(use)
+}
+
+// Elsewhere says what clients hold at other nodes: it counts for their limits here.
+func (r *Resources) Elsewhere(use quota.Use) { r.census.elsewhere.Set(use) }
 
 // Admit returns a fault if no session is taken from who asks: Unavailable because the gateway
 // is about to end, or a gate is closed; Unavailable or TooMany because of a limit. Create asks

@@ -6,6 +6,14 @@ import (
 	"time"
 
 	"sightline/internal/fault"
+	"sightline/internal/quota"
+)
+
+// The limits of sessions that are live at a time, by their keys in the configuration. A cluster's
+// nodes hold them together; those of setups are about what this node can bear.
+const (
+	maxSessionsPerToken   = "http.max_sessions_per_token"
+	maxSessionsPerAddress = "http.max_sessions_per_address"
 )
 
 // A census counts the live sessions by whose they are, and knows those that are in setup:
@@ -26,6 +34,8 @@ type census struct {
 	addresses map[netip.Addr]*household
 	tokens    map[string]int // live sessions of each subject
 	setups    int            // in all households; some may be connected by now
+
+	elsewhere *quota.Elsewhere // what is live at other nodes
 }
 
 // A household are the sessions of one address.
@@ -41,27 +51,48 @@ const firstCheck = 300 * time.Millisecond
 const retryFull = 10 * time.Second
 
 func newCensus(c Config) census {
-	return census{config: c, addresses: make(map[netip.Addr]*household), tokens: make(map[string]int)}
+	return census{config: c, addresses: make(map[netip.Addr]*household), tokens: make(map[string]int), elsewhere: new(quota.Elsewhere)}
 }
 
 // admit returns a fault if who can have no session more: TooMany for his own limits,
 // Unavailable where waiting a moment will do. Another node asks for many of its own clients, and is
 // not held to what one of them may have.
 func (n *census) admit(who caller, now time.Time) error {
-	if limit := n.config.MaxSessionsPerToken; limit > 0 && !who.node && who.subject != "" && n.tokens[who.subject] >= limit {
-		return fault.New(fault.TooMany, "%d sessions are live with this token, which is the limit (http.max_sessions_per_token)", limit).
-			After(retryFull).With("limit", "http.max_sessions_per_token")
-	}
 	own := n.addresses[who.address]
 	if own == nil {
 		own = &household{}
 	}
-	if limit := n.config.MaxSessionsPerAddress; limit > 0 && !who.node && own.live >= limit {
-		return fault.New(fault.TooMany, "%d sessions are live from this address, which is the limit (http.max_sessions_per_address)", limit).
-			After(retryFull).With("limit", "http.max_sessions_per_address")
+	if !who.node {
+		if limit := n.config.MaxSessionsPerToken; limit > 0 && who.subject != "" &&
+			n.tokens[who.subject]+n.elsewhere.Of(maxSessionsPerToken, who.subject) >= limit {
+			return tooManySessions("with this token", maxSessionsPerToken, limit)
+		}
+		if limit := n.config.MaxSessionsPerAddress; limit > 0 &&
+			own.live+n.elsewhere.Of(maxSessionsPerAddress, who.address.String()) >= limit {
+			return tooManySessions("from this address", maxSessionsPerAddress, limit)
+		}
 	}
 	_, err := n.place(own, now)
 	return err
+}
+
+func tooManySessions(whose, key string, limit int) error {
+	return fault.New(fault.TooMany, "%d sessions are live %s, which is the limit (%s)", limit, whose, key).
+		After(retryFull).With("limit", key)
+}
+
+// held adds to use the sessions of those of whom other nodes should know.
+func (n *census) held(use quota.Use) {
+	for subject, live := range n.tokens {
+		if limit := n.config.MaxSessionsPerToken; limit > 0 && quota.Notable(live, limit) {
+			use.Add(maxSessionsPerToken, subject, live)
+		}
+	}
+	for address, c := range n.addresses {
+		if limit := n.config.MaxSessionsPerAddress; limit > 0 && address.IsValid() && quota.Notable(c.live, limit) {
+			use.Add(maxSessionsPerAddress, address.String(), c.live)
+		}
+	}
 }
 
 // place returns the setup that has to give way to a new one of a household, nil if there is room;

@@ -21,6 +21,7 @@ import (
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
+	"sightline/internal/quota"
 	"sightline/rooms"
 )
 
@@ -101,6 +102,8 @@ type API struct {
 	bridge Bridge
 	ledger Ledger
 	prefix string // of the ids of events, see Node
+
+	elsewhere quota.Elsewhere // streams that are open at other nodes
 
 	running context.Context // done when the API closes
 	end     context.CancelFunc

@@ -15,6 +15,7 @@ import (
 	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
+	"sightline/internal/quota"
 	"sightline/rooms"
 )
 
@@ -172,13 +173,30 @@ func (a *API) admit(address netip.Addr) error {
 	switch {
 	case a.streams >= a.config.MaxStreams:
 		return limit(fault.Unavailable, "max_streams", "%d event streams are open", a.streams)
-	case a.from[address] >= a.config.MaxStreamsPerAddress:
-		return limit(fault.TooMany, "max_streams_per_address", "%d event streams of this address are open", a.from[address])
+	case a.from[address]+a.elsewhere.Of(maxStreamsPerAddress, address.String()) >= a.config.MaxStreamsPerAddress:
+		return limit(fault.TooMany, "max_streams_per_address", "%d event streams of this address are open", a.config.MaxStreamsPerAddress)
 	}
 	a.from[address]++
 	a.streams++
 	return nil
 }
+
+const maxStreamsPerAddress = "api.max_streams_per_address"
+
+// Held adds to use the event streams of addresses, as far as other nodes of a cluster should know
+// of them.
+func (a *API) Held(use quota.Use) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for address, n := range a.from {
+		if address.IsValid() && quota.Notable(n, a.config.MaxStreamsPerAddress) {
+			use.Add(maxStreamsPerAddress, address.String(), n)
+		}
+	}
+}
+
+// Elsewhere says what clients hold at other nodes: it counts for their limits here.
+func (a *API) Elsewhere(use quota.Use) { a.elsewhere.Set(use) }
 
 func (a *API) release(address netip.Addr) {
 	a.mu.Lock()
