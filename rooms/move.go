@@ -201,6 +201,7 @@ func (r *Registry) arrivedLocked() {
 type RoomState struct {
 	Room       string
 	Publishers int      // that have a session
+	Deaf       int      // of them, those whose client can't be told that the room has moved
 	Sessions   int      // of publishers and viewers
 	Tracks     []string // live, "console/video", sorted; not to be changed, as what follows
 	Muted      []string // publishers that are muted, or were where the room was before and have not come yet; sorted
@@ -241,6 +242,9 @@ func (m *room) lookLocked() *RoomState {
 	n := m.feeds()
 	s := &RoomState{Room: m.name, Publishers: n, Sessions: n, Muted: slices.Clone(m.kept.muted)}
 	for _, p := range m.publishers {
+		if p.feed != nil && p.feed.request.Deaf {
+			s.Deaf++
+		}
 		if p.muted {
 			s.Muted = append(s.Muted, p.name)
 		}

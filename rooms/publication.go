@@ -30,6 +30,7 @@ type PublishRequest struct {
 	Client          string // its User-Agent
 	Label           string // for people; may be empty
 	Role            string // what it is to the others in the room; a name, or "" for none
+	Deaf            bool   // its client can't be told of an end, and takes long to notice one
 	Silent          bool   // it may not be heard: its audio is silence, and Mute can't change that
 	Codecs          map[media.Kind]media.Codec
 }

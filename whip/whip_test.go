@@ -305,6 +305,22 @@ func TestPublisherFeedsItsRoom(t *testing.T) {
 	}
 }
 
+// A room in which somebody publishes with FFmpeg says so: it should not have to move.
+func TestFFmpegIsDeaf(t *testing.T) {
+	g := start(t, nil)
+	for i, client := range []string{"Mozilla/5.0", "Lavf/62.3.100"} {
+		peer := doortest.NewPeer(t)
+		peer.Send(t, doortest.Keyframe, webrtc.MimeTypeVP8)
+		peer.Connect(t, g, fmt.Sprintf("/whip/mri-2/camera-%d", i), "User-Agent", client)
+		doortest.Eventually(t, func() string {
+			if got := g.Rooms.RoomStates(nil); len(got) != 1 || got[0].Publishers != i+1 || got[0].Deaf != i {
+				return fmt.Sprintf("after %s: %+v, want %d publishers, of which %d are deaf", client, got, i+1, i)
+			}
+			return ""
+		})
+	}
+}
+
 // A client that closes its connection without DELETE (DTLS close_notify) has left.
 func TestPublisherThatClosesHasLeft(t *testing.T) {
 	g := start(t, nil)

@@ -36,6 +36,7 @@ type Load struct {
 type RoomState struct {
 	Room       string
 	Publishers int      // that are live
+	Deaf       int      // of them, those that can't be told that the room has moved: they would stay away for long
 	Sessions   int      // of publishers and viewers
 	Tracks     []string // live, "console/video", sorted
 	Muted      []string // publishers that were muted, those too that Taken told of and that are not there, sorted

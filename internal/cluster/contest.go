@@ -48,7 +48,7 @@ func (d *directory) judgeLocked(o *owned, now time.Time) {
 		return
 	}
 	if o.Weight == nil {
-		w := weight{Publishers: o.Publishers, Sessions: o.Sessions, Age: now.Sub(o.since)}
+		w := weight{Deaf: o.Deaf, Publishers: o.Publishers, Sessions: o.Sessions, Age: now.Sub(o.since)}
 		if told := o.toldWeight(now); told != nil && told.heavier(w) {
 			w = *told
 		}

@@ -39,17 +39,18 @@ func (w *world) heal() {
 func TestContestIsWonByTheGreaterClaim(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		a, b   [2]int // publishers, sessions
+		a, b   [3]int // deaf publishers, all, sessions
 		winner string
 	}{
-		{"publishers before sessions", [2]int{1, 2}, [2]int{0, 9}, "a"},
-		{"sessions", [2]int{1, 2}, [2]int{1, 3}, "b"},
-		{"the older claim", [2]int{1, 2}, [2]int{1, 2}, "b"},
+		{"who would not come back for long", [3]int{1, 1, 2}, [3]int{0, 3, 9}, "a"},
+		{"publishers before sessions", [3]int{0, 1, 2}, [3]int{0, 0, 9}, "a"},
+		{"sessions", [3]int{0, 1, 2}, [3]int{0, 1, 3}, "b"},
+		{"the older claim", [3]int{1, 1, 2}, [3]int{1, 1, 2}, "b"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			play(t, func(t *testing.T, w *world) {
 				a, b := w.node("a"), w.node("b")
-				b.gw.set("x", tt.b[0], tt.b[1], "bob")
+				b.gw.setDeaf("x", tt.b[0], tt.b[1], tt.b[2], "bob")
 				time.Sleep(time.Second)
 				w.split("a c", "b")
 				time.Sleep(4 * time.Second)
@@ -65,7 +66,7 @@ func TestContestIsWonByTheGreaterClaim(t *testing.T) {
 					w.node(n).mu.Unlock()
 				}
 				time.Sleep(expectIt)
-				a.gw.set("x", tt.a[0], tt.a[1], "ann")
+				a.gw.setDeaf("x", tt.a[0], tt.a[1], tt.a[2], "ann")
 				time.Sleep(time.Second)
 				w.heal()
 				// What is told while a node is asked for everything is asked for 100 to 200 ms after

@@ -62,9 +62,13 @@ func (g *gateway) Taken(room string, keep Keep) {
 }
 
 func (g *gateway) set(room string, publishers, sessions int, muted ...string) {
+	g.setDeaf(room, 0, publishers, sessions, muted...)
+}
+
+func (g *gateway) setDeaf(room string, deaf, publishers, sessions int, muted ...string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.rooms[room] = RoomState{Room: room, Publishers: publishers, Sessions: sessions, Muted: muted}
+	g.rooms[room] = RoomState{Room: room, Deaf: deaf, Publishers: publishers, Sessions: sessions, Muted: muted}
 }
 
 func (g *gateway) end(room string) {

@@ -81,7 +81,7 @@ func (d *directory) strayLocked(room string, strays map[string]time.Time, now ti
 // live is told at once, numbers at most each pollEvery.
 func (d *directory) updateLocked(o *owned, s RoomState, now time.Time) {
 	s.Tracks, s.Muted = boundNames(s.Tracks), boundNames(s.Muted)
-	same := o.Publishers == s.Publishers && o.Sessions == s.Sessions && slices.Equal(o.Tracks, s.Tracks) && slices.Equal(o.Muted, s.Muted)
+	same := o.Publishers == s.Publishers && o.Deaf == s.Deaf && o.Sessions == s.Sessions && slices.Equal(o.Tracks, s.Tracks) && slices.Equal(o.Muted, s.Muted)
 	if same {
 		return
 	}
@@ -89,7 +89,7 @@ func (d *directory) updateLocked(o *owned, s RoomState, now time.Time) {
 	if !live && now.Sub(o.toldAt) < pollEvery {
 		return // the next poll finds it again
 	}
-	o.Publishers, o.Sessions, o.Tracks, o.Muted = s.Publishers, s.Sessions, s.Tracks, s.Muted
+	o.Publishers, o.Deaf, o.Sessions, o.Tracks, o.Muted = s.Publishers, s.Deaf, s.Sessions, s.Tracks, s.Muted
 	d.tellLocked(o)
 }
 

@@ -74,6 +74,7 @@ type record struct {
 	Epoch      uint64   `json:"e"`
 	Since      int64    `json:"t"` // Unix time of the claim, ms; for people
 	Publishers int      `json:"p,omitempty"`
+	Deaf       int      `json:"d,omitempty"`
 	Sessions   int      `json:"s,omitempty"`
 	Tracks     []string `json:"k,omitempty"`
 	Muted      []string `json:"m,omitempty"`
@@ -83,7 +84,7 @@ type record struct {
 }
 
 func (r *record) state() RoomState {
-	return RoomState{Room: r.Room, Publishers: r.Publishers, Sessions: r.Sessions, Tracks: r.Tracks, Muted: r.Muted}
+	return RoomState{Room: r.Room, Publishers: r.Publishers, Deaf: r.Deaf, Sessions: r.Sessions, Tracks: r.Tracks, Muted: r.Muted}
 }
 
 // size is about what the record takes in memory, in bytes.
@@ -99,7 +100,7 @@ func (r *record) size() int {
 
 // bound cuts what another node says to what may be, and reports whether that makes a record.
 func (r *record) bound() bool {
-	r.Publishers, r.Sessions = max(r.Publishers, 0), max(r.Sessions, 0)
+	r.Publishers, r.Deaf, r.Sessions = max(r.Publishers, 0), max(r.Deaf, 0), max(r.Sessions, 0)
 	r.Tracks, r.Muted = boundNames(r.Tracks), boundNames(r.Muted)
 	r.Epoch = min(r.Epoch, maxEpoch)
 	r.From = cut(r.From, maxName)
@@ -134,6 +135,7 @@ func cut(s string, n int) string {
 
 // A weight is how much a room's claim is worth, frozen when another node claims it too.
 type weight struct {
+	Deaf       int           `json:"d,omitempty"` // publishers that would not come back for long
 	Publishers int           `json:"p"`
 	Sessions   int           `json:"s"`
 	Age        time.Duration `json:"a"` // of the claim, by the clock of the node that has it
@@ -143,6 +145,7 @@ type weight struct {
 // nodes, of which the smaller one wins.
 func compareWeights(a weight, aName, aID string, b weight, bName, bID string) int {
 	return cmp.Or(
+		cmp.Compare(a.Deaf, b.Deaf),
 		cmp.Compare(a.Publishers, b.Publishers),
 		cmp.Compare(a.Sessions, b.Sessions),
 		cmp.Compare(a.Age, b.Age),

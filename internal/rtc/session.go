@@ -509,6 +509,10 @@ func (s *Session) retire() {
 	}
 }
 
+// Deaf reports whether the client can't be told of the session's end: it is FFmpeg, and notices
+// when nobody has answered its checks for 30 s.
+func (s *Session) Deaf() bool { return s.ffmpeg }
+
 // bury decides what the peer is told of the end: checks are answered with 403 from now on
 // (RFC 7675, section 5.2). FFmpeg is told nothing at all: it hangs on close_notify, and
 // ends by itself when nobody answers.
