@@ -379,6 +379,7 @@ func TestCluster(t *testing.T) {
 		{"a node is killed", nodeIsKilled},
 		{"all nodes are restarted in turn", nodesAreRestarted},
 		{"a node is cut off", nodeIsCutOff},
+		{"a node stands still", nodeStandsStill},
 	} {
 		began := time.Now()
 		t.Run(part.name, func(t *testing.T) {
@@ -574,6 +575,35 @@ func nodeIsKilled(t *testing.T, c *cluster, b *browser) {
 	if waits[len(waits)-1] > 10*time.Second {
 		t.Errorf("the room was live again after %v, want 10 s at most", waits[len(waits)-1])
 	}
+}
+
+// The process of a room's node stands still for longer than its lease, and goes on: it must not keep a room that is another's by then,
+// nor hold on to sessions whose clients have gone there.
+func nodeStandsStill(t *testing.T, c *cluster, b *browser) {
+	const room = "mri-7"
+	site := c.balancer.url
+	c.encoder(t, site+"/whip/"+room+"/console", camera{Size: "640x360", Keyframe: 30})
+	p := newPage(t, b, site)
+	p.publish(site, room, "gantry")
+	p.play("console", site, room, "console")
+	p.play("gantry", site, room, "gantry/video")
+	p.since(time.Now(), 15*time.Second)
+	owner := c.awaitOwner(room, 5*time.Second)
+	stood := time.Now()
+	owner.p.cmd.Process.Signal(syscall.SIGSTOP)
+	console := p.players["console"] // its ffmpeg notices nothing
+	delete(p.players, "console")
+	after := p.since(stood.Add(stale), 30*time.Second)
+	p.players["console"] = console
+	t.Logf("%s stands still: without a picture for %v", owner.name, rounded(after, stale))
+	time.Sleep(time.Until(stood.Add(8 * time.Second)))
+	went := time.Now()
+	owner.p.cmd.Process.Signal(syscall.SIGCONT)
+	c.awaitWhole(10 * time.Second)
+	now := c.awaitOwner(room, 5*time.Second)
+	agreed := time.Since(went)
+	again := p.since(time.Now(), 40*time.Second)
+	t.Logf("goes on: %s is the owner after %v, everybody has a picture %v later", now.name, agreed.Round(time.Millisecond), rounded(again, 0))
 }
 
 func rounded(d map[string]time.Duration, more time.Duration) map[string]time.Duration {
