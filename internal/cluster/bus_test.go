@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"sightline/internal/fault"
 	"sightline/internal/freeport"
 )
 
@@ -108,6 +109,19 @@ func (s *station) reaches(other *station) error {
 		s.t.Errorf("got %q, want %q", got, want)
 	}
 	return err
+}
+
+// unavailableAtOnce waits until a call from s to other is refused in less time than it would wait for an answer.
+func (s *station) unavailableAtOnce(other *station) {
+	s.t.Helper()
+	eventually(s.t, func() error {
+		began := time.Now()
+		err := s.reaches(other)
+		if took := time.Since(began); fault.KindOf(err) != fault.Unavailable || took > 500*time.Millisecond {
+			return fmt.Errorf("got %v after %s, want %s at once", err, took, fault.Unavailable)
+		}
+		return nil
+	})
 }
 
 // together waits until each of them reaches each other one.
