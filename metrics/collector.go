@@ -176,11 +176,7 @@ func collectSignIn(w writer, s signin.Snapshot) {
 	if !s.Enabled {
 		return
 	}
-	up := 0.0
-	if s.Ready {
-		up = 1
-	}
-	w.gauge(signInReady, up)
+	w.gauge(signInReady, number(s.Ready))
 	w.gauge(signedInNow, float64(s.Sessions))
 	w.counter(signIns, float64(s.SignedIn), "signed-in")
 	w.counter(signIns, float64(s.Refused), "refused")
