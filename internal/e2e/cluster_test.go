@@ -449,7 +449,7 @@ func anyNodeAnswers(t *testing.T, c *cluster, b *browser) {
 	}
 	exit.in(room).awaitViewers("console/video", 0, 5*time.Second)
 	p.stop(syscall.SIGINT, 5*time.Second)
-	exit.in(room).awaitEnd("console", time.Second)
+	exit.in(room).awaitEnd("console", 5*time.Second) // without its DELETE it would take rooms.grace, 15 s
 
 	for _, n := range c.nodes {
 		down, up := c.desk.udpFrom(n.host, before["desk"]), n.host.udpFrom(c.desk, before[n.name])
