@@ -26,6 +26,10 @@ type gateway struct {
 	gone  []string            // ids that the hook has told of
 }
 
+func newGateway() *gateway {
+	return &gateway{rooms: map[string]RoomState{}, muted: map[string][]string{}, last: map[string]Member{}}
+}
+
 func (g *gateway) Load() Load {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -149,7 +153,7 @@ func newWorld(t testing.TB, seed uint64, names ...string) *world {
 func (w *world) start(name string) *testNode {
 	w.runs++
 	id := fmt.Sprintf("%s%d", name, w.runs)
-	n := &testNode{name: name, gw: &gateway{rooms: map[string]RoomState{}, muted: map[string][]string{}, last: map[string]Member{}}, w: w, done: make(chan struct{})}
+	n := &testNode{name: name, gw: newGateway(), w: w, done: make(chan struct{})}
 	config := Config{Lease: opt.Duration(3 * time.Second), Linger: opt.Duration(10 * time.Second), FullAbove: 0.9, RelayAbove: 0.7}
 	n.directory = newDirectory(config, Member{Name: name, ID: id, Since: time.Now()}, n.gw, w.net.join(id), w.log)
 	n.directory.lost = func(id string) { n.gw.mu.Lock(); n.gw.gone = append(n.gw.gone, id); n.gw.mu.Unlock() }
