@@ -7,32 +7,54 @@ import (
 	"sightline/internal/bridge"
 )
 
-// The metrics of the audio bridge.
-var (
-	bridgeRooms     = desc("bridge_rooms", "Rooms that are being mixed.")
-	bridgeListeners = desc("bridge_listeners", "WHEP sessions that play a mix.")
-	bridgeSpeakers  = desc("bridge_speakers", "Publishers whose sound is being mixed.")
-	bridgeMixes     = desc("bridge_mixes", "Distinct mixes: listeners who hear the same share one.")
-	bridgeOneWay    = desc("bridge_one_way", "Sound that seems to go one way only, by reason.", "reason")
+var bridgeMetrics = []metric[bridge.Snapshot]{
+	gaugeOf("bridge_rooms", "Rooms that are being mixed.",
+		func(s *bridge.Snapshot) float64 { return float64(s.Rooms) }),
+	gaugeOf("bridge_listeners", "WHEP sessions that play a mix.",
+		func(s *bridge.Snapshot) float64 { return float64(s.Listeners) }),
+	gaugeOf("bridge_speakers", "Publishers whose sound is being mixed.",
+		func(s *bridge.Snapshot) float64 { return float64(len(s.Speakers)) }),
+	gaugeOf("bridge_mixes", "Distinct mixes: listeners who hear the same share one.",
+		func(s *bridge.Snapshot) float64 { return float64(s.Mixes) }),
+	{desc("bridge_one_way", "Sound that seems to go one way only, by reason.", "reason"),
+		func(w writer, d *prometheus.Desc, s *bridge.Snapshot) {
+			unheard := 0.0
+			for i := range s.Speakers {
+				unheard += number(s.Speakers[i].Unheard)
+			}
+			w.gauge(d, unheard, "unheard")
+			w.gauge(d, float64(s.Starved), "concealed")
+			w.gauge(d, float64(s.Deaf), "lost")
+		}},
 
-	bridgeTicks    = desc("bridge_ticks_total", "Frames of 20 ms that were mixed.")
-	bridgeOverruns = desc("bridge_tick_overruns_total", "Frames that were done later than the next one was due.")
-	bridgeSkipped  = desc("bridge_skipped_frames_total", "Frames that were left out because the mixing was too far behind.")
-	bridgeBusy     = desc("bridge_busy_seconds_total", "Time that mixing took.")
-)
+	counterOf("bridge_ticks_total", "Frames of 20 ms that were mixed.",
+		func(s *bridge.Snapshot) uint64 { return s.Ticks }),
+	counterOf("bridge_tick_overruns_total", "Frames that were done later than the next one was due.",
+		func(s *bridge.Snapshot) uint64 { return s.Overruns }),
+	counterOf("bridge_skipped_frames_total", "Frames that were left out because the mixing was too far behind.",
+		func(s *bridge.Snapshot) uint64 { return s.Skipped }),
+	{desc("bridge_busy_seconds_total", "Time that mixing took."),
+		func(w writer, d *prometheus.Desc, s *bridge.Snapshot) { w.counter(d, s.Busy.Seconds()) }},
+}
 
 // bridgeTotals are what the bridge counts of speakers' packets, over all that there ever were.
-var bridgeTotals = []struct {
-	desc  *prometheus.Desc
-	value func(audio.Stats) float64
-}{
-	{desc("bridge_packets_total", "RTP packets of speakers that reached the bridge."), func(s audio.Stats) float64 { return float64(s.Packets) }},
-	{desc("bridge_late_packets_total", "RTP packets of speakers that came too late to be played."), func(s audio.Stats) float64 { return float64(s.Late) }},
-	{desc("bridge_lost_packets_total", "RTP packets of speakers that never came."), func(s audio.Stats) float64 { return float64(s.Lost) }},
-	{desc("bridge_bad_packets_total", "RTP packets of speakers that are not Opus."), func(s audio.Stats) float64 { return float64(s.Bad) }},
-	{desc("bridge_recovered_packets_total", "RTP packets of speakers that never came and were recovered by forward error correction."), func(s audio.Stats) float64 { return float64(s.FEC) }},
-	{desc("bridge_frames_total", "Frames of 20 ms that were played, of all speakers."), func(s audio.Stats) float64 { return float64(s.Frames) }},
-	{desc("bridge_concealed_frames_total", "What had to be concealed, in frames of 20 ms, of all speakers."), func(s audio.Stats) float64 { return float64(s.Concealed) / audio.FrameSamples }},
+var bridgeTotals = []metric[audio.Stats]{
+	counterOf("bridge_packets_total", "RTP packets of speakers that reached the bridge.",
+		func(s *audio.Stats) uint64 { return s.Packets }),
+	counterOf("bridge_late_packets_total", "RTP packets of speakers that came too late to be played.",
+		func(s *audio.Stats) uint64 { return s.Late }),
+	counterOf("bridge_lost_packets_total", "RTP packets of speakers that never came.",
+		func(s *audio.Stats) uint64 { return s.Lost }),
+	counterOf("bridge_bad_packets_total", "RTP packets of speakers that are not Opus.",
+		func(s *audio.Stats) uint64 { return s.Bad }),
+	counterOf("bridge_recovered_packets_total", "RTP packets of speakers that never came and were recovered by forward error correction.",
+		func(s *audio.Stats) uint64 { return s.FEC }),
+	counterOf("bridge_frames_total", "Frames of 20 ms that were played, of all speakers.",
+		func(s *audio.Stats) uint64 { return s.Frames }),
+	{desc("bridge_concealed_frames_total", "What had to be concealed, in frames of 20 ms, of all speakers."),
+		func(w writer, d *prometheus.Desc, s *audio.Stats) {
+			w.counter(d, float64(s.Concealed)/audio.FrameSamples)
+		}},
 }
 
 // A speakerMetric is one reading of each speaker; merge makes one of those of the speakers
@@ -60,38 +82,14 @@ var speakerMetrics = []speakerMetric{
 		func(s *bridge.SpeakerSnapshot) float64 { return s.Stats.Target.Seconds() }, worst},
 }
 
-func bridgeDescs() []*prometheus.Desc {
-	all := []*prometheus.Desc{
-		bridgeRooms, bridgeListeners, bridgeSpeakers, bridgeMixes, bridgeOneWay,
-		bridgeTicks, bridgeOverruns, bridgeSkipped, bridgeBusy,
-	}
-	for _, m := range bridgeTotals {
-		all = append(all, m.desc)
-	}
-	for _, m := range speakerMetrics {
-		all = append(all, m.desc)
-	}
-	return all
-}
-
 // collectBridge comes after the tracks: these decide which publishers have label values.
 func (c *collector) collectBridge(w writer, s bridge.Snapshot) {
-	w.gauge(bridgeRooms, float64(s.Rooms))
-	w.gauge(bridgeListeners, float64(s.Listeners))
-	w.gauge(bridgeSpeakers, float64(len(s.Speakers)))
-	w.gauge(bridgeMixes, float64(s.Mixes))
-	w.counter(bridgeTicks, float64(s.Ticks))
-	w.counter(bridgeOverruns, float64(s.Overruns))
-	w.counter(bridgeSkipped, float64(s.Skipped))
-	w.counter(bridgeBusy, s.Busy.Seconds())
-	total, unheard := s.Past, 0
+	collect(w, bridgeMetrics, &s)
+	total := s.Past
 	rest := make(map[*prometheus.Desc]float64)
 	for i := range s.Speakers {
 		speaker := &s.Speakers[i]
 		total = total.Plus(speaker.Stats)
-		if speaker.Unheard {
-			unheard++
-		}
 		own := c.labels.own[name{speaker.Room, speaker.Publisher}]
 		for _, m := range speakerMetrics {
 			v := m.value(speaker)
@@ -107,10 +105,5 @@ func (c *collector) collectBridge(w writer, s bridge.Snapshot) {
 	for d, v := range rest {
 		w.gauge(d, v, other, other)
 	}
-	for _, m := range bridgeTotals {
-		w.counter(m.desc, m.value(total))
-	}
-	w.gauge(bridgeOneWay, float64(unheard), "unheard")
-	w.gauge(bridgeOneWay, float64(s.Starved), "concealed")
-	w.gauge(bridgeOneWay, float64(s.Deaf), "lost")
+	collect(w, bridgeTotals, &total)
 }

@@ -80,50 +80,6 @@ func ClusterOf(n cluster.Snapshot, forward string, s share.Snapshot) Cluster {
 // Ways are numbers of both directions.
 type Ways struct{ In, Out uint64 }
 
-// The metrics of the cluster, which are absent where there is none.
-var (
-	engineConnected = desc("cluster_engine_connected", "1 while the engine (NATS) is reached.")
-	engineRoutes    = desc("cluster_engine_routes", "Routes of the embedded engine to others.")
-	nodesSeen       = desc("cluster_nodes", "Nodes that are there, as this one sees it, itself among them.")
-	nodesTwins      = desc("cluster_twins", "Nodes that have the name of another.")
-	roomsOwned      = desc("cluster_owned_rooms", "Rooms that live on this node.")
-	roomsKnown      = desc("cluster_directory_rooms", "Rooms of all nodes, as this one knows.")
-	directoryAge    = desc("cluster_directory_age_seconds", "Time since the node was heard that was heard least lately.")
-
-	placements   = desc("cluster_placements_total", "Rooms that this node has found an owner for, as their arbiter.")
-	roomsTaken   = desc("cluster_takeovers_total", "Rooms that came to this node from another, by reason.", "reason")
-	leasesEnded  = desc("cluster_leases_ended_total", "Other nodes that were not heard for the length of a lease.")
-	timesAlone   = desc("cluster_engine_losses_total", "Times that this node was without its engine for longer than a lease.")
-	gaps         = desc("cluster_directory_gaps_total", "Times that this node has missed changes of the directory.")
-	fetches      = desc("cluster_directory_fetches_total", "Times that this node has asked for what it had missed of the directory.")
-	badRecords   = desc("cluster_directory_refused_total", "Records of other nodes that were not taken: too many, or too large.")
-	nodeMessages = desc("cluster_messages_total", "Messages between nodes.", "direction")
-	nodeBytes    = desc("cluster_bytes_total", "Bytes of messages between nodes.", "direction")
-	nodeDropped  = desc("cluster_dropped_messages_total", "Messages to other nodes that could not be sent.")
-
-	forwarded    = desc("cluster_forwarded_requests_total", "Requests that this node has passed on to a room's owner, by outcome.", "outcome")
-	forwardDelay = desc("cluster_forwarded_request_seconds", "Time until the owner's answer began.")
-	refusedCalls = desc("cluster_refused_calls_total", "Calls of other nodes that were refused, because too many ran at once.")
-
-	nodeStreams = desc("cluster_streams", "Streams between nodes.", "direction")
-	lostStreams = desc("cluster_lost_streams_total", "Streams to other nodes that were given up, because their reader was too slow.")
-
-	relays       = desc("cluster_relays", "Tracks of other nodes that this one relays.")
-	relayViewers = desc("cluster_relay_viewers", "Viewers who play relayed tracks.")
-
-	compared     = desc("cluster_share_requests_total", "Times that this node has asked another for revocations, invitations and sign-ins that it lacked.")
-	compareFails = desc("cluster_share_failures_total", "Times that it got no answer, or not all of it.")
-	badShares    = desc("cluster_share_refused_total", "Messages about revocations, invitations and sign-ins that could not be taken, or not all of them.")
-)
-
-func clusterDescs() []*prometheus.Desc {
-	return []*prometheus.Desc{
-		engineConnected, engineRoutes, nodesSeen, nodesTwins, roomsOwned, roomsKnown, directoryAge,
-		placements, roomsTaken, leasesEnded, timesAlone, gaps, fetches, badRecords, nodeMessages, nodeBytes, nodeDropped,
-		forwarded, forwardDelay, refusedCalls, nodeStreams, lostStreams, relays, relayViewers, compared, compareFails, badShares,
-	}
-}
-
 // The labels' closed sets, all of which are there from the start.
 var (
 	takeoverReasons = []string{"died", "drained", "contested"}
@@ -132,43 +88,68 @@ var (
 	}
 )
 
-// collectCluster tells nothing of a gateway that is alone.
-func collectCluster(w writer, s Cluster) {
-	if !s.On {
-		return
-	}
-	w.gauge(engineConnected, number(s.Connected))
-	w.gauge(engineRoutes, float64(s.Routes))
-	w.gauge(nodesSeen, float64(s.Nodes))
-	w.gauge(nodesTwins, float64(s.Twins))
-	w.gauge(roomsOwned, float64(s.Owned))
-	w.gauge(roomsKnown, float64(s.Entries))
-	w.gauge(directoryAge, s.Age.Seconds())
-
-	w.counter(placements, float64(s.Placements))
-	collectClosed(w, roomsTaken, takeoverReasons, s.Takeovers)
-	w.counter(leasesEnded, float64(s.LeasesEnded))
-	w.counter(timesAlone, float64(s.Alone))
-	w.counter(gaps, float64(s.Gaps))
-	w.counter(fetches, float64(s.Fetches))
-	w.counter(badRecords, float64(s.BadRecords))
-	w.counter(nodeMessages, float64(s.Messages.In), "in")
-	w.counter(nodeMessages, float64(s.Messages.Out), "out")
-	w.counter(nodeBytes, float64(s.Bytes.In), "in")
-	w.counter(nodeBytes, float64(s.Bytes.Out), "out")
-	w.counter(nodeDropped, float64(s.Dropped))
-
-	collectClosed(w, forwarded, forwardOutcomes, s.Forwarded)
-	w.histogram(forwardDelay, s.ForwardDelay)
-	w.counter(refusedCalls, float64(s.RefusedCalls))
-	w.gauge(nodeStreams, float64(s.Reading), "in")
-	w.gauge(nodeStreams, float64(s.Serving), "out")
-	w.counter(lostStreams, float64(s.LostStreams))
-	w.gauge(relays, float64(s.Relays))
-	w.gauge(relayViewers, float64(s.RelayViewers))
-	w.counter(compared, float64(s.Compared))
-	w.counter(compareFails, float64(s.CompareFails))
-	w.counter(badShares, float64(s.BadShares))
+// clusterMetrics are absent where there is no cluster.
+var clusterMetrics = []metric[Cluster]{
+	gaugeOf("cluster_engine_connected", "1 while the engine (NATS) is reached.",
+		func(s *Cluster) float64 { return number(s.Connected) }),
+	gaugeOf("cluster_engine_routes", "Routes of the embedded engine to others.",
+		func(s *Cluster) float64 { return float64(s.Routes) }),
+	gaugeOf("cluster_nodes", "Nodes that are there, as this one sees it, itself among them.",
+		func(s *Cluster) float64 { return float64(s.Nodes) }),
+	gaugeOf("cluster_twins", "Nodes that have the name of another.",
+		func(s *Cluster) float64 { return float64(s.Twins) }),
+	gaugeOf("cluster_owned_rooms", "Rooms that live on this node.",
+		func(s *Cluster) float64 { return float64(s.Owned) }),
+	gaugeOf("cluster_directory_rooms", "Rooms of all nodes, as this one knows.",
+		func(s *Cluster) float64 { return float64(s.Entries) }),
+	gaugeOf("cluster_directory_age_seconds", "Time since the node was heard that was heard least lately.",
+		func(s *Cluster) float64 { return s.Age.Seconds() }),
+	counterOf("cluster_placements_total", "Rooms that this node has found an owner for, as their arbiter.",
+		func(s *Cluster) uint64 { return s.Placements }),
+	{desc("cluster_takeovers_total", "Rooms that came to this node from another, by reason.", "reason"),
+		func(w writer, d *prometheus.Desc, s *Cluster) { collectClosed(w, d, takeoverReasons, s.Takeovers) }},
+	counterOf("cluster_leases_ended_total", "Other nodes that were not heard for the length of a lease.",
+		func(s *Cluster) uint64 { return s.LeasesEnded }),
+	counterOf("cluster_engine_losses_total", "Times that this node was without its engine for longer than a lease.",
+		func(s *Cluster) uint64 { return s.Alone }),
+	counterOf("cluster_directory_gaps_total", "Times that this node has missed changes of the directory.",
+		func(s *Cluster) uint64 { return s.Gaps }),
+	counterOf("cluster_directory_fetches_total", "Times that this node has asked for what it had missed of the directory.",
+		func(s *Cluster) uint64 { return s.Fetches }),
+	counterOf("cluster_directory_refused_total", "Records of other nodes that were not taken: too many, or too large.",
+		func(s *Cluster) uint64 { return s.BadRecords }),
+	{desc("cluster_messages_total", "Messages between nodes.", "direction"), func(w writer, d *prometheus.Desc, s *Cluster) {
+		w.counter(d, float64(s.Messages.In), "in")
+		w.counter(d, float64(s.Messages.Out), "out")
+	}},
+	{desc("cluster_bytes_total", "Bytes of messages between nodes.", "direction"), func(w writer, d *prometheus.Desc, s *Cluster) {
+		w.counter(d, float64(s.Bytes.In), "in")
+		w.counter(d, float64(s.Bytes.Out), "out")
+	}},
+	counterOf("cluster_dropped_messages_total", "Messages to other nodes that could not be sent.",
+		func(s *Cluster) uint64 { return s.Dropped }),
+	{desc("cluster_forwarded_requests_total", "Requests that this node has passed on to a room's owner, by outcome.", "outcome"),
+		func(w writer, d *prometheus.Desc, s *Cluster) { collectClosed(w, d, forwardOutcomes, s.Forwarded) }},
+	{desc("cluster_forwarded_request_seconds", "Time until the owner's answer began."),
+		func(w writer, d *prometheus.Desc, s *Cluster) { w.histogram(d, s.ForwardDelay) }},
+	counterOf("cluster_refused_calls_total", "Calls of other nodes that were refused, because too many ran at once.",
+		func(s *Cluster) uint64 { return s.RefusedCalls }),
+	{desc("cluster_streams", "Streams between nodes.", "direction"), func(w writer, d *prometheus.Desc, s *Cluster) {
+		w.gauge(d, float64(s.Reading), "in")
+		w.gauge(d, float64(s.Serving), "out")
+	}},
+	counterOf("cluster_lost_streams_total", "Streams to other nodes that were given up, because their reader was too slow.",
+		func(s *Cluster) uint64 { return s.LostStreams }),
+	gaugeOf("cluster_relays", "Tracks of other nodes that this one relays.",
+		func(s *Cluster) float64 { return float64(s.Relays) }),
+	gaugeOf("cluster_relay_viewers", "Viewers who play relayed tracks.",
+		func(s *Cluster) float64 { return float64(s.RelayViewers) }),
+	counterOf("cluster_share_requests_total", "Times that this node has asked another for revocations, invitations and sign-ins that it lacked.",
+		func(s *Cluster) uint64 { return s.Compared }),
+	counterOf("cluster_share_failures_total", "Times that it got no answer, or not all of it.",
+		func(s *Cluster) uint64 { return s.CompareFails }),
+	counterOf("cluster_share_refused_total", "Messages about revocations, invitations and sign-ins that could not be taken, or not all of them.",
+		func(s *Cluster) uint64 { return s.BadShares }),
 }
 
 // collectClosed counts by a label that has no values but the known ones, and "other".

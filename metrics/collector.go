@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -53,17 +54,6 @@ var (
 	firstKeyframe = desc("viewer_first_keyframe_seconds", "Time from a viewer's connection to its first keyframe.")
 	forwarding    = desc("forwarding_delay_seconds", "Time from a packet's arrival until it was written to all viewers.")
 
-	socketIn       = desc("udp_received_datagrams_total", "Datagrams that came to the media socket.")
-	socketInBytes  = desc("udp_received_bytes_total", "Bytes of the datagrams that came to the media socket.")
-	socketOut      = desc("udp_sent_datagrams_total", "Datagrams that the media socket sent.")
-	socketOutBytes = desc("udp_sent_bytes_total", "Bytes of the datagrams that the media socket sent.")
-	socketUnknown  = desc("udp_unknown_datagrams_total", "Datagrams that belonged to no session.")
-	socketOverflow = desc("udp_overflowed_datagrams_total", "Datagrams that were dropped because their session's queue was full.")
-	forgedRecords  = desc("dtls_dropped_records_total", "DTLS records of sessions that were dropped unread: unprotected ones that nobody has to send, or none at all.")
-	uselessSRTP    = desc("srtp_discarded_packets_total", "SRTP and SRTCP packets that were dropped: before DTLS, wrong tag, replayed, of an SSRC or payload type that nobody has.")
-	refusedTCP     = desc("ice_tcp_refused_connections_total", "ICE-TCP connections that were closed: without a session's check, or one too many of a session.")
-	socketFull     = desc("udp_unsent_datagrams_total", "Datagrams that were dropped because the socket's send buffer was full.")
-
 	refusals = desc("limit_refusals_total", "What was refused because of a limit, by the limit's key in the configuration.", "limit")
 
 	requests = desc("http_requests_total", "HTTP requests by route, method and class of status.", "route", "method", "code")
@@ -79,12 +69,35 @@ var (
 	certificateFailed  = desc("tls_certificate_failures_total", "Attempts to read or to obtain a certificate that failed.")
 )
 
+// socketMetrics are of what came to the media ports, and left by them.
+var socketMetrics = []metric[rtc.Snapshot]{
+	counterOf("udp_received_datagrams_total", "Datagrams that came to the media socket.",
+		func(s *rtc.Snapshot) uint64 { return s.Socket.Received }),
+	counterOf("udp_received_bytes_total", "Bytes of the datagrams that came to the media socket.",
+		func(s *rtc.Snapshot) uint64 { return s.Socket.ReceivedBytes }),
+	counterOf("udp_sent_datagrams_total", "Datagrams that the media socket sent.",
+		func(s *rtc.Snapshot) uint64 { return s.Socket.Sent }),
+	counterOf("udp_sent_bytes_total", "Bytes of the datagrams that the media socket sent.",
+		func(s *rtc.Snapshot) uint64 { return s.Socket.SentBytes }),
+	counterOf("udp_unknown_datagrams_total", "Datagrams that belonged to no session.",
+		func(s *rtc.Snapshot) uint64 { return s.Socket.Unknown }),
+	counterOf("udp_overflowed_datagrams_total", "Datagrams that were dropped because their session's queue was full.",
+		func(s *rtc.Snapshot) uint64 { return s.Socket.Overflow }),
+	counterOf("dtls_dropped_records_total", "DTLS records of sessions that were dropped unread: unprotected ones that nobody has to send, or none at all.",
+		func(s *rtc.Snapshot) uint64 { return s.Records }),
+	counterOf("srtp_discarded_packets_total", "SRTP and SRTCP packets that were dropped: before DTLS, wrong tag, replayed, of an SSRC or payload type that nobody has.",
+		func(s *rtc.Snapshot) uint64 { return s.Discarded }),
+	counterOf("ice_tcp_refused_connections_total", "ICE-TCP connections that were closed: without a session's check, or one too many of a session.",
+		func(s *rtc.Snapshot) uint64 { return s.Refused }),
+	counterOf("udp_unsent_datagrams_total", "Datagrams that were dropped because the socket's send buffer was full.",
+		func(s *rtc.Snapshot) uint64 { return s.Socket.Full }),
+}
+
 func descs() []*prometheus.Desc {
 	all := []*prometheus.Desc{
 		buildInfo,
 		roomsNow, participantsNow, viewersNow, takeovers, tracksNow, unlabelled, whipNow, whepNow, withoutSTUN, ended,
 		firstPacket, firstKeyframe, forwarding,
-		socketIn, socketInBytes, socketOut, socketOutBytes, socketUnknown, socketOverflow, socketFull, forgedRecords, uselessSRTP, refusedTCP,
 		requests, refusals,
 		connections, connectionsEvicted, connectionsRefused, plainRefused, certificateEnd, certificateFailed,
 		signedInNow, signInReady, signIns,
@@ -93,9 +106,10 @@ func descs() []*prometheus.Desc {
 	for _, m := range trackMetrics {
 		all = append(all, m.desc)
 	}
-	all = append(all, auditDescs()...)
-	all = append(all, clusterDescs()...)
-	return append(all, bridgeDescs()...)
+	for _, m := range speakerMetrics {
+		all = append(all, m.desc)
+	}
+	return slices.Concat(all, descsOf(socketMetrics), descsOf(auditMetrics), descsOf(clusterMetrics), descsOf(bridgeMetrics), descsOf(bridgeTotals))
 }
 
 // Describe implements prometheus.Collector.
@@ -113,7 +127,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	w.gauge(buildInfo, 1, c.build.Version, c.build.Commit, c.build.Go)
 	c.collectRooms(w, c.from.Rooms())
 	c.collectBridge(w, c.from.Bridge())
-	collectAudit(w, c.from.Audit())
+	log := c.from.Audit()
+	collect(w, auditMetrics, &log)
 	sessions := c.from.Sessions()
 	collectSessions(w, sessions)
 	collectRefusals(w, c.from.Refusals(), sessions.Limited)
@@ -124,7 +139,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	collectCertificates(w, c.from.Certificates())
 	collectSignIn(w, c.from.SignIn())
 	if c.from.Cluster != nil {
-		collectCluster(w, c.from.Cluster())
+		if s := c.from.Cluster(); s.On {
+			collect(w, clusterMetrics, &s)
+		}
 	}
 }
 
@@ -159,11 +176,7 @@ func collectSignIn(w writer, s signin.Snapshot) {
 	if !s.Enabled {
 		return
 	}
-	up := 0.0
-	if s.Ready {
-		up = 1
-	}
-	w.gauge(signInReady, up)
+	w.gauge(signInReady, number(s.Ready))
 	w.gauge(signedInNow, float64(s.Sessions))
 	w.counter(signIns, float64(s.SignedIn), "signed-in")
 	w.counter(signIns, float64(s.Refused), "refused")
@@ -226,16 +239,7 @@ func collectSessions(w writer, s rtc.Snapshot) {
 	for _, cause := range rtc.Ends() { // a closed set
 		w.counter(ended, float64(s.Ended[string(cause)]), string(cause))
 	}
-	w.counter(socketIn, float64(s.Socket.Received))
-	w.counter(socketInBytes, float64(s.Socket.ReceivedBytes))
-	w.counter(socketOut, float64(s.Socket.Sent))
-	w.counter(socketOutBytes, float64(s.Socket.SentBytes))
-	w.counter(socketUnknown, float64(s.Socket.Unknown))
-	w.counter(socketOverflow, float64(s.Socket.Overflow))
-	w.counter(socketFull, float64(s.Socket.Full))
-	w.counter(forgedRecords, float64(s.Records))
-	w.counter(uselessSRTP, float64(s.Discarded))
-	w.counter(refusedTCP, float64(s.Refused))
+	collect(w, socketMetrics, &s)
 }
 
 // codecNames are those that the gateway forwards, as labels write them.
@@ -281,6 +285,33 @@ func transportLabel(path string) string {
 		return path
 	}
 	return other
+}
+
+// A metric is one of a part of the gateway whose snapshot is an S.
+type metric[S any] struct {
+	desc *prometheus.Desc
+	tell func(writer, *prometheus.Desc, *S)
+}
+
+func gaugeOf[S any](name, help string, value func(*S) float64) metric[S] {
+	return metric[S]{desc(name, help), func(w writer, d *prometheus.Desc, s *S) { w.gauge(d, value(s)) }}
+}
+
+func counterOf[S any](name, help string, value func(*S) uint64) metric[S] {
+	return metric[S]{desc(name, help), func(w writer, d *prometheus.Desc, s *S) { w.counter(d, float64(value(s))) }}
+}
+
+func collect[S any](w writer, all []metric[S], s *S) {
+	for _, m := range all {
+		m.tell(w, m.desc, s)
+	}
+}
+
+func descsOf[S any](all []metric[S]) (out []*prometheus.Desc) {
+	for _, m := range all {
+		out = append(out, m.desc)
+	}
+	return out
 }
 
 // A writer makes metrics of numbers.

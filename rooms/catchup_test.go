@@ -13,9 +13,7 @@ import (
 func lastOf(got []roomstest.Got) roomstest.Got { return got[len(got)-1] }
 
 func TestAJoinerStartsFromTheCachedGroupAndReachesTheLiveEdge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(100)
 		early := h.watch(media.Video)
@@ -74,9 +72,7 @@ func TestAJoinerStartsFromTheCachedGroupAndReachesTheLiveEdge(t *testing.T) {
 }
 
 func TestRetransmissionsWhileCatchingUpAreAsTheyWereSent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		play(s.video, 200, true, 4)
 		late := h.watch(media.Video)
@@ -102,9 +98,7 @@ func TestRetransmissionsWhileCatchingUpAreAsTheyWereSent(t *testing.T) {
 }
 
 func TestAKeyframeSavesTheRestOfTheWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		play(s.video, 300, true, 4)
 		late := h.watch(media.Video)
@@ -123,9 +117,7 @@ func TestAKeyframeSavesTheRestOfTheWay(t *testing.T) {
 }
 
 func TestAJoinerWhosePathIsFullTriesSlowerAndThenWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		play(s.video, 100, true, 4)
 		sub, err := h.Play(rooms.PlayRequest{Room: "r", Publisher: "cam", Kind: media.Video})
@@ -175,9 +167,7 @@ func TestAGroupThatIsTooLongIsNotKept(t *testing.T) {
 }
 
 func TestATakeoverWhileCatchingUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		play(s.video, 300, true, 4)
 		v := h.watch(media.Video)
@@ -196,9 +186,7 @@ func TestATakeoverWhileCatchingUp(t *testing.T) {
 }
 
 func TestAJoinerOfALongGroupAsksForAKeyframeAsWell(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		play(s.video, 15, true, 4)
 		h.watch(media.Video)

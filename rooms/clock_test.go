@@ -97,9 +97,7 @@ func TestLipSync(t *testing.T) {
 		{"reports of one track are not mixed in", time.Second, 0, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := open(t)
-				defer h.close()
+			run(t, func(t *testing.T, h *house) {
 				s := newStage(h.publish(&roomstest.Opus, &roomstest.VP8))
 				s.jitter = 15 * time.Millisecond
 				s.late[media.Video] = tt.delayed
@@ -125,9 +123,7 @@ func TestLipSync(t *testing.T) {
 }
 
 func TestLipSyncIsRightAgainAfterATakeover(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := newStage(h.publish(&roomstest.Opus, &roomstest.VP8))
 		s.reports[media.Audio], s.reports[media.Video] = time.Second, time.Second
 		s.play(time.Second)
@@ -148,9 +144,7 @@ func TestLipSyncIsRightAgainAfterATakeover(t *testing.T) {
 }
 
 func TestNonsensicalReportsAreNotBelieved(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := newStage(h.publish(&roomstest.Opus, &roomstest.VP8))
 		s.reports[media.Audio] = time.Second
 		s.play(time.Second)

@@ -54,9 +54,7 @@ func watchEvents(t *testing.T, h *house, room string, after uint64) *rooms.Watch
 }
 
 func TestEventsTellTheLifeOfATrack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		w, elsewhere := watchEvents(t, h, "r", 0), watchEvents(t, h, "other", 0)
 		var got []rooms.Event
 		step := func(d time.Duration) {
@@ -114,9 +112,7 @@ room-closed
 }
 
 func TestASlowReaderLosesRepetitionsNotFacts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		w := watchEvents(t, h, "", 0)
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(2)

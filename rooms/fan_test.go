@@ -189,9 +189,7 @@ func TestAFanOutThatIsSharedGivesEveryViewerEveryPacketOnce(t *testing.T) {
 // Whoever misses a viewer's first packets takes the rollover counter for 0 (RFC 3711, section
 // 3.3.1), and that is right until the numbers begin anew, after half of them at the earliest.
 func TestAViewersNumbersBeginInTheLowerHalf(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
 		s.audio.Frame(1)
 		s.video.Keyframe(4)

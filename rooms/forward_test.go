@@ -13,9 +13,7 @@ import (
 )
 
 func TestEveryViewerGetsEveryPacketInItsOwnNumbering(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(5)
 		synctest.Wait()
@@ -44,9 +42,7 @@ func TestEveryViewerGetsEveryPacketInItsOwnNumbering(t *testing.T) {
 }
 
 func TestVideoStartsAtAKeyframe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
 		s.audio.Frame(1)
 		play(s.video, 3, false, 2)
@@ -64,9 +60,7 @@ func TestVideoStartsAtAKeyframe(t *testing.T) {
 }
 
 func TestSlowViewerDoesNotHoldTheOthersAndResumesAtAKeyframe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(2)
 		synctest.Wait()
@@ -95,9 +89,7 @@ func TestSlowViewerDoesNotHoldTheOthersAndResumesAtAKeyframe(t *testing.T) {
 }
 
 func TestAGapSurvivesAndIsFilled(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(2)
 		synctest.Wait()
@@ -126,9 +118,7 @@ func TestAGapSurvivesAndIsFilled(t *testing.T) {
 }
 
 func TestAKeyframeWhoseFirstPacketIsLateIsNoKeyframeLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(3)
 		synctest.Wait()
@@ -151,9 +141,7 @@ func TestAKeyframeWhoseFirstPacketIsLateIsNoKeyframeLost(t *testing.T) {
 }
 
 func TestANewSourceMayBeginWithALatePacket(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		p := s.video.Packets(true, 4)
 		s.video.Play(p[1], p[2])
@@ -167,9 +155,7 @@ func TestANewSourceMayBeginWithALatePacket(t *testing.T) {
 }
 
 func TestAudioStartsAtTheLiveEdge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, nil)
 		for range 50 {
 			s.audio.Frame(1)
@@ -188,9 +174,7 @@ func TestAudioStartsAtTheLiveEdge(t *testing.T) {
 }
 
 func TestTheEndOfASource(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
 		s.audio.Frame(1)
 		s.video.Keyframe(2)
@@ -219,9 +203,7 @@ func TestTheEndOfASource(t *testing.T) {
 }
 
 func TestAViewerEndsWithItsCause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(2)
 		v := h.watch(media.Video)
@@ -241,9 +223,7 @@ func TestAViewerEndsWithItsCause(t *testing.T) {
 }
 
 func TestASinkMayAskWhileItIsWrittenTo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(2)
 		v := h.watch(media.Video)
@@ -261,9 +241,7 @@ func TestASinkMayAskWhileItIsWrittenTo(t *testing.T) {
 }
 
 func TestTheCodecChangesWithThePacketThatHasIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(2)
 		v, fussy := h.watch(media.Video), h.watch(media.Video)
@@ -294,9 +272,7 @@ func TestTheCodecChangesWithThePacketThatHasIt(t *testing.T) {
 
 func TestAJumpInASourcesNumbersIsNoneForViewers(t *testing.T) {
 	for _, jump := range []uint16{1 << 15, 1<<15 - 1, 1<<15 + 1, 10000, 1<<16 - 10000} {
-		synctest.Test(t, func(t *testing.T) {
-			h := open(t)
-			defer h.close()
+		run(t, func(t *testing.T, h *house) {
 			s := h.publish(nil, &roomstest.VP8)
 			play(s.video, 1, true, 3)
 			v := h.watch(media.Video)

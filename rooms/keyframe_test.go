@@ -10,9 +10,7 @@ import (
 )
 
 func TestTwoHundredViewersAskOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(2)
 		var seats []*seat
@@ -38,9 +36,7 @@ func TestTwoHundredViewersAskOnce(t *testing.T) {
 }
 
 func TestAtMostTwoRequestsInASecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(2)
 		v := h.watch(media.Video)
@@ -62,9 +58,7 @@ func TestAtMostTwoRequestsInASecond(t *testing.T) {
 }
 
 func TestTheRequestIsRepeatedWhileAViewerWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(2)
 		v := h.watch(media.Video)
@@ -86,9 +80,7 @@ func TestTheRequestIsRepeatedWhileAViewerWaits(t *testing.T) {
 }
 
 func TestANewCameraWithoutKeyframeIsAsked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.OnRequest(func() { s.video.Keyframe(2) })
 		play(s.video, 30, false, 2)
@@ -102,9 +94,7 @@ func TestANewCameraWithoutKeyframeIsAsked(t *testing.T) {
 }
 
 func TestTheIntervalOfKeyframesThatNobodyAskedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		for range 4 {
 			play(s.video, 60, true, 2)
@@ -123,9 +113,7 @@ func TestTheIntervalOfKeyframesThatNobodyAskedFor(t *testing.T) {
 }
 
 func TestParameterSetsMayComeOnlyOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		play(s.video, 30, true, 4)
 		v := h.watch(media.Video)

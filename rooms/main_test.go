@@ -24,7 +24,17 @@ type house struct {
 	tapes []*roomstest.Tape
 }
 
-// open returns a registry that is closed at the end of the test.
+// run runs f with a registry, where time costs nothing, and closes it.
+func run(t *testing.T, f func(t *testing.T, h *house)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t)
+		defer h.close()
+		f(t, h)
+	})
+}
+
+// open returns a registry, which the test closes.
 func open(t *testing.T, change ...func(*rooms.Config)) *house {
 	c := rooms.Defaults()
 	for _, f := range change {

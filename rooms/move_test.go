@@ -23,9 +23,7 @@ import (
 
 // Everything in a room that moves ends as moved, what has not begun too, and the room is gone at once.
 func TestRoomThatMovesEndsAllThatIsInIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		w := &witness{}
 		h.Record(w)
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
@@ -105,9 +103,7 @@ func TestRoomThatMovesEndsAllThatIsInIt(t *testing.T) {
 
 // Who comes back to the events of a room that was elsewhere meanwhile is told all anew.
 func TestEventsBeforeAMoveAreNotGoneOnWith(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		h.enter("Ben", rooms.ParticipantChange{})
 		w := watchEvents(t, h, "r", 0)
 		before := drain(t, w)
@@ -202,9 +198,7 @@ func TestKeptMutesAreBounded(t *testing.T) {
 
 // Who is earlier than the publisher of a room that has just come waits for him, but not for long.
 func TestViewerAwaitsAPublisherWhoIsAboutToComeBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		await := func(room string, limit time.Duration) time.Duration {
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
@@ -240,9 +234,7 @@ func TestViewerAwaitsAPublisherWhoIsAboutToComeBack(t *testing.T) {
 
 // However a room changes, its state is what it would be if looked at anew.
 func TestRoomStateIsAlwaysThatOfNow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		check := func(what string, want rooms.RoomState) {
 			t.Helper()
 			time.Sleep(200 * time.Millisecond) // a look of the keeper's: which tracks are live

@@ -45,9 +45,7 @@ func (h *house) mute(t *testing.T, muted bool) {
 }
 
 func TestMuteTakesEffectAtTheNextPacketAndLeavesNoHole(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
 		s.audio.Frame(1)
 		s.video.Keyframe(3)
@@ -83,9 +81,7 @@ func TestMuteTakesEffectAtTheNextPacketAndLeavesNoHole(t *testing.T) {
 }
 
 func TestMutedPacketsKeepTheirPlaceAndMarkAndLoseTheirLevel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, nil)
 		s.audio.Frame(1)
 		a := h.watch(media.Audio)
@@ -124,9 +120,7 @@ func TestMutedPacketsKeepTheirPlaceAndMarkAndLoseTheirLevel(t *testing.T) {
 }
 
 func TestMutedPacketsAreSilentWhenSentAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, nil)
 		s.audio.Frame(1)
 		a := h.watch(media.Audio)
@@ -157,9 +151,7 @@ func TestMutedPacketsAreSilentWhenSentAgain(t *testing.T) {
 }
 
 func TestMuteHoldsForTheNameUntilThePublisherIsGone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		if err := h.Mute("r", "cam", true); fault.KindOf(err) != fault.NotFound {
 			t.Errorf("Mute of nobody returned %v, want a fault.NotFound", err)
 		}
@@ -225,9 +217,7 @@ func TestMuteHoldsForTheNameUntilThePublisherIsGone(t *testing.T) {
 }
 
 func TestMuteIsAnEventAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
 		s.audio.Frame(1)
 		s.video.Keyframe(2)

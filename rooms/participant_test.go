@@ -117,9 +117,7 @@ func TestAParticipantKeepsARoomOpen(t *testing.T) {
 }
 
 func TestWhoIsNotHeardOfIsGone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		anna, bert := h.enter("Anna", rooms.ParticipantChange{}), h.enter("Bert", rooms.ParticipantChange{})
 		w := watchEvents(t, h, "r", 0)
 		for range 10 {
@@ -158,9 +156,7 @@ func TestWhoIsNotHeardOfIsGone(t *testing.T) {
 }
 
 func TestAParticipantIsWhatHeSays(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		anna := h.enter("  Dr.\n Anna \x00", rooms.ParticipantChange{})
 		time.Sleep(time.Second)
 		want := rooms.ParticipantInfo{
@@ -236,9 +232,7 @@ func TestATokensRoleIsTheParticipants(t *testing.T) {
 }
 
 func TestEventsTellOfParticipants(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		shows, _ := talkers(t, h, "desk")
 		drain := func(t *testing.T, w *rooms.Watcher) []rooms.Event {
 			return slices.DeleteFunc(drain(t, w), func(e rooms.Event) bool { return e.Track != nil }) // it stalls
@@ -311,9 +305,7 @@ func TestEventsTellOfParticipants(t *testing.T) {
 }
 
 func TestACallEndsByAnAnswerOrByItself(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		anna := h.enter("Anna", rooms.ParticipantChange{Call: new("technician")})
 		bert := h.enter("Bert", rooms.ParticipantChange{Hand: new(true)})
 		w := watchEvents(t, h, "r", 0)
@@ -387,9 +379,7 @@ func TestParticipantsHaveLimits(t *testing.T) {
 }
 
 func TestTracksTellWhichParticipantsWatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
 		s.audio.Frame(1)
 		play(s.video, 10, true, 1)

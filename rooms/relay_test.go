@@ -95,9 +95,7 @@ func TestARelayCountsAsThoseItStandsFor(t *testing.T) {
 }
 
 func TestARelaysViewersLeaveWithTheTrack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, &roomstest.VP8)
 		play(s.video, 3, true, 1)
 		s.audio.Frame(1)
@@ -121,9 +119,7 @@ func TestARelaysViewersLeaveWithTheTrack(t *testing.T) {
 }
 
 func TestAPublisherWithASessionIsNotForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.VP8)
 		play(s.video, 3, true, 1)
 		v := h.watch(media.Video)
@@ -145,9 +141,7 @@ func TestAPublisherWithASessionIsNotForgotten(t *testing.T) {
 
 // A relay asks of what the pair is, and is told what a viewer would get.
 func TestKindsAreThoseOfThePair(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		want := func(what string, kind fault.Kind, kinds ...media.Kind) {
 			t.Helper()
 			if got, err := h.Kinds("r", "cam"); !slices.Equal(got, kinds) || fault.KindOf(err) != kind {
@@ -170,9 +164,7 @@ func TestKindsAreThoseOfThePair(t *testing.T) {
 }
 
 func TestWhatARelaySaysIsChecked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.VP8)
 		play(s.video, 3, true, 1)
 		h.relay("node-b")

@@ -72,9 +72,7 @@ func (h *house) speaking(t *testing.T) []string {
 }
 
 func TestWhoSpeaksIsToldAtMostFiveTimesASecondAndTheLastAlways(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		_, events := talkers(t, h, "b", "a")
 		step := func(wait time.Duration, want string, speakers ...string) {
 			t.Helper()
@@ -127,9 +125,7 @@ func TestWhoSpeaksIsToldAtMostFiveTimesASecondAndTheLastAlways(t *testing.T) {
 }
 
 func TestOnlyWhoCanBeHeardSpeaks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		shows, events := talkers(t, h, "a", "b", "c")
 		if _, err := h.tryPublish(rooms.PublishRequest{Room: "r", Publisher: "picture"}, nil, &roomstest.H264); err != nil {
 			t.Fatal(err)
@@ -208,9 +204,7 @@ func TestARoomThatClosesHasNoSpeakers(t *testing.T) {
 }
 
 func TestTalkDoesNotDriveOutOtherEvents(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		w := watchEvents(t, h, "r", 0)
 		first := drain(t, w)[0].ID
 		talkers(t, h, "a")
@@ -234,9 +228,7 @@ func TestTalkDoesNotDriveOutOtherEvents(t *testing.T) {
 }
 
 func TestSayingTheSameAgainIsCheap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		names := make([]string, 20)
 		for i := range names {
 			names[i] = fmt.Sprint("p", i)

@@ -16,9 +16,7 @@ import (
 )
 
 func TestStatesFollowTheMedia(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
 		check := func(audio, video rooms.State) {
 			t.Helper()
@@ -58,9 +56,7 @@ func TestStatesFollowTheMedia(t *testing.T) {
 }
 
 func TestWhatCanBePlayed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		try := func(kind media.Kind, want int) {
 			t.Helper()
 			synctest.Wait()
@@ -274,9 +270,7 @@ func TestARoleIsSpeltAsANameOrNone(t *testing.T) {
 }
 
 func TestAnotherRoleIsAnEvent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		w := watchEvents(t, h, "r", 0)
 		for _, role := range []string{"", "technician", "technician", "hospital"} {
 			req := rooms.PublishRequest{Room: "r", Publisher: "cam", Role: role}
@@ -313,9 +307,7 @@ func TestConfigurationErrorsNameTheirKeys(t *testing.T) {
 }
 
 func TestTheRoomSaysWhatATrackIs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s, err := h.tryPublish(rooms.PublishRequest{Room: "r", Publisher: "cam", Subject: "anna", Session: "public", Client: "OBS", Label: "Console", Role: "hospital"},
 			&roomstest.Opus, &roomstest.H264)
 		if err != nil {
@@ -354,9 +346,7 @@ func TestTheRoomSaysWhatATrackIs(t *testing.T) {
 }
 
 func TestTotalsOutliveSourcesAndViewers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		var source, sinks uint64
 		for range 3 {
 			s := h.publish(nil, &roomstest.H264)
@@ -439,9 +429,7 @@ func TestCloseEndsEverything(t *testing.T) {
 }
 
 func TestReservationsLeaveNothingBehind(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		for i := range 1000 {
 			p, err := h.Publish(rooms.PublishRequest{Room: fmt.Sprint("r", i), Publisher: "cam"})
 			if err != nil {

@@ -15,9 +15,7 @@ import (
 func TestViewersSeeNothingOfATakeoverButAGap(t *testing.T) {
 	for _, codec := range []media.Codec{roomstest.H264, roomstest.VP8} {
 		t.Run(codec.Name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := open(t)
-				defer h.close()
+			run(t, func(t *testing.T, h *house) {
 				s := h.publish(nil, &codec)
 				s.video.Keyframe(3)
 				v := h.watch(media.Video)
@@ -84,9 +82,7 @@ func checkPictures(t *testing.T, got []roomstest.Got) {
 }
 
 func TestAPublisherComesBackWithinTheGrace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
 		s.audio.Frame(1)
 		s.video.Keyframe(3)
@@ -117,9 +113,7 @@ func TestAPublisherComesBackWithinTheGrace(t *testing.T) {
 }
 
 func TestTheNewcomerWinsOnceItRuns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		s.video.Keyframe(3)
 		v := h.watch(media.Video)
@@ -144,9 +138,7 @@ func TestTheNewcomerWinsOnceItRuns(t *testing.T) {
 }
 
 func TestAnotherSubjectCannotHaveTheName(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		early, err := h.Publish(rooms.PublishRequest{Room: "r", Publisher: "cam", Subject: "eve"})
 		if err != nil {
 			t.Fatal(err)
@@ -198,9 +190,7 @@ func TestTakeoverRejected(t *testing.T) {
 }
 
 func TestATrackThatTheNewcomerDoesNotHaveGoes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
 		s.audio.Frame(1)
 		s.video.Keyframe(2)
@@ -224,9 +214,7 @@ func TestATrackThatTheNewcomerDoesNotHaveGoes(t *testing.T) {
 }
 
 func TestAnAdministratorEndsAPublisher(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(nil, &roomstest.H264)
 		if err := h.Remove("r", "nobody"); fault.KindOf(err) != fault.NotFound {
 			t.Errorf("Remove of nobody returned %v, want a fault.NotFound", err)

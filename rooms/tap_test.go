@@ -24,9 +24,7 @@ func (h *house) tap() *seat {
 }
 
 func TestATapHearsWhatViewersHear(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, &roomstest.H264)
 		tap := h.tap() // before the first packet
 		s.audio.Frame(1)
@@ -118,9 +116,7 @@ func TestATapIsNoViewer(t *testing.T) {
 }
 
 func TestATapHoldsOverATakeoverAndTheGrace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := open(t)
-		defer h.close()
+	run(t, func(t *testing.T, h *house) {
 		s := h.publish(&roomstest.Opus, nil)
 		s.audio.Frame(1)
 		tap := h.tap()

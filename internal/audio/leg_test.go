@@ -290,14 +290,6 @@ func (h *hearing) concealed() float64 {
 	return float64(s.Concealed) / float64(s.Frames*FrameSamples)
 }
 
-// fewer makes steps wider under the race detector, which is for the goroutines and slow.
-func fewer(step time.Duration) time.Duration {
-	if raceEnabled {
-		return 3 * step
-	}
-	return step
-}
-
 func TestJitterIsWaitedOut(t *testing.T) {
 	r := random(t)
 	for phase := time.Duration(0); phase < FrameDuration; phase += 2300 * time.Microsecond {

@@ -2,17 +2,14 @@ package certs
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"sightline/internal/certs/certstest"
 )
 
 // A pair is a certificate as PEM.
@@ -24,28 +21,8 @@ type pair struct {
 // newPair makes a certificate for media.example.org.
 func newPair(t *testing.T, notBefore, notAfter time.Time) pair {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: serial, NotBefore: notBefore, NotAfter: notAfter, DNSNames: []string{"media.example.org"}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair{
-		chain:  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		key:    pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
-		serial: serial.String(),
-	}
+	p := certstest.New(t, x509.Certificate{NotBefore: notBefore, NotAfter: notAfter, DNSNames: []string{"media.example.org"}}, nil)
+	return pair{chain: p.Chain, key: p.Key, serial: p.Certificate.SerialNumber.String()}
 }
 
 // fresh makes one that is good for a year.

@@ -2,23 +2,16 @@ package cluster
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"math/big"
-	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"sightline/internal/certs/certstest"
+	"sightline/internal/fault"
 	"sightline/internal/freeport"
 )
 
@@ -110,6 +103,19 @@ func (s *station) reaches(other *station) error {
 	return err
 }
 
+// unavailableAtOnce waits until a call from s to other is refused in less time than it would wait for an answer.
+func (s *station) unavailableAtOnce(other *station) {
+	s.t.Helper()
+	eventually(s.t, func() error {
+		began := time.Now()
+		err := s.reaches(other)
+		if took := time.Since(began); fault.KindOf(err) != fault.Unavailable || took > 500*time.Millisecond {
+			return fmt.Errorf("got %v after %s, want %s at once", err, took, fault.Unavailable)
+		}
+		return nil
+	})
+}
+
 // together waits until each of them reaches each other one.
 func together(t testing.TB, stations ...*station) time.Duration {
 	t.Helper()
@@ -164,36 +170,11 @@ func withSecret(c *Config) { c.Secret = testSecret }
 func withTLS(t testing.TB) func(*Config) {
 	t.Helper()
 	dir := t.TempDir()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotAfter: time.Now().AddDate(1, 0, 0),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "node"}, NotAfter: time.Now().AddDate(1, 0, 0),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, kind string, der []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	caFile, certFile, keyFile := write("ca.pem", "CERTIFICATE", caDER), write("cert.pem", "CERTIFICATE", leafDER), write("key.pem", "PRIVATE KEY", keyDER)
-	return func(c *Config) { c.TLSCA, c.TLSCert, c.TLSKey = caFile, certFile, keyFile }
+	ca, cert, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	authority := certstest.Authority(t)
+	authority.Write(t, ca, "")
+	authority.Node(t, "127.0.0.1").Write(t, cert, key)
+	return func(c *Config) { c.TLSCA, c.TLSCert, c.TLSKey = ca, cert, key }
 }
 
 func testLog(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }

@@ -48,7 +48,6 @@ type directory struct {
 	placing singleflight.Group // by room, at its arbiter
 	wakeup  chan struct{}      // there is something to send
 	fetchup chan struct{}      // a peer is behind
-	pokeup  chan struct{}      // Local.Rooms has changed
 
 	mu       sync.Mutex // guards what follows
 	me       *peer      // this node; it has no records, see own
@@ -115,7 +114,7 @@ func newDirectory(config Config, self Member, local Local, b bus, log *slog.Logg
 		fullAbove: config.FullAbove, relayAbove: config.RelayAbove,
 		id: self.ID, bus: b, local: local, log: log, lost: func(string) {},
 		lanes:  newLanes(),
-		wakeup: make(chan struct{}, 1), fetchup: make(chan struct{}, 1), pokeup: make(chan struct{}, 1),
+		wakeup: make(chan struct{}, 1), fetchup: make(chan struct{}, 1),
 		me:    &peer{Member: self, young: true},
 		peers: map[string]*peer{}, departed: map[string]time.Time{}, claims: map[string][]claim{}, hints: map[string]hint{}, offered: map[string]string{},
 		holds: map[string]int{}, watchers: map[chan struct{}]struct{}{},
@@ -195,15 +194,9 @@ func (d *directory) tick(ctx context.Context) error {
 		case <-ticker.C:
 			d.poll()
 			d.expire()
-		case <-d.pokeup:
-			d.poll()
 		}
 	}
 }
-
-// changed says that Local.Rooms gives something else than before, which is otherwise seen
-// within 100 ms.
-func (d *directory) changed() { poke(d.pokeup) }
 
 // poke wakes who waits for c, a channel of one place.
 func poke(c chan struct{}) {

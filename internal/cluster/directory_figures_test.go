@@ -43,7 +43,7 @@ func figures(t *testing.T, overNATS bool, nodes, rooms int) {
 		list = configs(t, nodes+1)
 	}
 	begin := func(i int) *party {
-		gw := &gateway{rooms: map[string]RoomState{}, muted: map[string][]string{}, last: map[string]Member{}}
+		gw := newGateway()
 		for r := range rooms {
 			name := fmt.Sprintf("scanner-%d-%d", i, r)
 			gw.rooms[name] = RoomState{Room: name, Publishers: 1, Sessions: 3, Tracks: []string{"console/audio", "console/video"}}

@@ -135,17 +135,7 @@ func TestANodeThatDiesIsUnavailableAtOnceAndReturns(t *testing.T) {
 	together(t, a, b, dead)
 
 	dead.engine.server.Shutdown()
-	eventually(t, func() error {
-		began := time.Now()
-		err := a.reaches(dead)
-		if fault.KindOf(err) != fault.Unavailable {
-			return fmt.Errorf("got %v, want %s", err, fault.Unavailable)
-		}
-		if took := time.Since(began); took > 500*time.Millisecond {
-			return fmt.Errorf("it took %s", took)
-		}
-		return nil
-	})
+	a.unavailableAtOnce(dead)
 	if dead.connected() {
 		t.Error("the node says that it has an engine, and has none")
 	}
@@ -208,14 +198,7 @@ func TestAnExternalNATS(t *testing.T) {
 			if a.connected() || b.connected() {
 				t.Error("connected to nothing")
 			}
-			unavailable := func() {
-				t.Helper()
-				began := time.Now()
-				if err := a.reaches(b); fault.KindOf(err) != fault.Unavailable || time.Since(began) > 500*time.Millisecond {
-					t.Errorf("got %v after %s, want %s at once", err, time.Since(began), fault.Unavailable)
-				}
-			}
-			unavailable()
+			a.unavailableAtOnce(b)
 			end := external(t, addr, "secret", c)
 			t.Logf("together after %s", together(t, a, b))
 			end()
@@ -225,7 +208,7 @@ func TestAnExternalNATS(t *testing.T) {
 				}
 				return nil
 			})
-			unavailable()
+			a.unavailableAtOnce(b)
 
 			// It comes back with another password, is tried some times in vain, and then is put right.
 			end = external(t, addr, "wrong", c)

@@ -106,7 +106,7 @@ func TestNodesAreOneGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		p.wait(t, p.began, patience)
+		p.wait(t, p.began)
 	}
 	dead := time.Now()
 	d.engine.server.Shutdown()
@@ -124,7 +124,7 @@ func TestNodesAreOneGateway(t *testing.T) {
 		t.Error("a node without its engine says that it has one")
 	}
 	for range 3 { // two handlers at the dead node, which has lost the others; one here
-		p.wait(t, p.ended, patience)
+		p.wait(t, p.ended)
 	}
 	if _, err := a.Call(t.Context(), d.self, "test.hello", nil); fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("got %v", err)

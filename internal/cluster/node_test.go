@@ -20,7 +20,7 @@ type liveNode struct {
 
 func startNode(t testing.TB, c Config, prepare ...func(*Node)) *liveNode {
 	t.Helper()
-	n := &liveNode{gw: &gateway{rooms: map[string]RoomState{}, muted: map[string][]string{}, last: map[string]Member{}}}
+	n := &liveNode{gw: newGateway()}
 	var err error
 	if n.Node, err = Open(c, n.gw, testLog(t).With("node", c.Name)); err != nil {
 		t.Fatal(err)

@@ -111,9 +111,9 @@ func TestAStreamEndsOnBothSides(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := open(t, a, b, "wait", "")
-			p.wait(t, p.began, patience)
+			p.wait(t, p.began)
 			tt.end(s)
-			p.wait(t, p.ended, time.Second)
+			p.wait(t, p.ended)
 			if _, err := read(t, s); err == nil || errors.Is(err, io.EOF) {
 				t.Errorf("got %v", err)
 			}
@@ -165,12 +165,12 @@ func TestStreamsThatOneSideForgotEnd(t *testing.T) {
 	together(t, a, b)
 
 	s := open(t, a, b, "wait", "")
-	p.wait(t, p.began, patience)
+	p.wait(t, p.began)
 	a.removeReader(s)
-	p.wait(t, p.ended, patience)
+	p.wait(t, p.ended)
 
 	s = open(t, a, b, "wait", "")
-	p.wait(t, p.began, patience)
+	p.wait(t, p.began)
 	b.natsBus.mu.Lock()
 	for _, v := range b.served {
 		v.stream.mu.Lock()
@@ -181,7 +181,7 @@ func TestStreamsThatOneSideForgotEnd(t *testing.T) {
 	if _, err := read(t, s); fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("got %v", err)
 	}
-	p.wait(t, p.ended, patience)
+	p.wait(t, p.ended)
 }
 
 // A message that is lost is not passed over in silence.
@@ -198,7 +198,7 @@ func TestAGapEndsAStream(t *testing.T) {
 	if got, err := read(t, s); !errors.Is(err, errGap) || len(got) > 1 {
 		t.Errorf("got %q, %v", got, err)
 	}
-	p.wait(t, p.ended, time.Second)
+	p.wait(t, p.ended)
 }
 
 // What another node sends into a stream that is not its own does not count.

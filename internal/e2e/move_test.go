@@ -78,7 +78,7 @@ func TestMeetingMovesToAnotherGateway(t *testing.T) {
 	if took := interruption(t, anna); took > 3*time.Second {
 		t.Errorf("anna has no live picture of ben for %v, want 3 s at most", took)
 	}
-	anna.awaits(time.Second, `document.querySelector(".hands ol")?.textContent === "1. ben"`)
+	anna.awaits(5*time.Second, `document.querySelector(".hands ol")?.textContent === "1. ben"`)
 }
 
 // A gateway dies without a word, and 3 s later, which is how long a cluster gives it, another one has its place.

@@ -3,7 +3,6 @@ package rtc
 import (
 	"context"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +28,15 @@ func opening(t *testing.T, e *Engine, kinds ...media.Kind) *Offer {
 // pull connects two gateways: what from sends the other receives. edit changes the answer on
 // its way; nil: as it is.
 func pull(t *testing.T, from, to *Engine, edit func([]byte) string, send ...media.Codec) (sender, receiver *life) {
+	t.Helper()
+	sender, receiver = begin(t, from, to, edit, send...)
+	sender.waitConnected(t)
+	receiver.waitConnected(t)
+	return sender, receiver
+}
+
+// begin is pull, without waiting until they are connected.
+func begin(t *testing.T, from, to *Engine, edit func([]byte) string, send ...media.Codec) (sender, receiver *life) {
 	t.Helper()
 	codecs := make(map[media.Kind]media.Codec)
 	var kinds []media.Kind
@@ -60,10 +68,7 @@ func pull(t *testing.T, from, to *Engine, edit func([]byte) string, send ...medi
 	if err != nil {
 		t.Fatalf("%v\n%s", err, answer)
 	}
-	receiver = run(t, r)
-	sender.waitConnected(t)
-	receiver.waitConnected(t)
-	return sender, receiver
+	return sender, run(t, r)
 }
 
 // tag is how many bytes a session's packets grow by: 16 with AES-GCM, 10 with AES-CM.
@@ -127,21 +132,7 @@ func TestOneGatewayPullsFromAnother(t *testing.T) {
 func TestNothingIsLostWhenAPullBegins(t *testing.T) {
 	for range 5 {
 		from, to := testEngine(t), testEngine(t)
-		o := opening(t, to, media.Video)
-		parsed, err := sdp.Parse(o.SDP())
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := from.Answer(AnswerRequest{Offer: parsed, Send: map[media.Kind]media.Codec{media.Video: vp8Codec}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		sender := run(t, s)
-		r, err := o.Accept(s.SDP())
-		if err != nil {
-			t.Fatal(err)
-		}
-		receiver := run(t, r)
+		sender, receiver := begin(t, from, to, nil, vp8Codec)
 		sender.waitConnected(t)
 		for i := range uint16(20) {
 			sender.Sinks()[0].Write([]media.Outgoing{outgoing(i)})
@@ -250,14 +241,10 @@ func TestPionAnswersAPull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gathered := webrtc.GatheringCompletePromise(pc)
-	if err := pc.SetLocalDescription(d); err != nil {
-		t.Fatal(err)
-	}
-	<-gathered
-	s, err := o.Accept([]byte(pc.LocalDescription().SDP))
+	answer := gathered(t, pc, d)
+	s, err := o.Accept([]byte(answer))
 	if err != nil {
-		t.Fatalf("%v\n%s", err, pc.LocalDescription().SDP)
+		t.Fatalf("%v\n%s", err, answer)
 	}
 	l := run(t, s)
 	l.waitConnected(t)
@@ -306,9 +293,9 @@ func TestAPullWhoseSenderIsAwayEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := strings.Clone(string(s.SDP()))
+	answer := s.SDP()
 	s.Close()
-	r, err := o.Accept([]byte(answer))
+	r, err := o.Accept(answer)
 	if err != nil {
 		t.Fatal(err)
 	}

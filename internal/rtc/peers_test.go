@@ -69,16 +69,23 @@ func offer(t *testing.T, pc *webrtc.PeerConnection, o *webrtc.OfferOptions) *sdp
 	if err != nil {
 		t.Fatal(err)
 	}
-	gathered := webrtc.GatheringCompletePromise(pc)
+	text := gathered(t, pc, d)
+	parsed, err := sdp.Parse([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return parsed
+}
+
+// gathered returns a description with all of the client's candidates.
+func gathered(t *testing.T, pc *webrtc.PeerConnection, d webrtc.SessionDescription) string {
+	t.Helper()
+	all := webrtc.GatheringCompletePromise(pc)
 	if err := pc.SetLocalDescription(d); err != nil {
 		t.Fatal(err)
 	}
-	<-gathered
-	parsed, err := sdp.Parse([]byte(pc.LocalDescription().SDP))
-	if err != nil {
-		t.Fatalf("%v\n%s", err, pc.LocalDescription().SDP)
-	}
-	return parsed
+	<-all
+	return pc.LocalDescription().SDP
 }
 
 // A life is a session that runs.

@@ -275,13 +275,20 @@ func TestSignInsOfAPartitionAreFoundOutAfterwards(t *testing.T) {
 // A browser may be faster than what nodes tell each other.
 func TestCookieWaitsForTheNodeWhereItWasMade(t *testing.T) {
 	w := found(t, 2)
-	b := w.browser()
-	w.cut.Store(true)
-	w.at(0, b).signIn("anna", "/")
-	late := time.AfterFunc(50*time.Millisecond, func() { w.heal() })
-	defer late.Stop()
-	w.at(1, b)
-	if who := b.me(""); who.Who == nil {
+	known := false
+	for range 3 { // on a busy machine it may be told later than a cookie waits
+		b := w.browser()
+		w.cut.Store(true)
+		w.at(0, b).signIn("anna", "/")
+		healed := make(chan struct{})
+		time.AfterFunc(50*time.Millisecond, func() { w.heal(); close(healed) })
+		known = w.at(1, b).me("").Who != nil
+		<-healed
+		if known {
+			break
+		}
+	}
+	if !known {
 		t.Error("a cookie that came before what is told of it lets nobody in")
 	}
 	began := time.Now()

@@ -148,6 +148,20 @@ func (l *listener) settles(one, other string) {
 	}
 }
 
+// wantSoon fails unless an event takes 200 ms at most, in most of five tries: a busy machine may hold up one.
+func wantSoon(t *testing.T, try func(name string)) {
+	t.Helper()
+	var took []time.Duration
+	for i := range 5 {
+		began := time.Now()
+		try(fmt.Sprint("Ada ", i))
+		took = append(took, time.Since(began))
+	}
+	if slices.Sort(took); took[2] > 200*time.Millisecond {
+		t.Errorf("events took %s, want 200 ms at most", took)
+	}
+}
+
 // ends waits for the end of the stream.
 func (l *listener) ends() {
 	l.t.Helper()
@@ -184,14 +198,12 @@ func TestRoomsEventsFollowItsOwner(t *testing.T) {
 	own := enter(t, b, "mri-2", "Ada") // a has the room now
 	l.settles("snapshot mri-2", "participant mri-2 Ada")
 	t.Logf("the owner's events came %s after the request", time.Since(began))
-	began = time.Now()
-	b.Do(t, "PATCH", own, `{"name": "Grace"}`, "Content-Type", jsonType)
-	if e := l.want("participant mri-2 Grace"); !strings.HasPrefix(e.ID, "a.") {
-		t.Errorf("id %q, want one of node a", e.ID)
-	}
-	if took := time.Since(began); took > 200*time.Millisecond {
-		t.Errorf("an event took %s, want 200 ms at most", took)
-	}
+	wantSoon(t, func(name string) {
+		b.Do(t, "PATCH", own, fmt.Sprintf(`{"name": %q}`, name), "Content-Type", jsonType)
+		if e := l.want("participant mri-2 " + name); !strings.HasPrefix(e.ID, "a.") {
+			t.Errorf("id %q, want one of node a", e.ID)
+		}
+	})
 	m.own("mri-2", "b") // which has nothing of it
 	l.want("snapshot")
 	enter(t, c, "mri-2", "Mary")
@@ -203,7 +215,7 @@ func TestRoomsEventsFollowItsOwner(t *testing.T) {
 	m.lose("b")
 	l.want("snapshot")
 	enter(t, c, "mri-2", "Rosalind")
-	l.want("snapshot mri-2") // a took it again, which has Grace still
+	l.want("snapshot mri-2") // a took it again, which has Ada still
 	l.leave()
 	l.ends()
 	if l.retry != 1 {
@@ -348,7 +360,7 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 		return "Bearer " + token
 	}
 	enter(t, b, "mri-2", "Ada", "Authorization", mint(time.Hour))
-	short := mint(2 * time.Second)
+	short := mint(3 * time.Second)
 	one := listen(t, b, "/api/rooms/mri-2/events", "Authorization", short)
 	all := listen(t, b, "/api/events", "Authorization", short)
 	one.want("snapshot mri-2")
@@ -410,10 +422,12 @@ func TestSlowReaderOfAnothersEvents(t *testing.T) {
 		for i := range 20 { // and he reads no more
 			a.Do(t, "PATCH", own, fmt.Sprintf(`{"name": "Ada %d"}`, i), "Content-Type", jsonType)
 		}
-		time.Sleep(2 * m.api.WriteTimeout.D()) // that nothing is read is the test
-		_ = near.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if _, err := io.Copy(io.Discard, r); errors.Is(err, context.DeadlineExceeded) || err != nil && strings.Contains(err.Error(), "timeout") {
-			t.Errorf("%s: the connection is still open", target)
+		var err error
+		for err == nil { // until the far side is closed: nobody reads there
+			_, err = near.Write([]byte("x"))
+		}
+		if !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("%s: the connection is still open: %v", target, err)
 		}
 		_ = near.Close()
 		_ = server.Close()

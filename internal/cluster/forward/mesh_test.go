@@ -173,6 +173,9 @@ func (n *fakeNode) Call(ctx context.Context, m cluster.Member, verb string, data
 	if err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, fault.New(fault.Unavailable, "node %s is late", m.ID)
+	}
 	answer, err := to.call[verb](ctx, n.self, data)
 	if to.gone.Err() != nil {
 		return nil, fault.New(fault.Unavailable, "node %s is gone", m.ID)

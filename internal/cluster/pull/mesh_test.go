@@ -90,6 +90,15 @@ func (m *mesh) join(t *testing.T, id string, near ...string) *node {
 	return n
 }
 
+// pair is two nodes, of which a owns the room mri.
+func pair(t *testing.T) (a, b *node) {
+	t.Helper()
+	m := newMesh()
+	a, b = m.join(t, "a"), m.join(t, "b")
+	m.own("mri", a)
+	return a, b
+}
+
 // own makes a node the owner of a room; nil: nobody is.
 func (m *mesh) own(room string, n *node) {
 	m.mu.Lock()

@@ -106,9 +106,7 @@ func publishByTheClock(t *testing.T, n *node) {
 
 // Sound and picture come by two pulls, with reports of one clock.
 func TestSoundAndPictureStayTogether(t *testing.T) {
-	m := newMesh()
-	a, b := m.join(t, "a"), m.join(t, "b")
-	m.own("mri", a)
+	a, b := pair(t)
 	publishByTheClock(t, a)
 	e := b.watch(t, "mri/console", video, audio)
 	apart := time.Hour

@@ -3,23 +3,16 @@
 package figures
 
 import (
-	"bufio"
 	"cmp"
 	"fmt"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"sightline/internal/bench"
-	"sightline/internal/freeport"
+	"sightline/internal/e2e/process"
 )
 
 const (
@@ -35,7 +28,11 @@ const (
 // with who makes the load. In turn, each listens to his mix ("on") and to the sound of his
 // own as it is forwarded ("off"): the same number of packets, and no mixing.
 func TestFiftySpeakers(t *testing.T) {
-	s := startServer(t)
+	s := &server{process.Start(t,
+		"SIGHTLINE_HTTP_RATE_LIMIT=0", // all clients have one address
+		"SIGHTLINE_ROOMS_MAX_PUBLISHERS=100",
+		"SIGHTLINE_LOG_LEVEL=warn",
+	)}
 	for _, tt := range []struct {
 		name    string
 		talking int
@@ -84,10 +81,10 @@ func (l loaded) String() string {
 func (s *server) load(t *testing.T, talking, level int, listen string) loaded {
 	t.Helper()
 	c := bench.Defaults()
-	c.WHIP, c.WHEP = s.base+"/whip/bench/cam{n}", s.base+"/whep/bench/cam{n}"
-	c.Audio, c.Viewers, c.Duration, c.PID = false, 5, window, s.pid
+	c.WHIP, c.WHEP = s.Base+"/whip/bench/cam{n}", s.Base+"/whep/bench/cam{n}"
+	c.Audio, c.Viewers, c.Duration, c.PID = false, 5, window, s.PID
 	c.Voices, c.Talking, c.Quiet = voices, talking, level
-	c.VoiceWHIP, c.VoiceWHEP = s.base+"/whip/bench/voice{n}", s.base+listen
+	c.VoiceWHIP, c.VoiceWHEP = s.Base+"/whip/bench/voice{n}", s.Base+listen
 	var first, last map[string]float64
 	var others func() float64
 	var l loaded
@@ -97,13 +94,17 @@ func (s *server) load(t *testing.T, talking, level int, listen string) loaded {
 		if p.Phase != "measuring" {
 			return
 		}
-		now := s.metrics(t)
+		now, err := s.Metrics()
+		if err != nil {
+			t.Error(err)
+			return
+		}
 		if first == nil {
-			first, others, began, cpu = now, watchStrangers(s.pid), time.Now(), processCPU(s.pid)
+			first, others, began, cpu = now, watchStrangers(s.PID), time.Now(), processCPU(s.PID)
 			return
 		}
 		last, l.strangers = now, others()
-		l.server = 100 * (processCPU(s.pid) - cpu).Seconds() / time.Since(began).Seconds()
+		l.server = 100 * (processCPU(s.PID) - cpu).Seconds() / time.Since(began).Seconds()
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -150,69 +151,4 @@ func bucket(first, last map[string]float64, q float64) time.Duration {
 }
 
 // A server is the real one, in a process of its own.
-type server struct {
-	base string
-	pid  int
-}
-
-func startServer(t *testing.T) *server {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "sightline")
-	if out, err := exec.Command("go", "build", "-o", binary, "sightline/cmd/sightline").CombinedOutput(); err != nil {
-		t.Fatalf("build the server: %v\n%s", err, out)
-	}
-	listen := freeport.Address(t)
-	cmd := exec.Command(binary, "serve")
-	mine := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "SIGHTLINE_") })
-	cmd.Env = append(mine,
-		"SIGHTLINE_HTTP_LISTEN="+listen,
-		"SIGHTLINE_HTTP_RATE_LIMIT=0", // all clients have one address
-		"SIGHTLINE_ICE_UDP_LISTEN="+freeport.Address(t),
-		"SIGHTLINE_ROOMS_MAX_PUBLISHERS=100",
-		"SIGHTLINE_LOG_LEVEL=warn",
-	)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	runtime.LockOSThread() // Pdeathsig is about the thread that starts the process
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the server's end: %v", err)
-		}
-	})
-	s := &server{base: "http://" + listen, pid: cmd.Process.Pid}
-	for range 100 {
-		if res, err := http.Get(s.base + "/readyz"); err == nil {
-			res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return s
-			}
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatal("the server is not ready after 10 s")
-	return nil
-}
-
-// metrics reads all samples, by name and labels as they are written.
-func (s *server) metrics(t *testing.T) map[string]float64 {
-	res, err := http.Get(s.base + "/metrics")
-	if err != nil {
-		t.Error(err)
-		return nil
-	}
-	defer res.Body.Close()
-	out := make(map[string]float64)
-	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		if i := strings.LastIndexByte(lines.Text(), ' '); i > 0 {
-			if v, err := strconv.ParseFloat(lines.Text()[i+1:], 64); err == nil {
-				out[lines.Text()[:i]] = v
-			}
-		}
-	}
-	return out
-}
+type server struct{ *process.Server }

@@ -84,7 +84,7 @@ func (s *server) try(t *testing.T, lasts time.Duration, a *attack) *trial {
 		}
 	})
 	c := s.load("mri-2")
-	c.Bitrate, c.FPS, c.Duration, c.PID = 2_500_000, 30, lasts+2*time.Second, s.pid
+	c.Bitrate, c.FPS, c.Duration, c.PID = 2_500_000, 30, lasts+2*time.Second, s.PID
 	var err error
 	r.Report, err = bench.Run(t.Context(), c, func(p bench.Progress) {
 		if a != nil && testing.Verbose() {
@@ -111,7 +111,7 @@ func (s *server) try(t *testing.T, lasts time.Duration, a *attack) *trial {
 // load returns a stream with one viewer in a room.
 func (s *server) load(room string) bench.Config {
 	c := bench.Defaults()
-	c.WHIP, c.WHEP = s.base+"/whip/"+room+"/cam{n}", s.base+"/whep/"+room+"/cam{n}"
+	c.WHIP, c.WHEP = s.Base+"/whip/"+room+"/cam{n}", s.Base+"/whep/"+room+"/cam{n}"
 	c.WHIPToken, c.WHEPToken = hospitalToken, hospitalToken
 	c.Streams, c.Viewers = 1, 1
 	return c
@@ -153,7 +153,7 @@ func (j *joins) run(ctx context.Context, s *server, lasts time.Duration) {
 
 // attack runs the attacker's process.
 func (s *server) attack(t *testing.T, a attack, lasts time.Duration) *toll {
-	a.Base, a.Media, a.Offer, a.Lasts = s.base, s.media, offer(t), lasts
+	a.Base, a.Media, a.Offer, a.Lasts = s.Base, s.Media, offer(t), lasts
 	for i := range leakedTokens {
 		a.Tokens = append(a.Tokens, leakedToken(i))
 	}

@@ -3,125 +3,54 @@
 package hostile
 
 import (
-	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"sightline/internal/freeport"
+	"sightline/internal/auth"
+	"sightline/internal/e2e/process"
 )
 
-// A server is the real one, in a process of its own, with its shipped limits but for what a
-// test adds to its configuration.
-type server struct {
-	base  string
-	debug string // URL of its profiles
-	media netip.AddrPort
-	pid   int
-}
+// A server is the real one, with its shipped limits but for what a test adds to its configuration.
+type server struct{ *process.Server }
 
+// The tokens: who publishes and watches has the hospital's, the attackers have those that leaked.
 const hospitalToken, leakedTokens = "of-the-hospital-and-its-technicians", 4
 
 func leakedToken(i int) string { return fmt.Sprintf("leaked-%d", i) }
 
 func startServer(t *testing.T, more string) *server {
 	t.Helper()
-	dir := t.TempDir()
-	binary, file := filepath.Join(dir, "sightline"), filepath.Join(dir, "config.toml")
-	build := exec.Command("go", "build", "-trimpath", "-o", binary, "sightline/cmd/sightline")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make dist, whose work need not be done again
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the server: %v\n%s", err, out)
-	}
-	s := &server{media: netip.MustParseAddrPort(freeport.Address(t))}
-	listen, debug := freeport.Address(t), freeport.Address(t)
-	s.base, s.debug = "http://"+listen, "http://"+debug
-	var config strings.Builder
-	fmt.Fprintf(&config, "http.listen = %q\nice.udp_listen = %q\nmetrics.auth = false\nmetrics.debug_listen = %q\nlog.level = \"error\"\n", listen, s.media, debug)
-	config.WriteString(more)
+	config := "metrics.auth = false\nlog.level = \"error\"\n" + more
 	token := func(name, secret string) {
-		sum := sha256.Sum256([]byte(secret))
-		fmt.Fprintf(&config, "[[auth.tokens]]\nname = %q\nsha256 = %q\nscopes = [\"publish\", \"play\"]\n", name, hex.EncodeToString(sum[:]))
+		config += fmt.Sprintf("[[auth.tokens]]\nname = %q\nsha256 = %q\nscopes = [\"whip:publish\", \"room:speak\", \"whep:play\"]\n", name, auth.HashToken(secret))
 	}
 	token("hospital", hospitalToken)
 	for i := range leakedTokens {
 		token(fmt.Sprintf("leaked-%d", i), leakedToken(i))
 	}
-	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
+	file := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "serve", "-config", file)
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "SIGHTLINE_") })
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	spawn(t, cmd)
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the server's end: %v", err)
-		}
-	})
-	s.pid = cmd.Process.Pid
-	for range 100 {
-		if res, err := http.Get(s.base + "/readyz"); err == nil {
-			res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return s
-			}
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatal("the server is not ready after 10 s")
-	return nil
+	return &server{process.Start(t, "SIGHTLINE_CONFIG="+file)}
 }
 
-// spawn starts a process that ends with this one.
-func spawn(t *testing.T, cmd *exec.Cmd) {
-	t.Helper()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	go func() {
-		// Pdeathsig is about the thread that starts the process: this one stays.
-		runtime.LockOSThread()
-		started <- cmd.Start()
-		<-t.Context().Done()
-		runtime.UnlockOSThread()
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-}
-
-// metrics reads all samples, by name and labels as they are written.
 func (s *server) metrics(t *testing.T) map[string]float64 {
 	t.Helper()
-	res, err := http.Get(s.base + "/metrics")
+	m, err := s.Metrics()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
-	out := make(map[string]float64)
-	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		if i := strings.LastIndexByte(lines.Text(), ' '); i > 0 {
-			if v, err := strconv.ParseFloat(lines.Text()[i+1:], 64); err == nil {
-				out[lines.Text()[:i]] = v
-			}
-		}
-	}
-	return out
+	return m
 }
 
 var heapLine = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)`)
@@ -137,7 +66,7 @@ func (s *server) heap(t *testing.T) int {
 // collect lets the server collect its garbage and returns the bytes that are in use.
 func (s *server) collect(t *testing.T) int {
 	t.Helper()
-	res, err := http.Get(s.debug + "/debug/pprof/heap?gc=1&debug=1")
+	res, err := http.Get(s.Debug + "/debug/pprof/heap?gc=1&debug=1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +94,7 @@ func (s *server) dropped(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := fmt.Sprintf(":%04X", s.media.Port())
+	port := fmt.Sprintf(":%04X", s.Media.Port())
 	for line := range strings.Lines(string(raw)) {
 		f := strings.Fields(line)
 		if len(f) > 12 && strings.HasSuffix(f[1], port) {
@@ -204,7 +133,7 @@ func (s *server) strangers(t *testing.T) time.Duration {
 		}
 		used -= time.Duration(r.Utime.Nano() + r.Stime.Nano())
 	}
-	stat, err = os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.pid))
+	stat, err = os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.PID))
 	if err != nil {
 		t.Fatal(err)
 	}

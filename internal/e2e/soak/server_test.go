@@ -12,13 +12,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sightline/internal/e2e/process"
 )
 
 // A server is the real server, as its API and its debug listener show it.
-type server struct {
-	base, debug string // URLs without a trailing slash
-	pid         int
-}
+type server struct{ *process.Server }
 
 // A reading is what the server holds.
 type reading struct {
@@ -38,14 +37,14 @@ var slack = reading{goroutines: 4, files: 2, heap: 2 << 20}
 // read takes a reading after a garbage collection.
 func (s *server) read(t *testing.T) (r reading) {
 	t.Helper()
-	scan(t, s.debug+"/debug/pprof/heap?gc=1&debug=1", "# HeapAlloc = %d", &r.heap)
-	scan(t, s.debug+"/debug/pprof/goroutine?debug=1", "goroutine profile: total %d", &r.goroutines)
-	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.pid))
+	scan(t, s.Debug+"/debug/pprof/heap?gc=1&debug=1", "# HeapAlloc = %d", &r.heap)
+	scan(t, s.Debug+"/debug/pprof/goroutine?debug=1", "goroutine profile: total %d", &r.goroutines)
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.PID))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.files = len(files)
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.pid))
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.PID))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +84,7 @@ func (s *server) awaitEmpty(t *testing.T) {
 	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		var list struct{ Rooms []json.RawMessage }
-		res, err := http.Get(s.base + "/api/rooms")
+		res, err := http.Get(s.Base + "/api/rooms")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,20 +101,6 @@ func (s *server) awaitEmpty(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 	}
-}
-
-func (s *server) awaitReady(t *testing.T) {
-	t.Helper()
-	for range 100 {
-		if res, err := http.Get(s.base + "/readyz"); err == nil {
-			res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatal("the server is not ready after 10 s")
 }
 
 // scan reads a number from the first line of a page that has the format.

@@ -6,16 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"sightline/internal/e2e/process"
 
-	"sightline/internal/freeport"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -29,7 +25,10 @@ const (
 // and as many bytes of heap as between the two: Go never frees the descriptors of its goroutines, so that the most there
 // ever were at once stay in the heap.
 func TestSoak(t *testing.T) {
-	s := startServer(t)
+	s := &server{process.Start(t,
+		"SIGHTLINE_HTTP_RATE_LIMIT=0", // all clients have one address
+		"SIGHTLINE_LOG_LEVEL=warn",
+	)}
 	fresh := s.settled(t, reading{})
 	t.Logf("before: %v", fresh)
 
@@ -60,7 +59,7 @@ func TestSoak(t *testing.T) {
 	}
 	if t.Failed() {
 		for _, profile := range []string{"goroutine", "heap"} {
-			pprof := exec.Command("go", "tool", "pprof", "-top", "-nodecount=25", s.debug+"/debug/pprof/"+profile)
+			pprof := exec.Command("go", "tool", "pprof", "-top", "-nodecount=25", s.Debug+"/debug/pprof/"+profile)
 			pprof.Env = append(os.Environ(), "PPROF_TMPDIR="+t.TempDir())
 			out, err := pprof.CombinedOutput()
 			t.Logf("%s: %v\n%s", profile, err, out)
@@ -76,7 +75,7 @@ func run(t *testing.T, s *server) {
 		g.Go(func() error {
 			for i := w; i < rounds; i += workers {
 				where := fmt.Sprintf("soak-%d/p%d", w, i/workers%names)
-				if err := round(ctx, s.base, where, i/2%2 == 1); err != nil {
+				if err := round(ctx, s.Base, where, i/2%2 == 1); err != nil {
 					return fmt.Errorf("round %d, %s: %w", i, where, err)
 				}
 			}
@@ -86,50 +85,4 @@ func run(t *testing.T, s *server) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// startServer builds the server and starts it as a process of its own.
-func startServer(t *testing.T) *server {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "sightline")
-	if out, err := exec.Command("go", "build", "-o", binary, "sightline/cmd/sightline").CombinedOutput(); err != nil {
-		t.Fatalf("build the server: %v\n%s", err, out)
-	}
-	listen, debug := freeport.Address(t), freeport.Address(t)
-	log := filepath.Join(t.TempDir(), "log")
-	f, err := os.Create(log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	cmd := exec.Command(binary, "serve")
-	// What configures a gateway of whoever runs this is none of the tests' business.
-	mine := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "SIGHTLINE_") })
-	cmd.Env = append(mine,
-		"SIGHTLINE_HTTP_LISTEN="+listen,
-		"SIGHTLINE_HTTP_RATE_LIMIT=0", // all clients have one address
-		"SIGHTLINE_ICE_UDP_LISTEN="+freeport.Address(t),
-		"SIGHTLINE_METRICS_DEBUG_LISTEN="+debug,
-		"SIGHTLINE_LOG_LEVEL=warn",
-	)
-	cmd.Stdout, cmd.Stderr = f, f
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		kill := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
-		defer kill.Stop()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the server's end: %v", err)
-		}
-		if t.Failed() {
-			said, _ := os.ReadFile(log)
-			t.Logf("the server said at last:\n%s", said[max(0, len(said)-4096):])
-		}
-	})
-	s := &server{base: "http://" + listen, debug: "http://" + debug, pid: cmd.Process.Pid}
-	s.awaitReady(t)
-	return s
 }
