@@ -5,6 +5,7 @@ package forward
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -209,7 +210,7 @@ func (f *Forwarder) serveStream(ctx context.Context, from cluster.Member, data [
 // route gives a request to this node's router. A panic, be it net/http's way to break off, is an
 // error.
 func (f *Forwarder) route(ctx context.Context, from cluster.Member, data []byte, w http.ResponseWriter) (err error) {
-	r, arrival, err := unpack(data, from.Name)
+	r, arrival, err := unpack(data, cmp.Or(from.Name, from.ID)) // of one that was not heard of yet the id is all
 	if err != nil {
 		return err
 	}
@@ -221,7 +222,7 @@ func (f *Forwarder) route(ctx context.Context, from cluster.Member, data []byte,
 	}()
 	r = httpapi.WithArrival(r.WithContext(ctx), arrival)
 	if arrival.Own {
-		r = auth.AsNode(r, from.Name)
+		r = auth.AsNode(r, arrival.Node)
 	}
 	f.router.ServeHTTP(w, r)
 	return nil

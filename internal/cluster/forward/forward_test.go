@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"sightline/internal/auth"
 	"sightline/internal/cluster"
 	"sightline/internal/doortest"
+	"sightline/internal/httpapi"
 )
 
 const jsonType = "application/json"
@@ -517,5 +519,27 @@ func TestSessionsOfOthersAreLimited(t *testing.T) {
 	}
 	if statuses[415] != 8 || statuses[429] != 2 {
 		t.Errorf("one that is: %v, want 8 times 415 and 2 times 429", statuses)
+	}
+}
+
+// A node that has not been heard of yet is told, as any, when the room is not here.
+func TestStrangerAmongNodesHasToLookAgain(t *testing.T) {
+	m, _, b, _ := trio(t, nil)
+	m.own("mri-2", "a")
+	r, err := http.NewRequestWithContext(t.Context(), "POST", "/api/rooms/mri-2/participants", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", jsonType)
+	data, err := pack(r, []byte(`{"name": "Ada"}`), httpapi.Arrival{Client: netip.MustParseAddr("192.0.2.1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := b.node.call[Verb](t.Context(), cluster.Member{ID: "new"}, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, body, err := readResponse(answer, "b"); err != nil || res.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("got %v %s %v, want 421", res.Status, body, err)
 	}
 }
