@@ -109,6 +109,7 @@ type event struct {
 const (
 	snapshotEvent = "snapshot"
 	roomClosed    = "room-closed"
+	roomMoved     = "room-moved"
 )
 
 func newRound(ctx context.Context, f *Forwarder, data []byte) *round {
@@ -317,6 +318,8 @@ func (r *round) take(w *client, t told) (late bool, err error) {
 		if fd.node.ID != r.f.node.Self().ID {
 			return false, nil // one sign of life is enough
 		}
+	case t.event.Type == roomMoved: // the one that has it no more says so
+		r.unsure = true
 	case !r.owns(fd, t.event.Room):
 		r.unsure = true // its room has gone elsewhere; or comes from there, and the directory is late
 		return false, nil

@@ -437,3 +437,34 @@ func TestStreamsEndWithTheGateway(t *testing.T) {
 	one.ends()
 	all.ends()
 }
+
+// Who follows a room is told that it has moved, and why, whichever node he asks.
+func TestMoveIsTold(t *testing.T) {
+	m, a, b, c := trio(t, nil)
+	enter(t, b, "mri-2", "Ada")
+	followers := []*listener{listen(t, a, "/api/rooms/mri-2/events"), listen(t, b, "/api/rooms/mri-2/events"), listen(t, c, "/api/rooms/mri-2/events")}
+	for _, l := range followers {
+		l.want("snapshot mri-2")
+	}
+	m.own("mri-2", "b") // as the new owner says it, before the old one lets go
+	a.Rooms.Move("mri-2", "drained")
+	for i, l := range followers {
+		if e := l.want("room-moved mri-2"); !strings.HasPrefix(e.ID, "a.") {
+			t.Errorf("follower %d: id %q, want one of node a", i, e.ID)
+		}
+		l.want("snapshot")
+	}
+	enter(t, c, "mri-2", "Ada")
+	for _, l := range followers {
+		l.want("participant mri-2 Ada")
+		if l.leave(); l.retry != 1 {
+			t.Errorf("%d retry lines, want 1: the stream goes on", l.retry)
+		}
+	}
+	all := listen(t, c, "/api/events")
+	all.want("snapshot mri-2")
+	b.Rooms.Move("mri-2", "contested")
+	all.want("room-moved mri-2")
+	m.own("mri-2", "a")
+	all.want("snapshot")
+}

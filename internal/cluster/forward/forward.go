@@ -324,19 +324,30 @@ func (f *Forwarder) toRoom(c *gin.Context, p policy, room string) {
 		if time.Since(began) > lookFor {
 			break
 		}
-		f.pause(c.Request.Context())
+		f.pause(c.Request.Context(), room, to)
 	}
 	httpapi.Fail(c, fault.New(fault.Unavailable, "room %q is on its way to another node", room).After(retry))
 }
 
-// pause gives the directory time to know better.
-func (f *Forwarder) pause(ctx context.Context) {
+// pause gives the directory time to know another owner of a room than before, unless that is gone. Other
+// rooms may change all the while.
+func (f *Forwarder) pause(ctx context.Context, room string, before cluster.Member) {
 	changed, stop := f.node.Watch()
 	defer stop()
-	select {
-	case <-changed:
-	case <-time.After(lookAgain):
-	case <-ctx.Done():
+	enough := time.NewTimer(lookAgain)
+	defer enough.Stop()
+	for {
+		to, owned := f.node.Owner(room)
+		if _, there := f.node.Member(before.ID); owned && to.ID != before.ID || !there {
+			return
+		}
+		select {
+		case <-changed:
+		case <-enough.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

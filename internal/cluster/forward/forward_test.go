@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pion/webrtc/v4"
 
@@ -541,5 +542,35 @@ func TestStrangerAmongNodesHasToLookAgain(t *testing.T) {
 	}
 	if res, body, err := readResponse(answer, "b"); err != nil || res.StatusCode != http.StatusMisdirectedRequest {
 		t.Errorf("got %v %s %v, want 421", res.Status, body, err)
+	}
+}
+
+// Who looks again waits for what there is to see of this room, though much else changes.
+func TestEntryLooksAgainWhileOthersChange(t *testing.T) {
+	m, _, b, c := trio(t, nil)
+	enter(t, c, "mri-2", "Ada") // a has it
+	m.change(func() { b.node.view["mri-2"] = "c" })
+	right := time.Now().Add(100 * time.Millisecond)
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			m.change(func() {
+				if time.Now().After(right) {
+					delete(b.node.view, "mri-2")
+				}
+			})
+		}
+	}()
+	res := b.Do(t, "GET", "/api/rooms/mri-2", "")
+	close(done)
+	<-stopped
+	if res.StatusCode != 200 {
+		t.Errorf("got %d %s, want 200", res.StatusCode, res.Text)
 	}
 }
