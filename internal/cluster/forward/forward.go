@@ -128,7 +128,8 @@ func (f *Forwarder) relays(c *gin.Context, room string) bool {
 		return false
 	}
 	to, ok := f.node.Owner(room)
-	return ok && to.ID != f.node.Self().ID && f.relay(httpapi.Client(c), to)
+	client, _ := netip.ParseAddr(c.ClientIP()) // the address itself: networks may be smaller than what limits count by
+	return ok && to.ID != f.node.Self().ID && f.relay(client, to)
 }
 
 // Do makes a request of this node's own, as the node, which may do everything; the URL is a path.

@@ -574,3 +574,19 @@ func TestEntryLooksAgainWhileOthersChange(t *testing.T) {
 		t.Errorf("got %d %s, want 200", res.StatusCode, res.Text)
 	}
 }
+
+// Whether a viewer is near is a matter of his own address, not of the /64 that he is counted by.
+func TestRelayKnowsTheViewersAddress(t *testing.T) {
+	m := newMesh()
+	m.place = "a"
+	behind := func(o *doortest.Options) { o.HTTP.TrustedProxies = []string{"127.0.0.0/8"} }
+	start(t, m, "a", behind, cluster.Config{})
+	b := start(t, m, "b", behind, cluster.Config{})
+	m.own("mri-2", "a")
+	var near netip.Addr
+	b.forward.Relay(func(client netip.Addr, _ cluster.Member) bool { near = client; return false })
+	b.Post(t, "/whep/mri-2/console", "v=0", "X-Forwarded-For", "2001:db8::a:0:0:5")
+	if want := netip.MustParseAddr("2001:db8::a:0:0:5"); near != want {
+		t.Errorf("the viewer is at %s, want %s", near, want)
+	}
+}
