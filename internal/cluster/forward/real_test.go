@@ -37,7 +37,6 @@ func (l *local) gateway() *doortest.Gateway {
 func (l *local) Load() cluster.Load         { return cluster.Load{} }
 func (l *local) Taken(string, cluster.Keep) {}
 func (l *local) Lost(room string, _ cluster.Member, why cluster.Why) {
-	l.gateway().Sessions.EndRoom(room, context.Canceled)
 	l.gateway().Rooms.Move(room, string(why))
 }
 
