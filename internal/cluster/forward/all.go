@@ -18,6 +18,7 @@ const (
 	settle     = 200 * time.Millisecond // between two combined snapshots
 	missingFor = time.Second            // until a node without a stream is asked again
 	longest    = 4 * time.Second        // that a snapshot waits for all nodes
+	lookEvery  = 50 * time.Millisecond  // a look at the owners of all rooms, of which there can be thousands, in each stream
 )
 
 // watchAll streams the events of all rooms: one snapshot of all nodes, and then what each tells. When what
@@ -195,17 +196,22 @@ func (r *round) run(w *client, changed <-chan struct{}, wait time.Duration) (lat
 	close(r.begun)
 	missing := time.NewTicker(missingFor)
 	defer missing.Stop()
+	var rest <-chan time.Time // between two looks; what changes meanwhile waits
+	look := changed
 	for {
 		select {
 		case <-r.ctx.Done():
 			return false, r.ctx.Err()
 		case <-missing.C:
 			r.join()
-		case <-changed:
+		case <-rest:
+			rest, look = nil, changed
+		case <-look:
 			if r.moved() {
 				return false, errAgain
 			}
 			r.join()
+			rest, look = time.After(lookEvery), nil
 		case t := <-r.told:
 			if late, err := r.take(w, t); err != nil {
 				return late, err

@@ -468,3 +468,26 @@ func TestMoveIsTold(t *testing.T) {
 	m.own("mri-2", "a")
 	all.want("snapshot")
 }
+
+// In a large cluster something changes all the time: a stream of all rooms does not look at each of them each time.
+func TestStreamOfAllRoomsLooksNowAndThen(t *testing.T) {
+	m, a, b, _ := trio(t, nil)
+	m.own("mri-2", "a")
+	enter(t, a, "mri-2", "Ada")
+	l := listen(t, b, "/api/events")
+	l.want("snapshot mri-2")
+	looks := func() (n int) {
+		m.change(func() { n = m.looked })
+		return n
+	}
+	before, changes := looks(), 0
+	for began := time.Now(); time.Since(began) < 10*lookEvery; changes++ {
+		m.own("other", "a")
+		time.Sleep(time.Millisecond) // that much changes is the test
+	}
+	if n := looks() - before; n > 30 {
+		t.Errorf("%d looks at an owner, with %d changes, in %s, want one each %s and a few", n, changes, 10*lookEvery, lookEvery)
+	}
+	m.own("mri-2", "b")
+	l.want("snapshot")
+}
