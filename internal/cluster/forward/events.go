@@ -21,7 +21,7 @@ const (
 	// giveUp is how long a stream goes without a node that it could come from: longer than a lease.
 	giveUp = 10 * time.Second
 	// lastWords is how long an owner that another one has followed may take to say that the room has moved, and why.
-	lastWords = 150 * time.Millisecond
+	lastWords = 500 * time.Millisecond
 )
 
 var (

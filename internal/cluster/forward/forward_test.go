@@ -550,7 +550,7 @@ func TestEntryLooksAgainWhileOthersChange(t *testing.T) {
 	m, _, b, c := trio(t, nil)
 	enter(t, c, "mri-2", "Ada") // a has it
 	m.change(func() { b.node.view["mri-2"] = "c" })
-	right := time.Now().Add(100 * time.Millisecond)
+	right := time.Now().Add(50 * time.Millisecond)
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
