@@ -13,7 +13,7 @@ import (
 const (
 	maxJournal  = 1024 // events that a watcher who comes back can still get
 	maxQueue    = 256  // events that wait for one watcher
-	maxWatchers = 1000
+	maxWatchers = 10_000
 )
 
 // A journal keeps the last events. Of who speaks in a room, and of a participant, it keeps the

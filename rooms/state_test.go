@@ -428,6 +428,22 @@ func TestCloseEndsEverything(t *testing.T) {
 	})
 }
 
+// As many follow as api.max_streams can let in, and as many of other nodes'.
+func TestWatchersOfAllStreamsThatCanBe(t *testing.T) {
+	h := open(t)
+	defer h.close()
+	for i := range 2 * 5000 {
+		w, err := h.Watch("", 0)
+		if err != nil {
+			t.Fatalf("watcher %d: %v", i+1, err)
+		}
+		defer w.Close()
+	}
+	if _, err := h.Watch("", 0); fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("one more: %v, want fault.Unavailable", err)
+	}
+}
+
 func TestReservationsLeaveNothingBehind(t *testing.T) {
 	run(t, func(t *testing.T, h *house) {
 		for i := range 1000 {

@@ -44,7 +44,8 @@ func (s *EventStream) Write(text string) error {
 		return err
 	}
 	s.last = time.Now()
-	return nil
+	// With HTTP/2 a deadline ends the stream though nothing is being written.
+	return s.control.SetWriteDeadline(time.Time{})
 }
 
 // Last returns when something was written last.

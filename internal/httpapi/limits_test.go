@@ -312,6 +312,20 @@ func TestTheOldestHalfOpenSessionGivesWay(t *testing.T) {
 	})
 }
 
+// Another node has no address, and pulls for many clients of its own.
+func TestNodesAreNotHeldToTheLimitsOfAnAddress(t *testing.T) {
+	g := newGate(t, func(c *Config) {
+		c.MaxSessionsPerAddress, c.MaxSessionsPerToken, c.MaxSetups, c.MaxSetupsPerAddress = 1, 1, 3, 1
+	})
+	for i, want := range []int{201, 201, 201, 503} {
+		r := WithArrival(httptest.NewRequest("POST", "/whip", nil), Arrival{Node: "a", Own: true})
+		w := httptest.NewRecorder()
+		if g.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("pull %d: got %d %s, want %d", i+1, w.Code, w.Body, want)
+		}
+	}
+}
+
 // Two hundred half-open sessions a second from one address, for half a minute: whoever means
 // it has time for his checks, and keeps his place.
 func TestLegitimateJoinsOutliveAFloodOfHalfOpenSessions(t *testing.T) {

@@ -218,6 +218,7 @@ func bound(c Config) gin.HandlerFunc {
 		}
 		g.Set(bodyKey, int64(c.MaxBody))
 		g.Next()
+		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // of what is left, be it the end of a stream
 	}
 }
 

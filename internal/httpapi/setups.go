@@ -72,7 +72,7 @@ func (n *census) admit(who caller, now time.Time) error {
 			return tooManySessions("from this address", maxSessionsPerAddress, limit)
 		}
 	}
-	_, err := n.place(own, now)
+	_, err := n.place(who, own, now)
 	return err
 }
 
@@ -95,15 +95,20 @@ func (n *census) held(use quota.Use) {
 	}
 }
 
+// full reports whether a household has all setups that one address may have.
+func (n *census) full(who caller, own *household) bool {
+	return !who.node && len(own.setups) >= n.config.MaxSetupsPerAddress
+}
+
 // place returns the setup that has to give way to a new one of a household, nil if there is room;
 // or a fault.Unavailable if none should.
-func (n *census) place(own *household, now time.Time) (*resource, error) {
+func (n *census) place(who caller, own *household, now time.Time) (*resource, error) {
 	n.prune(own)
-	if limit := n.config.MaxSetupsPerAddress; len(own.setups) >= limit {
+	if n.full(who, own) {
 		if victim := own.unchecked(now); victim != nil {
 			return victim, nil
 		}
-		return nil, fault.New(fault.Unavailable, "%d sessions from this address are being connected, which is the limit (http.max_setups_per_address)", limit).
+		return nil, fault.New(fault.Unavailable, "%d sessions from this address are being connected, which is the limit (http.max_setups_per_address)", n.config.MaxSetupsPerAddress).
 			After(time.Second).With("limit", "http.max_setups_per_address")
 	}
 	if n.setups < n.config.MaxSetups {
@@ -134,9 +139,9 @@ func (n *census) add(s *resource) (victim *resource, limit string) {
 		own = &household{}
 		n.addresses[s.caller.address] = own
 	}
-	if victim, _ = n.place(own, s.began); victim != nil {
+	if victim, _ = n.place(s.caller, own, s.began); victim != nil {
 		limit = "http.max_setups"
-		if len(own.setups) >= n.config.MaxSetupsPerAddress {
+		if n.full(s.caller, own) {
 			limit = "http.max_setups_per_address"
 		}
 		n.forget(victim)

@@ -35,11 +35,15 @@ func Defaults() Config {
 	}
 }
 
+// mostStreams is how many event streams can be configured. rooms.Registry has twice as many watchers: in a
+// cluster those whom other nodes' clients have here come besides.
+const mostStreams = 5000
+
 // Validate reports everything that is wrong, each with its key.
 func (c Config) Validate() error {
 	var errs []error
-	if c.MaxStreams < 1 {
-		errs = append(errs, fmt.Errorf("api.max_streams: must be a positive number of event streams, got %d", c.MaxStreams))
+	if c.MaxStreams < 1 || c.MaxStreams > mostStreams {
+		errs = append(errs, fmt.Errorf("api.max_streams: must be between 1 and %d event streams, got %d", mostStreams, c.MaxStreams))
 	}
 	if c.MaxStreamsPerAddress < 1 {
 		errs = append(errs, fmt.Errorf("api.max_streams_per_address: must be a positive number of event streams, got %d", c.MaxStreamsPerAddress))

@@ -410,6 +410,11 @@ func TestImpossibleConfigurationIsNamed(t *testing.T) {
 	if err := Defaults().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
+	many := Defaults()
+	many.MaxStreams = mostStreams + 1
+	if err := many.Validate(); err == nil || !strings.Contains(err.Error(), "between 1 and 5000") {
+		t.Errorf("too many streams: %v", err)
+	}
 	err := Config{}.Validate()
 	for _, key := range []string{"api.max_streams: ", "api.ping: ", "api.write_timeout: "} {
 		if err == nil || !strings.Contains("\n"+err.Error(), "\n"+key) {

@@ -18,6 +18,7 @@ const (
 	settle     = 200 * time.Millisecond // between two combined snapshots
 	missingFor = time.Second            // until a node without a stream is asked again
 	longest    = 4 * time.Second        // that a snapshot waits for all nodes
+	lookEvery  = 50 * time.Millisecond  // a look at the owners of all rooms, of which there can be thousands, in each stream
 )
 
 // watchAll streams the events of all rooms: one snapshot of all nodes, and then what each tells. When what
@@ -109,6 +110,7 @@ type event struct {
 const (
 	snapshotEvent = "snapshot"
 	roomClosed    = "room-closed"
+	roomMoved     = "room-moved"
 )
 
 func newRound(ctx context.Context, f *Forwarder, data []byte) *round {
@@ -194,17 +196,22 @@ func (r *round) run(w *client, changed <-chan struct{}, wait time.Duration) (lat
 	close(r.begun)
 	missing := time.NewTicker(missingFor)
 	defer missing.Stop()
+	var rest <-chan time.Time // between two looks; what changes meanwhile waits
+	look := changed
 	for {
 		select {
 		case <-r.ctx.Done():
 			return false, r.ctx.Err()
 		case <-missing.C:
 			r.join()
-		case <-changed:
+		case <-rest:
+			rest, look = nil, changed
+		case <-look:
 			if r.moved() {
 				return false, errAgain
 			}
 			r.join()
+			rest, look = time.After(lookEvery), nil
 		case t := <-r.told:
 			if late, err := r.take(w, t); err != nil {
 				return late, err
@@ -317,6 +324,8 @@ func (r *round) take(w *client, t told) (late bool, err error) {
 		if fd.node.ID != r.f.node.Self().ID {
 			return false, nil // one sign of life is enough
 		}
+	case t.event.Type == roomMoved: // the one that has it no more says so
+		r.unsure = true
 	case !r.owns(fd, t.event.Room):
 		r.unsure = true // its room has gone elsewhere; or comes from there, and the directory is late
 		return false, nil

@@ -20,6 +20,8 @@ const (
 	maxEvent = 8 << 20 // a snapshot of all rooms of a node
 	// giveUp is how long a stream goes without a node that it could come from: longer than a lease.
 	giveUp = 10 * time.Second
+	// lastWords is how long an owner that another one has followed may take to say that the room has moved, and why.
+	lastWords = 500 * time.Millisecond
 )
 
 var (
@@ -124,8 +126,10 @@ func (w *client) write(event []byte) error {
 			return err
 		}
 		w.out = out
-	} else if bytes.HasPrefix(event, []byte("retry:")) {
-		return nil // once is enough
+	} else if bytes.HasPrefix(event, []byte("retry:")) { // once is enough: here the stream goes on
+		if _, event, _ = bytes.Cut(event, []byte("\n")); len(event) <= len("\n") {
+			return nil
+		}
 	}
 	if id, ok := bytes.CutPrefix(event, []byte("id: ")); ok {
 		line, _, _ := bytes.Cut(id, []byte("\n"))
@@ -168,7 +172,7 @@ func (f *Forwarder) watchRoom(c *gin.Context, room string) {
 		if from.ID != f.node.Self().ID {
 			httpapi.AnsweredBy(c, from.Name)
 		}
-		err := f.follow(ctx, from, changed, w, arrival, func() bool { return f.home(room).ID == from.ID }, &since)
+		err := f.follow(ctx, room, from, changed, w, arrival, &since)
 		var r *refusal
 		switch {
 		case errors.Is(err, errMoved):
@@ -181,11 +185,7 @@ func (f *Forwarder) watchRoom(c *gin.Context, room string) {
 		case f.refused(c, policyOf(c.Request.Method, c.FullPath()), room):
 			return // it has ended for its token's sake
 		}
-		select {
-		case <-changed:
-		case <-time.After(lookAgain):
-		case <-ctx.Done():
-		}
+		f.pause(ctx, room, from)
 	}
 }
 
@@ -197,14 +197,15 @@ func (f *Forwarder) home(room string) cluster.Member {
 	return f.node.Self()
 }
 
-// follow gives a client the events of one node for as long as stay returns true. since is until when
-// there was such a node.
-func (f *Forwarder) follow(ctx context.Context, from cluster.Member, changed <-chan struct{}, w *client, a httpapi.Arrival, stay func() bool, since *time.Time) error {
+// follow gives a client the events of a room from one node, for as long as that is their home. since is
+// until when there was such a node.
+func (f *Forwarder) follow(ctx context.Context, room string, from cluster.Member, changed <-chan struct{}, w *client, a httpapi.Arrival, since *time.Time) error {
 	data, err := f.again(w, a)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
 		spoke := false
@@ -217,19 +218,25 @@ func (f *Forwarder) follow(ctx context.Context, from cluster.Member, changed <-c
 		}
 		ended <- err
 	}()
+	_, owned := f.node.Owner(room)
 	for {
 		select {
 		case err := <-ended:
-			cancel()
 			if err == nil {
 				err = fault.New(fault.Unavailable, "node %s has ended the stream", from.Name).After(retry)
 			}
 			return err
 		case <-changed:
-			if stay() {
+			_, ok := f.node.Owner(room)
+			if f.home(room).ID == from.ID {
+				owned = ok
 				continue
 			}
-			cancel()
+			if owned && ok {
+				defer time.AfterFunc(lastWords, cancel).Stop()
+			} else {
+				cancel()
+			}
 			if err := <-ended; errors.Is(err, errReader) {
 				return err
 			}

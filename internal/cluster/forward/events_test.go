@@ -451,3 +451,57 @@ func TestStreamsEndWithTheGateway(t *testing.T) {
 	one.ends()
 	all.ends()
 }
+
+// Who follows a room is told that it has moved, and why, whichever node he asks.
+func TestMoveIsTold(t *testing.T) {
+	m, a, b, c := trio(t, nil)
+	enter(t, b, "mri-2", "Ada")
+	followers := []*listener{listen(t, a, "/api/rooms/mri-2/events"), listen(t, b, "/api/rooms/mri-2/events"), listen(t, c, "/api/rooms/mri-2/events")}
+	for _, l := range followers {
+		l.want("snapshot mri-2")
+	}
+	m.own("mri-2", "b") // as the new owner says it, before the old one lets go
+	a.Rooms.Move("mri-2", "drained")
+	for i, l := range followers {
+		if e := l.want("room-moved mri-2"); !strings.HasPrefix(e.ID, "a.") {
+			t.Errorf("follower %d: id %q, want one of node a", i, e.ID)
+		}
+		l.want("snapshot")
+	}
+	enter(t, c, "mri-2", "Ada")
+	for _, l := range followers {
+		l.want("participant mri-2 Ada")
+		if l.leave(); l.retry != 1 {
+			t.Errorf("%d retry lines, want 1: the stream goes on", l.retry)
+		}
+	}
+	all := listen(t, c, "/api/events")
+	all.want("snapshot mri-2")
+	b.Rooms.Move("mri-2", "contested")
+	all.want("room-moved mri-2")
+	m.own("mri-2", "a")
+	all.want("snapshot")
+}
+
+// In a large cluster something changes all the time: a stream of all rooms does not look at each of them each time.
+func TestStreamOfAllRoomsLooksNowAndThen(t *testing.T) {
+	m, a, b, _ := trio(t, nil)
+	m.own("mri-2", "a")
+	enter(t, a, "mri-2", "Ada")
+	l := listen(t, b, "/api/events")
+	l.want("snapshot mri-2")
+	looks := func() (n int) {
+		m.change(func() { n = m.looked })
+		return n
+	}
+	before, changes := looks(), 0
+	for began := time.Now(); time.Since(began) < 10*lookEvery; changes++ {
+		m.own("other", "a")
+		time.Sleep(time.Millisecond) // that much changes is the test
+	}
+	if n := looks() - before; n > 30 {
+		t.Errorf("%d looks at an owner, with %d changes, in %s, want one each %s and a few", n, changes, 10*lookEvery, lookEvery)
+	}
+	m.own("mri-2", "b")
+	l.want("snapshot")
+}

@@ -5,6 +5,7 @@ package forward
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,7 +128,8 @@ func (f *Forwarder) relays(c *gin.Context, room string) bool {
 		return false
 	}
 	to, ok := f.node.Owner(room)
-	return ok && to.ID != f.node.Self().ID && f.relay(httpapi.Client(c), to)
+	client, _ := netip.ParseAddr(c.ClientIP()) // the address itself: networks may be smaller than what limits count by
+	return ok && to.ID != f.node.Self().ID && f.relay(client, to)
 }
 
 // Do makes a request of this node's own, as the node, which may do everything; the URL is a path.
@@ -209,7 +211,7 @@ func (f *Forwarder) serveStream(ctx context.Context, from cluster.Member, data [
 // route gives a request to this node's router. A panic, be it net/http's way to break off, is an
 // error.
 func (f *Forwarder) route(ctx context.Context, from cluster.Member, data []byte, w http.ResponseWriter) (err error) {
-	r, arrival, err := unpack(data, from.Name)
+	r, arrival, err := unpack(data, cmp.Or(from.Name, from.ID)) // of one that was not heard of yet the id is all
 	if err != nil {
 		return err
 	}
@@ -221,7 +223,7 @@ func (f *Forwarder) route(ctx context.Context, from cluster.Member, data []byte,
 	}()
 	r = httpapi.WithArrival(r.WithContext(ctx), arrival)
 	if arrival.Own {
-		r = auth.AsNode(r, from.Name)
+		r = auth.AsNode(r, arrival.Node)
 	}
 	f.router.ServeHTTP(w, r)
 	return nil
@@ -323,19 +325,30 @@ func (f *Forwarder) toRoom(c *gin.Context, p policy, room string) {
 		if time.Since(began) > lookFor {
 			break
 		}
-		f.pause(c.Request.Context())
+		f.pause(c.Request.Context(), room, to)
 	}
 	httpapi.Fail(c, fault.New(fault.Unavailable, "room %q is on its way to another node", room).After(retry))
 }
 
-// pause gives the directory time to know better.
-func (f *Forwarder) pause(ctx context.Context) {
+// pause gives the directory time to know another owner of a room than before, unless that is gone. Other
+// rooms may change all the while.
+func (f *Forwarder) pause(ctx context.Context, room string, before cluster.Member) {
 	changed, stop := f.node.Watch()
 	defer stop()
-	select {
-	case <-changed:
-	case <-time.After(lookAgain):
-	case <-ctx.Done():
+	enough := time.NewTimer(lookAgain)
+	defer enough.Stop()
+	for {
+		to, owned := f.node.Owner(room)
+		if _, there := f.node.Member(before.ID); owned && to.ID != before.ID || !there {
+			return
+		}
+		select {
+		case <-changed:
+		case <-enough.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

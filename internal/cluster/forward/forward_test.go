@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"sightline/internal/auth"
 	"sightline/internal/cluster"
 	"sightline/internal/doortest"
+	"sightline/internal/httpapi"
 )
 
 const jsonType = "application/json"
@@ -521,5 +523,73 @@ func TestSessionsOfOthersAreLimited(t *testing.T) {
 	}
 	if statuses[415] != 8 || statuses[429] != 2 {
 		t.Errorf("one that is: %v, want 8 times 415 and 2 times 429", statuses)
+	}
+}
+
+// A node that has not been heard of yet is told, as any, when the room is not here.
+func TestStrangerAmongNodesHasToLookAgain(t *testing.T) {
+	m, _, b, _ := trio(t, nil)
+	m.own("mri-2", "a")
+	r, err := http.NewRequestWithContext(t.Context(), "POST", "/api/rooms/mri-2/participants", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", jsonType)
+	data, err := pack(r, []byte(`{"name": "Ada"}`), httpapi.Arrival{Client: netip.MustParseAddr("192.0.2.1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := b.node.call[Verb](t.Context(), cluster.Member{ID: "new"}, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, body, err := readResponse(answer, "b"); err != nil || res.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("got %v %s %v, want 421", res.Status, body, err)
+	}
+}
+
+// Who looks again waits for what there is to see of this room, though much else changes.
+func TestEntryLooksAgainWhileOthersChange(t *testing.T) {
+	m, _, b, c := trio(t, nil)
+	enter(t, c, "mri-2", "Ada") // a has it
+	m.change(func() { b.node.view["mri-2"] = "c" })
+	right := time.Now().Add(50 * time.Millisecond)
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			m.change(func() {
+				if time.Now().After(right) {
+					delete(b.node.view, "mri-2")
+				}
+			})
+		}
+	}()
+	res := b.Do(t, "GET", "/api/rooms/mri-2", "")
+	close(done)
+	<-stopped
+	if res.StatusCode != 200 {
+		t.Errorf("got %d %s, want 200", res.StatusCode, res.Text)
+	}
+}
+
+// Whether a viewer is near is a matter of his own address, not of the /64 that he is counted by.
+func TestRelayKnowsTheViewersAddress(t *testing.T) {
+	m := newMesh()
+	m.place = "a"
+	behind := func(o *doortest.Options) { o.HTTP.TrustedProxies = []string{"127.0.0.0/8"} }
+	start(t, m, "a", behind, cluster.Config{})
+	b := start(t, m, "b", behind, cluster.Config{})
+	m.own("mri-2", "a")
+	var near netip.Addr
+	b.forward.Relay(func(client netip.Addr, _ cluster.Member) bool { near = client; return false })
+	b.Post(t, "/whep/mri-2/console", "v=0", "X-Forwarded-For", "2001:db8::a:0:0:5")
+	if want := netip.MustParseAddr("2001:db8::a:0:0:5"); near != want {
+		t.Errorf("the viewer is at %s, want %s", near, want)
 	}
 }

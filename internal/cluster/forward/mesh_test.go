@@ -26,6 +26,7 @@ type mesh struct {
 	owners map[string]string // of rooms, by id
 	place  string            // who gets the next room
 	placed int
+	looked int             // times that anybody has asked for an owner
 	during func(to string) // called before a request is served
 	api    api.Config
 }
@@ -107,6 +108,7 @@ func (n *fakeNode) Member(id string) (cluster.Member, bool) {
 func (n *fakeNode) Owner(room string) (cluster.Member, bool) {
 	n.mesh.mu.Lock()
 	defer n.mesh.mu.Unlock()
+	n.mesh.looked++
 	id := n.mesh.owners[room]
 	if own, ok := n.view[room]; ok {
 		id = own

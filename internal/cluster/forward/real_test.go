@@ -36,8 +36,8 @@ func (l *local) gateway() *doortest.Gateway {
 
 func (l *local) Load() cluster.Load         { return cluster.Load{} }
 func (l *local) Taken(string, cluster.Keep) {}
-func (l *local) Lost(room string, _ cluster.Member, _ cluster.Why) {
-	l.gateway().Sessions.EndRoom(room, context.Canceled)
+func (l *local) Lost(room string, _ cluster.Member, why cluster.Why) {
+	l.gateway().Rooms.Move(room, string(why))
 }
 
 func (l *local) Rooms() (out []cluster.RoomState) {
@@ -208,6 +208,37 @@ func TestThreeRealNodes(t *testing.T) {
 	every.settles("snapshot mri-2", "track mri-2")
 	if res := others[0].Do(t, "DELETE", "/sessions/"+id+".gone", ""); res.StatusCode != 404 {
 		t.Errorf("a session of a node that is gone: got %d", res.StatusCode)
+	}
+}
+
+// A node leaves: who follows its room is told, though the others know the next owner before this one has
+// ended anything.
+func TestDrainIsTold(t *testing.T) {
+	all := startReal(t, 2)
+	enter(t, &gateway{Gateway: all[0].Gateway}, "mri-2", "Ada")
+	var followers []*listener
+	for _, g := range all {
+		eventually(t, func() string {
+			if _, ok := g.node.Owner("mri-2"); !ok {
+				return "a node does not know the owner"
+			}
+			return ""
+		})
+		l := listen(t, &gateway{Gateway: g.Gateway}, "/api/rooms/mri-2/events")
+		l.want("snapshot mri-2")
+		followers = append(followers, l)
+	}
+	for _, g := range all {
+		if to, _ := g.node.Owner("mri-2"); to.ID == g.node.Self().ID {
+			if err := g.node.Drain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	for _, l := range followers {
+		l.want("room-moved mri-2")
+		l.want("snapshot")
 	}
 }
 

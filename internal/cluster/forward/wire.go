@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
@@ -47,8 +48,8 @@ func pack(r *http.Request, body []byte, a httpapi.Arrival) ([]byte, error) {
 	if out.UserAgent() == "" {
 		out.Header.Set("User-Agent", "") // or Write would name one
 	}
-	if out.Host == "" && out.URL.Host == "" {
-		out.Host = "unknown.invalid" // HTTP/1.0; URLs begin with the entry's base
+	if out.Host == "" || strings.ContainsFunc(out.Host, func(c rune) bool { return c > unicode.MaxASCII }) {
+		out.Host = "unknown.invalid" // HTTP/1.0, or what Write may not take; URLs begin with the entry's base
 	}
 	var buf bytes.Buffer
 	head, err := json.Marshal(label{Client: a.Client, TLS: a.TLS, Base: a.Base, Request: a.Request, Own: a.Own})

@@ -88,3 +88,22 @@ func FuzzUnpack(f *testing.F) {
 		_ = in.take(data)
 	})
 }
+
+// A Host that is no name is no trouble: URLs begin with what the entry knows itself by.
+func TestHostThatIsNoName(t *testing.T) {
+	for _, host := range []string{"", "a b", "\xff", "xn--\xff", "[::1%25eth0]:80", "a/b"} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", "/api/rooms/mri-2", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		data, err := pack(r, nil, httpapi.Arrival{})
+		if err != nil {
+			t.Errorf("Host %q: %v", host, err)
+			continue
+		}
+		if got, _, err := unpack(data, "b"); err != nil || got.URL.Path != "/api/rooms/mri-2" {
+			t.Errorf("Host %q: %+v %v", host, got, err)
+		}
+	}
+}

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"sightline/internal/cluster"
 	"sightline/internal/fault"
 	"sightline/internal/replica"
@@ -30,7 +32,8 @@ const (
 	// maxPages bounds what one node is asked for in a row.
 	maxPages = 10_000
 
-	maxAsks = 1000
+	maxAsks   = 1000
+	askAtOnce = 8
 )
 
 // A Part is something that nodes share. *auth.Auth and *signin.Door are such. It is safe for
@@ -197,6 +200,18 @@ func (s *Share) Run(ctx context.Context) error {
 	defer tick.Stop()
 	alone := time.NewTimer(learnWithin)
 	defer alone.Stop()
+	var asking sync.WaitGroup // beside the rest: who does not answer holds nothing up
+	defer asking.Wait()
+	asking.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.kick:
+				s.askAll(ctx)
+			}
+		}
+	})
 	known := make(map[string]bool) // members that were asked since they are there
 	s.greet(known)
 	for {
@@ -214,8 +229,6 @@ func (s *Share) Run(ctx context.Context) error {
 			}
 		case <-alone.C: // or nobody answers: it serves all the same, as in a partition
 			s.learn(false)
-		case <-s.kick:
-			s.askAll(ctx)
 		}
 	}
 }
@@ -243,27 +256,32 @@ func (s *Share) greet(known map[string]bool) {
 	}
 }
 
-// askAll asks all who may know more. One who is asked in vain tells his digest again.
+// askAll asks all who may know more, some at a time. One who is asked in vain tells his digest again.
 func (s *Share) askAll(ctx context.Context) {
 	s.mu.Lock()
 	asks := s.asks
 	s.asks = make(map[ask]struct{})
 	s.mu.Unlock()
-	members := s.node.Members()
-	whole := len(asks) > 0
+	members, anybody := s.node.Members(), false
+	var g errgroup.Group
+	g.SetLimit(askAtOnce)
 	for a := range asks {
 		i := slices.IndexFunc(members, func(m cluster.Member) bool { return m.ID == a.member })
 		if i < 0 {
 			continue // it has gone
 		}
-		s.pulls.Add(1)
-		if err := s.pull(ctx, members[i], a.part); err != nil && ctx.Err() == nil {
-			whole = false
-			s.failures.Add(1)
-			s.log.Warn("another node does not tell what it knows", "of", a.part, "node", members[i].Name, "id", a.member, "err", err)
-		}
+		anybody = true
+		g.Go(func() error {
+			s.pulls.Add(1)
+			err := s.pull(ctx, members[i], a.part)
+			if err != nil && ctx.Err() == nil {
+				s.failures.Add(1)
+				s.log.Warn("another node does not tell what it knows", "of", a.part, "node", members[i].Name, "id", a.member, "err", err)
+			}
+			return err
+		})
 	}
-	if whole {
+	if g.Wait() == nil && anybody {
 		s.learn(true)
 	}
 }

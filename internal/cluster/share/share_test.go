@@ -277,3 +277,36 @@ func TestWhatCannotBeTakenIsCounted(t *testing.T) {
 		b.stop()
 	})
 }
+
+// A node that is there and answers nothing holds up neither what the others tell, nor the start.
+func TestNodeThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &web{}
+		for _, id := range []string{"mute-1", "mute-2", "mute-3"} {
+			mute := n.newNode(id)
+			for _, verb := range []string{"share-auth", "digest-auth"} {
+				mute.HandleTell(verb, func(cluster.Member, []byte) {})
+			}
+			mute.Handle("state-auth", func(ctx context.Context, _ cluster.Member, _ []byte) ([]byte, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			})
+			n.join(mute)
+		}
+		a := n.open(t, "a")
+		time.Sleep(time.Minute)
+		a.revoke(t, "x")
+		b := n.open(t, "b")
+		synctest.Wait() // no time passes
+		if len(b.Revocations()) != 1 {
+			t.Error("it does not know what one of the others knows")
+		}
+		time.Sleep(learnWithin)
+		synctest.Wait()
+		if why := b.share.Unready(); len(why) > 0 {
+			t.Errorf("it is not ready: %q", why)
+		}
+		a.stop()
+		b.stop()
+	})
+}
