@@ -535,6 +535,34 @@ func TestRoomsGoneWhileNobodyCouldHearAreGone(t *testing.T) {
 	}, "a", "b")
 }
 
+// More rooms have been let go of than the node remembers since the oldest of those that stay were
+// told, and these fill more than one page.
+func TestAllPagesOfABusyNodeReachWhoJoins(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		a := w.node("a")
+		a.linger = 0
+		for i := range 3000 {
+			a.gw.set(fmt.Sprint("stays", i), 1, 1)
+		}
+		time.Sleep(time.Second)
+		for i := range 5000 {
+			a.gw.set(fmt.Sprint("goes", i), 1, 1)
+		}
+		time.Sleep(time.Second)
+		for i := range 5000 {
+			a.gw.end(fmt.Sprint("goes", i))
+		}
+		time.Sleep(time.Second)
+		b := w.start("b")
+		within(t, time.Second, "b sees all that stay", func() bool { return b.snapshot().Entries == 3000 })
+		time.Sleep(2 * time.Second)
+		equalCopies(t, w)
+		if s := b.snapshot(); s.Fetches > 3 {
+			t.Errorf("%d fetches", s.Fetches)
+		}
+	}, "a")
+}
+
 // An answer may be on its way while what came after it is told: a room that is gone must not
 // come back, or its former owner's claim is contested by a claim that nobody has.
 func TestAnswerThatIsOvertakenBringsNothingBack(t *testing.T) {

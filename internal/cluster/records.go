@@ -184,9 +184,10 @@ func (d *directory) outgoing() (out []message) {
 // serveChanges answers who has missed something. What has no number yet is told soon.
 func (d *directory) serveChanges(_ context.Context, _ string, q changesRequest) (changes, error) {
 	d.mu.Lock()
-	full := q.After == 0 || q.After < d.floor || q.After > d.number
+	// In an answer that begins anew there is nothing of what was gone by then.
+	full := q.After == 0 || max(q.After, q.Began) < d.floor || q.After > d.number
 	if full {
-		q.After = 0
+		q = changesRequest{Began: d.number}
 	}
 	var list []record
 	for room, number := range d.told {
@@ -208,7 +209,7 @@ func (d *directory) serveChanges(_ context.Context, _ string, q changesRequest) 
 		return changes{After: q.After, Upto: upto, Full: full}, nil
 	}
 	page := pages[0]
-	page.Full, page.More = full, len(pages) > 1
+	page.Full, page.More, page.Began = full, len(pages) > 1, q.Began
 	if !page.More {
 		page.Upto = upto
 	}
@@ -346,9 +347,9 @@ func (d *directory) fetch(ctx context.Context, p *peer) {
 // fetchPages asks for what is missing, or for everything (anew).
 func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err error) {
 	d.mu.Lock()
-	id, after := p.ID, p.have
+	id, q := p.ID, changesRequest{After: p.have}
 	if anew = p.anew || !p.complete; anew {
-		after = 0
+		q.After = 0
 	}
 	p.behind, p.anew = false, false
 	d.stats.fetches++
@@ -357,7 +358,7 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 	var all map[string]*record // of an answer that begins anew
 	size, records := 0, 0
 	for range maxPages {
-		c, err := ask[changes](ctx, d, id, verbChanges, askWithin, changesRequest{after})
+		c, err := ask[changes](ctx, d, id, verbChanges, askWithin, q)
 		if err != nil {
 			return anew, err
 		}
@@ -365,12 +366,12 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 			break
 		}
 		if c.Full {
-			all, size = map[string]*record{}, 0
+			all, size, q.Began = map[string]*record{}, 0, c.Began
 		}
-		if c.More && c.Upto <= after && !c.Full {
+		if c.More && c.Upto <= q.After && !c.Full {
 			c.More = false // it would never end
 		}
-		after = c.Upto
+		q.After = c.Upto
 		if all == nil {
 			d.mu.Lock()
 			if d.peers[id] == p {
@@ -390,7 +391,7 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 			continue
 		}
 		if all != nil {
-			d.replace(p, all, after)
+			d.replace(p, all, q.After)
 		}
 		return anew, nil
 	}

@@ -64,6 +64,7 @@ type changes struct {
 	Upto  uint64   `json:"u"`
 	Full  bool     `json:"f,omitempty"` // an answer that begins anew: what is not in it and its successors is no more
 	More  bool     `json:"m,omitempty"` // ask again, after Upto
+	Began uint64   `json:"b,omitempty"` // of Full: the node's last change when it began
 	Rooms []record `json:"r"`
 }
 
@@ -179,6 +180,7 @@ type ownerAnswer struct {
 
 type changesRequest struct {
 	After uint64 `json:"a"`
+	Began uint64 `json:"b,omitempty"` // of the answer that this asks to go on with, if that was Full
 }
 
 // mark is what a record adds to its node's digest, which is the sum of all: a number is used
