@@ -367,6 +367,16 @@ func TestTwoNodesOfOneNameAreToldAndLive(t *testing.T) {
 		if s := w.node("a").snapshot(); s.Twins != 2 {
 			t.Errorf("%d twins, want 2", s.Twins)
 		}
+
+		// One of them gets another name, which takes a restart.
+		second.end()
+		w.start("c")
+		time.Sleep(time.Second)
+		for _, n := range w.nodes {
+			if s := n.snapshot(); s.Twins != 0 {
+				t.Errorf("%s: %d twins, want none any more", n.name, s.Twins)
+			}
+		}
 	}, "a", "b")
 }
 
