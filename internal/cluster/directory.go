@@ -419,6 +419,7 @@ func (d *directory) addClaimLocked(p *peer, r *record) {
 	}
 	d.claims[r.Room] = append(list, claim{p, r})
 	delete(d.hints, r.Room)
+	d.past.inherited(r.Room, time.Now())
 	d.changedLocked()
 }
 

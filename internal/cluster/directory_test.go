@@ -550,7 +550,9 @@ func TestRoomsGoneWhileNobodyCouldHearAreGone(t *testing.T) {
 func TestAllPagesOfABusyNodeReachWhoJoins(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		a := w.node("a")
+		a.mu.Lock()
 		a.linger = 0
+		a.mu.Unlock()
 		for i := range 3000 {
 			a.gw.set(fmt.Sprint("stays", i), 1, 1)
 		}
@@ -822,6 +824,34 @@ func TestRoomOfADeadNodeIsPlacedAnewWithItsMutes(t *testing.T) {
 		}
 		if s := o.snapshot(); s.Takeovers[Died] != 1 {
 			t.Errorf("takeovers %v", s.Takeovers)
+		}
+	}, "a", "b", "c")
+}
+
+// What the next owner's people have done with the mutes counts from then on.
+func TestMuteOfADeadNodeThatWasTakenBackStaysSo(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		dead := w.node("c")
+		dead.gw.set("x", 1, 2, "console")
+		time.Sleep(time.Second)
+		dead.kill()
+		time.Sleep(4 * time.Second)
+		owner := w.byID(w.place(w.node("a"), "x").ID)
+		owner.gw.set("x", 1, 2)
+		time.Sleep(time.Second)
+		if e := owner.entries(); len(e) != 1 || !slices.Equal(e[0].Muted, []string{"console"}) {
+			t.Fatalf("the next owner has %+v", e)
+		}
+		owner.gw.mu.Lock()
+		delete(owner.gw.muted, "x")
+		owner.gw.mu.Unlock()
+		time.Sleep(time.Second)
+		if err := owner.drain(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		next := w.agreed("x")
+		if got, want := next.gw.lastCall(), "taken x []"; got != want {
+			t.Errorf("the owner after it was told %q, want %q", got, want)
 		}
 	}, "a", "b", "c")
 }

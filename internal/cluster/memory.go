@@ -56,6 +56,13 @@ func (m *memory) died(room string, epoch uint64, muted []string, now time.Time) 
 	m.put(room, remains{max(epoch, m.of(room).epoch), muted, now.Add(rememberIt)}, now)
 }
 
+// inherited forgets the mutes of a room that has an owner again: it has them, and may take them back.
+func (m *memory) inherited(room string, now time.Time) {
+	if r := m.of(room); !r.until.IsZero() {
+		m.put(room, remains{epoch: r.epoch}, now)
+	}
+}
+
 // keep returns the mutes that the next owner has to know, and whether the last one died.
 func (r remains) keep(now time.Time) (muted []string, died bool) {
 	if now.Before(r.until) {
