@@ -17,7 +17,7 @@ import (
 
 const (
 	beatEvery  = 500 * time.Millisecond
-	pollEvery  = 100 * time.Millisecond  // of Local.Rooms; also how often, at most, a room tells of what is not urgent
+	pollEvery  = 100 * time.Millisecond  // of Local.Rooms
 	missedBeat = beatEvery + beatEvery/2 // a node that is not heard for so long may be gone
 	settleTime = 2 * beatEvery           // after the start: every node that can be heard has been
 	youngFor   = time.Minute             // after the start: what was before is not known
@@ -48,7 +48,6 @@ type directory struct {
 	placing singleflight.Group // by room, at its arbiter
 	wakeup  chan struct{}      // there is something to send
 	fetchup chan struct{}      // a peer is behind
-	pokeup  chan struct{}      // Local.Rooms has changed
 
 	mu       sync.Mutex // guards what follows
 	me       *peer      // this node; it has no records, see own
@@ -98,7 +97,6 @@ type owned struct {
 	record
 	since     time.Time // of the claim
 	alive     time.Time // when it was last named by Local.Rooms, or held
-	toldAt    time.Time
 	contested time.Time // since when others claim it; zero: none does
 	won       bool      // this contest has been counted
 	merged    []string  // mutes that this contest has brought
@@ -115,7 +113,7 @@ func newDirectory(config Config, self Member, local Local, b bus, log *slog.Logg
 		fullAbove: config.FullAbove, relayAbove: config.RelayAbove,
 		id: self.ID, bus: b, local: local, log: log, lost: func(string) {},
 		lanes:  newLanes(),
-		wakeup: make(chan struct{}, 1), fetchup: make(chan struct{}, 1), pokeup: make(chan struct{}, 1),
+		wakeup: make(chan struct{}, 1), fetchup: make(chan struct{}, 1),
 		me:    &peer{Member: self, young: true},
 		peers: map[string]*peer{}, departed: map[string]time.Time{}, claims: map[string][]claim{}, hints: map[string]hint{}, offered: map[string]string{},
 		holds: map[string]int{}, watchers: map[chan struct{}]struct{}{},
@@ -195,15 +193,9 @@ func (d *directory) tick(ctx context.Context) error {
 		case <-ticker.C:
 			d.poll()
 			d.expire()
-		case <-d.pokeup:
-			d.poll()
 		}
 	}
 }
-
-// changed says that Local.Rooms gives something else than before, which is otherwise seen
-// within 100 ms.
-func (d *directory) changed() { poke(d.pokeup) }
 
 // poke wakes who waits for c, a channel of one place.
 func poke(c chan struct{}) {

@@ -33,7 +33,7 @@ func (d *directory) poll() {
 			}
 		}
 		o.alive = now
-		d.updateLocked(o, r, now)
+		d.updateLocked(o, r)
 	}
 	d.strays = strays
 	for room, o := range d.own {
@@ -47,7 +47,7 @@ func (d *directory) poll() {
 			d.dropLocked(o)
 			continue
 		}
-		d.updateLocked(o, RoomState{Room: room, Muted: o.Muted}, now) // mutes stay as long as the room does
+		d.updateLocked(o, RoomState{Room: room, Muted: o.Muted}) // mutes stay as long as the room does
 	}
 }
 
@@ -77,17 +77,12 @@ func (d *directory) strayLocked(room string, strays map[string]time.Time, now ti
 	return nil
 }
 
-// updateLocked takes in what a room of this node's own has become. What it says of being
-// live is told at once, numbers at most each pollEvery.
-func (d *directory) updateLocked(o *owned, s RoomState, now time.Time) {
+// updateLocked takes in what a room of this node's own has become.
+func (d *directory) updateLocked(o *owned, s RoomState) {
 	s.Tracks, s.Muted = boundNames(s.Tracks), boundNames(s.Muted)
 	same := o.Publishers == s.Publishers && o.Sessions == s.Sessions && slices.Equal(o.Tracks, s.Tracks) && slices.Equal(o.Muted, s.Muted)
 	if same {
 		return
-	}
-	live := (o.Publishers > 0) != (s.Publishers > 0)
-	if !live && now.Sub(o.toldAt) < pollEvery {
-		return // the next poll finds it again
 	}
 	o.Publishers, o.Sessions, o.Tracks, o.Muted = s.Publishers, s.Sessions, s.Tracks, s.Muted
 	d.tellLocked(o)
@@ -127,7 +122,6 @@ func (d *directory) tellLocked(o *owned) {
 func (d *directory) outgoing() (out []message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
 	after := d.number
 	var list []record
 	last := map[string]record{} // what those said that are gone
@@ -148,7 +142,7 @@ func (d *directory) outgoing() (out []message) {
 			d.digest -= mark(room, was)
 		}
 		if o != nil {
-			o.Number, o.toldAt = d.number, now
+			o.Number = d.number
 			d.told[room] = d.number
 			d.digest += mark(room, d.number)
 			list = append(list, o.record)
