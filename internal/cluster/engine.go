@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -110,6 +111,11 @@ func (e *engine) connect(c Config, member string, options []nats.Option, log *sl
 // external returns how to connect to the NATS that cluster.urls names.
 func (e *engine) external(c Config) ([]nats.Option, error) {
 	var options []nats.Option
+	if !slices.ContainsFunc(c.URLs, func(u string) bool { return strings.HasPrefix(u, "tls:") }) {
+		// NATS names others to go to when it is lost. Those of other machines would be dialled
+		// in the clear, too.
+		options = append(options, nats.IgnoreDiscoveredServers())
+	}
 	if c.Credentials != "" {
 		options = append(options, nats.UserCredentials(c.Credentials))
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -283,6 +284,46 @@ func TestAnExternalNATSThatTakesTooLittleIsRefused(t *testing.T) {
 	c.URLs = []string{"nats://" + addr}
 	if _, err := openEngine(c, "test", testLog(t)); err == nil || !strings.Contains(err.Error(), "max_payload must be 1048576") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A NATS of this machine, which needs no TLS, may name others to go to when it is lost: those of
+// other machines would be dialled in the clear.
+func TestAnExternalNATSInTheClearNamesNoOthers(t *testing.T) {
+	start := func(o server.Options) *server.Server {
+		o.NoSigs = true
+		o.Cluster.Name, o.Cluster.Host, o.Cluster.Port = "hospital", "127.0.0.1", server.RANDOM_PORT
+		s, err := server.NewServer(&o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+		if !s.ReadyForConnections(patience) {
+			t.Fatal("NATS does not start")
+		}
+		return s
+	}
+	addr := freeport.Address(t)
+	host, port := split(addr)
+	here := start(server.Options{Host: host, Port: port})
+	start(server.Options{Host: host, Port: server.RANDOM_PORT, ClientAdvertise: "192.0.2.1:4222",
+		Routes: []*url.URL{{Scheme: "nats-route", Host: here.ClusterAddr().String()}}})
+	eventually(t, func() error {
+		if here.NumRoutes() == 0 {
+			return errors.New("no route")
+		}
+		return nil
+	})
+	c := Defaults()
+	c.URLs = []string{"nats://" + addr}
+	e, err := openEngine(c, "test", testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.stop()
+	if got := e.conn.Servers(); !slices.Equal(got, c.URLs) {
+		t.Errorf("it would go to %v, want %v", got, c.URLs)
 	}
 }
 
