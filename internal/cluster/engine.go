@@ -91,6 +91,11 @@ func (e *engine) connect(c Config, member string, options []nats.Option, log *sl
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.Warnf("can't connect: %v", err) }),
+		nats.ConnectHandler(func(conn *nats.Conn) {
+			if err := roomy(conn); err != nil {
+				log.Error(err.Error()) // if it comes later than the node, nobody else can
+			}
+		}),
 		nats.ReconnectHandler(func(conn *nats.Conn) {
 			log.Info("the connection to NATS is back", "server", conn.ConnectedUrlRedacted())
 		}),
@@ -102,6 +107,11 @@ func (e *engine) connect(c Config, member string, options []nats.Option, log *sl
 		return fmt.Errorf("connect to NATS: %w", err)
 	}
 	e.conn = conn
+	return roomy(conn)
+}
+
+// roomy says if the NATS that is reached, if one is, takes too little.
+func roomy(conn *nats.Conn) error {
 	if most := conn.MaxPayload(); conn.IsConnected() && most < maxData+overhead {
 		return fmt.Errorf("the NATS at %s takes messages of %d bytes: its max_payload must be %d or more", conn.ConnectedUrlRedacted(), most, maxPayload)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -270,6 +271,14 @@ func external(t *testing.T, addr, secret string, c Config) (end func()) {
 
 func TestAnExternalNATSThatTakesTooLittleIsRefused(t *testing.T) {
 	addr := freeport.Address(t)
+	c := Defaults()
+	c.URLs = []string{"nats://" + addr}
+	l := &loud{}
+	early, err := openEngine(c, "early", slog.New(l)) // it can only say so, once NATS is there
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.stop()
 	host, port := split(addr)
 	s, err := server.NewServer(&server.Options{Host: host, Port: port, NoSigs: true, MaxPayload: 64 << 10})
 	if err != nil {
@@ -280,11 +289,18 @@ func TestAnExternalNATSThatTakesTooLittleIsRefused(t *testing.T) {
 	if !s.ReadyForConnections(patience) {
 		t.Fatal("NATS does not start")
 	}
-	c := Defaults()
-	c.URLs = []string{"nats://" + addr}
-	if _, err := openEngine(c, "test", testLog(t)); err == nil || !strings.Contains(err.Error(), "max_payload must be 1048576") {
+	const want = "max_payload must be 1048576"
+	if _, err := openEngine(c, "test", testLog(t)); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v", err)
 	}
+	eventually(t, func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if len(l.errors) != 1 || !strings.Contains(l.errors[0], want) {
+			return fmt.Errorf("logged %q", l.errors)
+		}
+		return nil
+	})
 }
 
 // A NATS of this machine, which needs no TLS, may name others to go to when it is lost: those of
