@@ -1,11 +1,14 @@
 package cluster
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -126,6 +129,44 @@ func TestStrangersStayOut(t *testing.T) {
 			}
 			if got := a.engine.server.NumRoutes(); got != 1 {
 				t.Errorf("%d routes, want 1", got)
+			}
+		})
+	}
+}
+
+// Who has the secret and no certificate is shown none of what nodes say, at neither port: not by TLS
+// without a certificate, nor without TLS, whether or not he checks who he talks to.
+func TestTheSecretAloneOpensNothing(t *testing.T) {
+	c := configs(t, 1, withSecret, withTLS(t))[0]
+	c.LeafListen = freeport.Address(t)
+	start(t, c)
+	hello := fmt.Sprintf("CONNECT {\"user\":%q,\"pass\":%q,\"name\":\"x\",\"cluster\":%q}\r\nSUB %s.1.> 1\r\nPING\r\n", c.Group, password(c.Secret), c.Group, c.Group)
+	for _, tt := range []struct {
+		name, addr string
+		secure     bool
+	}{{"route", c.Listen, true}, {"route, in the clear", c.Listen, false}, {"leaf", c.LeafListen, true}, {"leaf, in the clear", c.LeafListen, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", tt.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(patience))
+			r := bufio.NewReader(conn)
+			if tt.addr == c.LeafListen { // at the other, TLS comes first
+				if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "INFO ") {
+					t.Fatalf("it begins with %q, %v", line, err)
+				}
+			}
+			if tt.secure {
+				conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+				r.Reset(conn)
+			}
+			_, _ = conn.Write([]byte(hello)) // it may be refused as it is written
+			if got, err := io.ReadAll(r); err == nil && len(got) == 0 {
+				return // closed
+			} else if alert := new(net.OpError); len(got) > 0 || !errors.As(err, &alert) || alert.Timeout() {
+				t.Errorf("answered %q, %v", got, err)
 			}
 		})
 	}
