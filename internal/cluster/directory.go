@@ -53,6 +53,7 @@ type directory struct {
 	me       *peer      // this node; it has no records, see own
 	started  time.Time  // of run; zero before
 	peers    map[string]*peer
+	spare    int                  // bytes that records of peers may still take
 	departed map[string]time.Time // ids that have said good-bye: what still comes of them is late
 	claims   map[string][]claim   // by room: of peers and of this node; more than one only in a contest or a hand-over
 	hints    map[string]hint      // rooms that were just placed, until their record is here
@@ -115,7 +116,7 @@ func newDirectory(config Config, self Member, local Local, b bus, log *slog.Logg
 		lanes:  newLanes(),
 		wakeup: make(chan struct{}, 1), fetchup: make(chan struct{}, 1),
 		me:    &peer{Member: self, young: true},
-		peers: map[string]*peer{}, departed: map[string]time.Time{}, claims: map[string][]claim{}, hints: map[string]hint{}, offered: map[string]string{},
+		peers: map[string]*peer{}, spare: maxAllBytes, departed: map[string]time.Time{}, claims: map[string][]claim{}, hints: map[string]hint{}, offered: map[string]string{},
 		holds: map[string]int{}, watchers: map[chan struct{}]struct{}{},
 		own: map[string]*owned{}, strays: map[string]time.Time{}, dirty: map[string]struct{}{}, told: map[string]uint64{},
 	}

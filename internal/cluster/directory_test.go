@@ -648,6 +648,37 @@ func TestHostileNodeFillsNothing(t *testing.T) {
 	}, "a")
 }
 
+// Who is in can say that he is any number of nodes.
+func TestAllNodesTogetherFillNoMemory(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		a := w.node("a")
+		a.mu.Lock()
+		a.spare = 10_000
+		a.mu.Unlock()
+		fill := func(name string) (kept int) {
+			c := w.claimant(name)
+			time.Sleep(10 * time.Millisecond)
+			for i := range 40 {
+				c.says(record{Room: fmt.Sprint(name, i), Epoch: 1})
+			}
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return len(a.peers[c.id].records)
+		}
+		first, second := fill("b"), fill("c")
+		if first != 40 || second == 0 || second == 40 {
+			t.Errorf("of 80 rooms of two nodes %d and %d are kept, want all of the first and some of the second", first, second)
+		}
+		a.heard("b", encode(message{Bye: true}))
+		if third := fill("d"); third != 40 {
+			t.Errorf("what the first had is not free again: %d rooms of another", third)
+		}
+		if s := a.snapshot(); s.Refused == 0 {
+			t.Error("nobody is told")
+		}
+	}, "a")
+}
+
 func TestConcurrentPlacesGiveOneOwner(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		var mu sync.Mutex

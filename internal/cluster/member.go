@@ -178,6 +178,7 @@ func (d *directory) hasSuccessorLocked(p *peer) bool {
 // removeLocked takes a member out. Its rooms have no owner then, unless others claim them.
 func (d *directory) removeLocked(p *peer, why string) {
 	delete(d.peers, p.ID)
+	d.spare += p.bytes
 	d.untwinLocked(p.Name)
 	d.log.Info("node gone", "node", p.Name, "id", p.ID, "why", why, "rooms", len(p.records))
 	for room, r := range p.records {

@@ -243,7 +243,7 @@ func (d *directory) recordLocked(p *peer, r *record, fresh bool, now time.Time) 
 	was := p.records[r.Room]
 	if was != nil {
 		p.digest -= mark(r.Room, was.Number)
-		p.bytes -= was.size()
+		d.sizeLocked(p, -was.size())
 	}
 	switch {
 	case r.Gone:
@@ -253,7 +253,7 @@ func (d *directory) recordLocked(p *peer, r *record, fresh bool, now time.Time) 
 		delete(p.records, r.Room)
 		d.removeClaimLocked(p, r.Room)
 		d.past.ended(r.Room, r.Epoch, now)
-	case was == nil && len(p.records) >= maxRooms, p.bytes+r.size() > maxBytes:
+	case was == nil && len(p.records) >= maxRooms, r.size() > min(maxBytes-p.bytes, d.spare):
 		if was != nil {
 			delete(p.records, r.Room)
 			d.removeClaimLocked(p, r.Room)
@@ -266,7 +266,7 @@ func (d *directory) recordLocked(p *peer, r *record, fresh bool, now time.Time) 
 		}
 		p.records[r.Room] = r
 		p.digest += mark(r.Room, r.Number)
-		p.bytes += r.size()
+		d.sizeLocked(p, r.size())
 		d.addClaimLocked(p, r)
 	}
 	if o := d.own[r.Room]; o != nil {
@@ -275,6 +275,12 @@ func (d *directory) recordLocked(p *peer, r *record, fresh bool, now time.Time) 
 		}
 		d.judgeLocked(o, now)
 	}
+}
+
+// sizeLocked counts what p's records take.
+func (d *directory) sizeLocked(p *peer, bytes int) {
+	p.bytes += bytes
+	d.spare -= bytes
 }
 
 // behindLocked has p asked for what is missing here, or for everything.

@@ -22,14 +22,15 @@ const (
 
 // What comes from other nodes is cut to these bounds, or not taken.
 const (
-	maxMembers = 1000
-	maxRooms   = 20_000   // of one node
-	maxBytes   = 32 << 20 // of the records of one node, in memory
-	maxName    = 128      // bytes of a room's, track's, publisher's or node's name
-	maxNames   = 256      // in a list of a record
-	maxURL     = 1024
-	maxEpoch   = 1 << 62   // so that one more is always more
-	maxMessage = 256 << 10 // bytes of a message that we make, but for the last record in it
+	maxMembers  = 1000
+	maxRooms    = 20_000    // of one node
+	maxBytes    = 32 << 20  // of the records of one node, in memory
+	maxAllBytes = 256 << 20 // of those of all nodes
+	maxName     = 128       // bytes of a room's, track's, publisher's or node's name
+	maxNames    = 256       // in a list of a record
+	maxURL      = 1024
+	maxEpoch    = 1 << 62   // so that one more is always more
+	maxMessage  = 256 << 10 // bytes of a message that we make, but for the last record in it
 )
 
 // A message is what is told by the topic: one of its members.
