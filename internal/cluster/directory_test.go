@@ -679,6 +679,24 @@ func TestAllNodesTogetherFillNoMemory(t *testing.T) {
 	}, "a")
 }
 
+// Nodes that come, have many muted in many rooms, and die, as often as somebody likes.
+func TestWhatDeadNodesLeaveFillsNoMemory(t *testing.T) {
+	var m memory
+	muted := make([]string, maxNames)
+	for i := range 10_000 {
+		m.died(fmt.Sprint(i), 1, muted, time.Time{})
+	}
+	names := 0
+	for _, generation := range []map[string]remains{m.young, m.old} {
+		for _, r := range generation {
+			names += len(r.muted)
+		}
+	}
+	if names > 2*(maxRemains+maxNames) {
+		t.Errorf("%d names are kept, want %d at most", names, 2*(maxRemains+maxNames))
+	}
+}
+
 func TestConcurrentPlacesGiveOneOwner(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		var mu sync.Mutex

@@ -10,9 +10,10 @@ import (
 type memory struct {
 	young, old map[string]remains
 	since      time.Time // of young
+	names      int       // of muted publishers that were put into young
 }
 
-const maxRemains = 100_000 // of a generation
+const maxRemains = 100_000 // of a generation, and names in them
 
 // remains are what is left of a room.
 type remains struct {
@@ -27,7 +28,7 @@ func (m *memory) age(now time.Time) {
 	}
 }
 
-func (m *memory) turn(now time.Time) { m.old, m.young, m.since = m.young, nil, now }
+func (m *memory) turn(now time.Time) { m.old, m.young, m.since, m.names = m.young, nil, now, 0 }
 
 func (m *memory) of(room string) remains {
 	if r, ok := m.young[room]; ok {
@@ -37,9 +38,10 @@ func (m *memory) of(room string) remains {
 }
 
 func (m *memory) put(room string, r remains, now time.Time) {
-	if len(m.young) >= maxRemains {
+	if len(m.young) >= maxRemains || m.names >= maxRemains {
 		m.turn(now)
 	}
+	m.names += len(r.muted)
 	if m.young == nil {
 		m.young = map[string]remains{}
 	}
