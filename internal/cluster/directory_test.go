@@ -391,6 +391,14 @@ func TestNodeThatStoodStillGivesTheOthersTime(t *testing.T) {
 		a.mu.Unlock()
 		time.Sleep(150 * time.Millisecond)
 		wantNames(t, a, "a", "b")
+
+		// Not more than it takes: who was heard meanwhile has been heard.
+		a.mu.Lock()
+		a.ticked = a.ticked.Add(-5 * time.Second)
+		a.mu.Unlock()
+		time.Sleep(150 * time.Millisecond)
+		w.node("b").kill()
+		within(t, a.lease+pollEvery, "b is gone", func() bool { return len(a.members()) == 1 })
 	}, "a", "b")
 }
 

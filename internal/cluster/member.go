@@ -117,7 +117,9 @@ func (d *directory) expire() {
 	// here: their time begins again.
 	if stood := now.Sub(d.ticked); stood > time.Second {
 		for _, p := range d.peers {
-			p.heard = p.heard.Add(stood)
+			if p.heard = p.heard.Add(stood); p.heard.After(now) {
+				p.heard = now
+			}
 		}
 	}
 	d.ticked = now
