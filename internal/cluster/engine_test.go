@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"sightline/internal/fault"
 	"sightline/internal/freeport"
@@ -135,11 +136,18 @@ func TestStrangersStayOut(t *testing.T) {
 }
 
 // Who has the secret and no certificate is shown none of what nodes say, at neither port: not by TLS
-// without a certificate, nor without TLS, whether or not he checks who he talks to.
+// without a certificate, nor without TLS, whether or not he checks who he talks to. Nor is he at
+// the port that NATS has for programs of this machine.
 func TestTheSecretAloneOpensNothing(t *testing.T) {
 	c := configs(t, 1, withSecret, withTLS(t))[0]
 	c.LeafListen = freeport.Address(t)
-	start(t, c)
+	node := start(t, c)
+	for _, as := range []nats.Option{nats.Token(password(c.Secret)), nats.UserInfo(c.Group, password(c.Secret))} {
+		if conn, err := nats.Connect(node.engine.server.ClientURL(), as); err == nil {
+			conn.Close()
+			t.Error("a program of this machine is let in")
+		}
+	}
 	hello := fmt.Sprintf("CONNECT {\"user\":%q,\"pass\":%q,\"name\":\"x\",\"cluster\":%q}\r\nSUB %s.1.> 1\r\nPING\r\n", c.Group, password(c.Secret), c.Group, c.Group)
 	for _, tt := range []struct {
 		name, addr string
