@@ -1,11 +1,11 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -278,12 +278,7 @@ func (d *directory) members() []Member {
 	for _, p := range d.peers {
 		out = append(out, p.Member)
 	}
-	slices.SortFunc(out, func(a, b Member) int {
-		if c := strings.Compare(a.Name, b.Name); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
+	slices.SortFunc(out, func(a, b Member) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	return out
 }
 
@@ -333,13 +328,7 @@ func (d *directory) best(claims []claim) claim {
 		if frozen {
 			return compareClaims(a, b)
 		}
-		if a.rec.Epoch != b.rec.Epoch {
-			if a.rec.Epoch > b.rec.Epoch {
-				return 1
-			}
-			return -1
-		}
-		return strings.Compare(b.of.ID, a.of.ID)
+		return cmp.Or(cmp.Compare(a.rec.Epoch, b.rec.Epoch), cmp.Compare(b.of.ID, a.of.ID))
 	})
 }
 
@@ -374,7 +363,7 @@ func (d *directory) entries() []Entry {
 		c := d.best(claims)
 		out = append(out, Entry{RoomState: c.rec.state(), Owner: c.of.ID, Epoch: c.rec.Epoch, Since: time.UnixMilli(c.rec.Since)})
 	}
-	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Room, b.Room) })
+	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Room, b.Room) })
 	return out
 }
 

@@ -54,7 +54,7 @@ func openEngine(c Config, member string, log *slog.Logger) (*engine, error) {
 	var options []nats.Option
 	var err error
 	if c.external() {
-		options, err = e.external(c)
+		options = externalOptions(c)
 	} else {
 		options, err = e.embed(c, member, log)
 	}
@@ -118,8 +118,8 @@ func roomy(conn *nats.Conn) error {
 	return nil
 }
 
-// external returns how to connect to the NATS that cluster.urls names.
-func (e *engine) external(c Config) ([]nats.Option, error) {
+// externalOptions are how to connect to the NATS that cluster.urls names.
+func externalOptions(c Config) []nats.Option {
 	var options []nats.Option
 	if !slices.ContainsFunc(c.URLs, func(u string) bool { return strings.HasPrefix(u, "tls:") }) {
 		// NATS names others to go to when it is lost. Those of other machines would be dialled
@@ -135,7 +135,7 @@ func (e *engine) external(c Config) ([]nats.Option, error) {
 	if c.TLSCert != "" {
 		options = append(options, nats.ClientCert(c.TLSCert, c.TLSKey))
 	}
-	return options, nil
+	return options
 }
 
 // embed starts the server.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -153,15 +154,7 @@ func (d *directory) arbitersLocked(room string) []string {
 	for _, p := range d.peers {
 		list = append(list, arbiter{p.ID, toInt(p.young) + 2*toInt(now.Sub(p.heard) > missedBeat), rank(room, p.ID)})
 	}
-	slices.SortFunc(list, func(a, b arbiter) int {
-		switch {
-		case a.last != b.last:
-			return a.last - b.last
-		case a.rank > b.rank:
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b arbiter) int { return cmp.Or(cmp.Compare(a.last, b.last), cmp.Compare(b.rank, a.rank)) })
 	out := make([]string, len(list))
 	for i, a := range list {
 		out[i] = a.id

@@ -380,11 +380,13 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 			d.mu.Unlock()
 		}
 		for i := range c.Rooms {
-			if r := &c.Rooms[i]; all != nil && !r.Gone && r.bound() && size < maxBytes {
+			switch r := &c.Rooms[i]; {
+			case all == nil:
+			case r.Gone:
+				delete(all, r.Room)
+			case r.bound() && size < maxBytes:
 				size += r.size()
 				all[r.Room] = r
-			} else if all != nil && r.Gone {
-				delete(all, r.Room)
 			}
 		}
 		if c.More {
