@@ -63,6 +63,7 @@ type directory struct {
 	watchers map[chan struct{}]struct{}
 
 	own     map[string]*owned
+	bytes   int                  // of own: as of the last poll, and what has come since
 	strays  map[string]time.Time // rooms that live here though they are another's; when Lost was said
 	dirty   map[string]struct{}  // rooms whose change has no number yet
 	told    map[string]uint64    // rooms of the last told state, with their numbers

@@ -687,6 +687,38 @@ func TestAllNodesTogetherFillNoMemory(t *testing.T) {
 	}, "a")
 }
 
+// What others would not keep of this node's rooms it does not take.
+func TestRoomsThatAreOfferedFillNoMemory(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		a := w.node("a")
+		muted := make([]string, maxNames)
+		for i := range muted {
+			muted[i] = fmt.Sprintf("%0*d", maxName, i)
+		}
+		var refused string
+		for i := range 500 { // whether they come with their mutes, or get them later
+			a.takeNow(takeRequest{Room: fmt.Sprint("r", i)})
+		}
+		for i := range 3000 {
+			if i%1000 == 999 {
+				time.Sleep(pollEvery)
+			}
+			if got := a.takeNow(takeRequest{Room: fmt.Sprint("r", i), From: "b", Muted: muted}); got.Refuse != "" {
+				refused = got.Refuse
+			}
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		bytes := 0
+		for _, o := range a.own {
+			bytes += o.size()
+		}
+		if bytes > maxBytes || bytes < maxBytes/2 || refused != "has too many rooms" {
+			t.Errorf("has %d rooms of %d bytes, want %d at most; refused: %q", len(a.own), bytes, maxBytes, refused)
+		}
+	}, "a")
+}
+
 // Nodes that come, have many muted in many rooms, and die, as often as somebody likes.
 func TestWhatDeadNodesLeaveFillsNoMemory(t *testing.T) {
 	var m memory

@@ -362,6 +362,10 @@ func (d *directory) takeNow(t takeRequest) ownerAnswer {
 	if o := d.own[t.Room]; o != nil {
 		o.alive = now
 		if t.From != "" {
+			if d.bytes+t.size() > maxBytes {
+				return ownerAnswer{Refuse: "has too many rooms"}
+			}
+			d.bytes += t.size()
 			d.mergeLocked(o, t.Muted)
 			d.raiseLocked(o, t.Weight, now)
 		}
@@ -380,7 +384,7 @@ func (d *directory) takeNow(t takeRequest) ownerAnswer {
 		return ownerAnswer{Refuse: "drains"}
 	case d.me.Full:
 		return ownerAnswer{Refuse: "is full"}
-	case len(d.own) >= maxRooms:
+	case len(d.own) >= maxRooms || d.bytes+t.size() > maxBytes:
 		return ownerAnswer{Refuse: "has too many rooms"}
 	}
 	past := d.past.of(t.Room)

@@ -36,7 +36,9 @@ func (d *directory) poll() {
 		d.updateLocked(o, r)
 	}
 	d.strays = strays
+	d.bytes = 0
 	for room, o := range d.own {
+		d.bytes += o.size()
 		if o.alive.Equal(now) {
 			continue // named
 		}
@@ -92,6 +94,7 @@ func (d *directory) updateLocked(o *owned, s RoomState) {
 func (d *directory) claimLocked(room string, epoch uint64, from string, muted []string, now time.Time) *owned {
 	o := &owned{record: record{Room: room, Epoch: epoch, Since: now.UnixMilli(), Muted: boundNames(muted), From: from}, since: now, alive: now}
 	d.own[room] = o
+	d.bytes += o.size()
 	d.me.fresh.add(1, now)
 	d.addClaimLocked(d.me, &o.record)
 	d.tellLocked(o)

@@ -172,6 +172,9 @@ type takeRequest struct {
 	Weight *weight `json:"w,omitempty"` // of the room, that From has told
 }
 
+// size is about what the room will take in memory, in bytes.
+func (t *takeRequest) size() int { return (&record{Room: t.Room, Muted: t.Muted}).size() }
+
 // An ownerAnswer answers a placeRequest and a takeRequest.
 type ownerAnswer struct {
 	Owner  string `json:"o,omitempty"`
