@@ -235,11 +235,13 @@ func TestASlowNodeSaysSoNowAndThen(t *testing.T) {
 		t.Fatal(err)
 	}
 	const sent = 2000
-	for range sent {
+	for i := range sent {
 		if err := a.tell("flood", nil); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(100 * time.Microsecond)
+		if i%20 == 0 {
+			time.Sleep(5 * time.Millisecond)
+		}
 	}
 	eventually(t, func() error { // it goes on
 		if len(b.news(a)) == 0 {
