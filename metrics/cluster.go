@@ -17,7 +17,7 @@ type Cluster struct {
 	On bool
 
 	Connected bool // the engine is reached
-	Routes    int  // of an embedded engine to others
+	Routes    int  // of an embedded engine to others, and leaf nodes
 
 	Nodes   int           // that are there, this one among them
 	Twins   int           // of them, with the name of another
@@ -56,7 +56,7 @@ type Cluster struct {
 func ClusterOf(n cluster.Snapshot, forward string, s share.Snapshot) Cluster {
 	d, calls := n.Directory, n.Calls[forward]
 	out := Cluster{
-		On: true, Connected: n.Connected, Routes: n.Routes,
+		On: true, Connected: n.Connected, Routes: n.Routes + n.Leafs,
 		Nodes: d.Members, Twins: d.Twins, Owned: d.Owned, Entries: d.Entries, Age: d.Age,
 		Placements: d.Placements, Takeovers: make(map[string]uint64), LeasesEnded: d.LeasesEnded, Alone: d.Alone,
 		Gaps: d.Gaps, Fetches: d.Fetches, BadRecords: d.Refused,
@@ -92,7 +92,7 @@ var (
 var clusterMetrics = []metric[Cluster]{
 	gaugeOf("cluster_engine_connected", "1 while the engine (NATS) is reached.",
 		func(s *Cluster) float64 { return number(s.Connected) }),
-	gaugeOf("cluster_engine_routes", "Routes of the embedded engine to others.",
+	gaugeOf("cluster_engine_routes", "Connections of the embedded engine to others, routes and leaf nodes.",
 		func(s *Cluster) float64 { return float64(s.Routes) }),
 	gaugeOf("cluster_nodes", "Nodes that are there, as this one sees it, itself among them.",
 		func(s *Cluster) float64 { return float64(s.Nodes) }),

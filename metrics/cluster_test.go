@@ -10,7 +10,7 @@ import (
 
 func TestNodeTellsWhatBecameOfForwardedRequests(t *testing.T) {
 	n := cluster.Snapshot{
-		Connected: true, Routes: 1, MessagesIn: 2, MessagesOut: 3, BytesIn: 4, BytesOut: 5, Sending: 6, Reading: 7, Slow: 8, Refused: 9, Dropped: 10,
+		Connected: true, Routes: 1, Leafs: 22, MessagesIn: 2, MessagesOut: 3, BytesIn: 4, BytesOut: 5, Sending: 6, Reading: 7, Slow: 8, Refused: 9, Dropped: 10,
 		Calls: map[string]cluster.Calls{
 			"http":  {Count: 20, Errors: map[string]uint64{"unavailable": 3, "conflict": 2}, Delay: cluster.Histogram{Bounds: []float64{1}, Counts: []uint64{19, 1}, Sum: 30}},
 			"other": {Count: 100},
@@ -25,6 +25,7 @@ func TestNodeTellsWhatBecameOfForwardedRequests(t *testing.T) {
 		`sightline_cluster_forwarded_requests_total{outcome="other"}`:       2,
 		`sightline_cluster_forwarded_request_seconds{} le=1`:                19,
 		`sightline_cluster_engine_connected{}`:                              1,
+		`sightline_cluster_engine_routes{}`:                                 23,
 		`sightline_cluster_nodes{}`:                                         11,
 		`sightline_cluster_directory_age_seconds{}`:                         14,
 		`sightline_cluster_takeovers_total{reason="drained"}`:               16,

@@ -198,7 +198,7 @@ func (d departure) leave(ctx context.Context, log *slog.Logger) {
 		cause := error(nil)
 		switch {
 		case sessions == 0:
-			log.Info("all rooms are on other nodes, and so is who was in them")
+			log.Info("who was in the rooms that were given away is at other nodes")
 			return
 		case time.Since(came) >= patience:
 			cause = errNobodyComes

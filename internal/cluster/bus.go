@@ -269,8 +269,9 @@ func (b *natsBus) read(ctx context.Context, sub *nats.Subscription, f func(*nats
 			f(m)
 		case ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrBadSubscription):
 			return
+		case errors.Is(err, nats.ErrSlowConsumer): // perhaps between any two messages; the engine logs it now and then
 		default:
-			b.log.Warn("messages of other nodes are lost", "err", err) // too slow: NATS says it once each time
+			b.log.Warn("messages of other nodes are lost", "err", err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -218,6 +219,41 @@ func TestManyCallsAtOnce(t *testing.T) {
 	calls.Wait()
 	if n := failed.Load(); n > 0 {
 		t.Errorf("%d calls failed", n)
+	}
+}
+
+// A node that can't keep up says so, but not with each message, which would make it slower still.
+func TestASlowNodeSaysSoNowAndThen(t *testing.T) {
+	var said bytes.Buffer
+	var heard atomic.Int64
+	a, b := two(t, func(s *station) {
+		s.log = slog.New(slog.NewTextHandler(&said, nil))
+		s.onTell("flood", func(string, []byte) { heard.Add(1); time.Sleep(time.Millisecond) })
+	})
+	if err := b.all.SetPendingLimits(10, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	const sent = 2000
+	for i := range sent {
+		if err := a.tell("flood", nil); err != nil {
+			t.Fatal(err)
+		}
+		if i%20 == 0 {
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	eventually(t, func() error { // it goes on
+		if len(b.news(a)) == 0 {
+			return errors.Join(errors.New("it hears nothing"), a.tell("news", nil))
+		}
+		return nil
+	})
+	if n := heard.Load(); n == sent {
+		t.Error("nothing was lost")
+	}
+	b.stop()
+	if n := bytes.Count(said.Bytes(), []byte("lost")); n > 1 {
+		t.Errorf("said %d times", n)
 	}
 }
 

@@ -325,6 +325,32 @@ func TestDrainGivesAllRoomsAway(t *testing.T) {
 	}, "a", "b", "c")
 }
 
+// An epoch must be able to grow, whatever the node says that takes a room.
+func TestEpochOfWhoTakesARoomIsBounded(t *testing.T) {
+	for told, want := range map[uint64]uint64{0: 1, 2: 1, 5: 4, 1<<64 - 1: maxEpoch - 1} {
+		t.Run(fmt.Sprint(told), func(t *testing.T) {
+			play(t, func(t *testing.T, w *world) {
+				a := w.node("a")
+				a.gw.set("x", 1, 2)
+				time.Sleep(200 * time.Millisecond)
+				c := w.claimant("c")
+				c.onCall(verbTake, func(context.Context, string, []byte) ([]byte, error) {
+					return encode(ownerAnswer{Owner: c.id, Epoch: told}), nil
+				})
+				time.Sleep(10 * time.Millisecond)
+				if err := a.drain(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+				a.mu.Lock()
+				defer a.mu.Unlock()
+				if got := a.past.of("x").epoch; got != want {
+					t.Errorf("the room ended here with epoch %d, want %d", got, want)
+				}
+			}, "a")
+		})
+	}
+}
+
 func TestDrainWithoutOthersSaysSo(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {
 		a, b := w.node("a"), w.node("b")

@@ -1,11 +1,11 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,7 +17,7 @@ import (
 
 const (
 	beatEvery  = 500 * time.Millisecond
-	pollEvery  = 100 * time.Millisecond  // of Local.Rooms; also how often, at most, a room tells of what is not urgent
+	pollEvery  = 100 * time.Millisecond  // of Local.Rooms
 	missedBeat = beatEvery + beatEvery/2 // a node that is not heard for so long may be gone
 	settleTime = 2 * beatEvery           // after the start: every node that can be heard has been
 	youngFor   = time.Minute             // after the start: what was before is not known
@@ -53,6 +53,7 @@ type directory struct {
 	me       *peer      // this node; it has no records, see own
 	started  time.Time  // of run; zero before
 	peers    map[string]*peer
+	spare    int                  // bytes that records of peers may still take
 	departed map[string]time.Time // ids that have said good-bye: what still comes of them is late
 	claims   map[string][]claim   // by room: of peers and of this node; more than one only in a contest or a hand-over
 	hints    map[string]hint      // rooms that were just placed, until their record is here
@@ -62,6 +63,7 @@ type directory struct {
 	watchers map[chan struct{}]struct{}
 
 	own     map[string]*owned
+	bytes   int                  // of own: as of the last poll, and what has come since
 	strays  map[string]time.Time // rooms that live here though they are another's; when Lost was said
 	dirty   map[string]struct{}  // rooms whose change has no number yet
 	told    map[string]uint64    // rooms of the last told state, with their numbers
@@ -97,7 +99,6 @@ type owned struct {
 	record
 	since     time.Time // of the claim
 	alive     time.Time // when it was last named by Local.Rooms, or held
-	toldAt    time.Time
 	contested time.Time // since when others claim it; zero: none does
 	won       bool      // this contest has been counted
 	merged    []string  // mutes that this contest has brought
@@ -116,7 +117,7 @@ func newDirectory(config Config, self Member, local Local, b bus, log *slog.Logg
 		lanes:  newLanes(),
 		wakeup: make(chan struct{}, 1), fetchup: make(chan struct{}, 1),
 		me:    &peer{Member: self, young: true},
-		peers: map[string]*peer{}, departed: map[string]time.Time{}, claims: map[string][]claim{}, hints: map[string]hint{}, offered: map[string]string{},
+		peers: map[string]*peer{}, spare: maxAllBytes, departed: map[string]time.Time{}, claims: map[string][]claim{}, hints: map[string]hint{}, offered: map[string]string{},
 		holds: map[string]int{}, watchers: map[chan struct{}]struct{}{},
 		own: map[string]*owned{}, strays: map[string]time.Time{}, dirty: map[string]struct{}{}, told: map[string]uint64{},
 	}
@@ -278,12 +279,7 @@ func (d *directory) members() []Member {
 	for _, p := range d.peers {
 		out = append(out, p.Member)
 	}
-	slices.SortFunc(out, func(a, b Member) int {
-		if c := strings.Compare(a.Name, b.Name); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
+	slices.SortFunc(out, func(a, b Member) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	return out
 }
 
@@ -333,13 +329,7 @@ func (d *directory) best(claims []claim) claim {
 		if frozen {
 			return compareClaims(a, b)
 		}
-		if a.rec.Epoch != b.rec.Epoch {
-			if a.rec.Epoch > b.rec.Epoch {
-				return 1
-			}
-			return -1
-		}
-		return strings.Compare(b.of.ID, a.of.ID)
+		return cmp.Or(cmp.Compare(a.rec.Epoch, b.rec.Epoch), cmp.Compare(b.of.ID, a.of.ID))
 	})
 }
 
@@ -374,7 +364,7 @@ func (d *directory) entries() []Entry {
 		c := d.best(claims)
 		out = append(out, Entry{RoomState: c.rec.state(), Owner: c.of.ID, Epoch: c.rec.Epoch, Since: time.UnixMilli(c.rec.Since)})
 	}
-	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Room, b.Room) })
+	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Room, b.Room) })
 	return out
 }
 
@@ -412,6 +402,7 @@ func (d *directory) addClaimLocked(p *peer, r *record) {
 	}
 	d.claims[r.Room] = append(list, claim{p, r})
 	delete(d.hints, r.Room)
+	d.past.inherited(r.Room, time.Now())
 	d.changedLocked()
 }
 

@@ -115,6 +115,6 @@ func (d *directory) given(o *owned, to *peer, a ownerAnswer, w *weight) {
 	if o.gave = w; !o.gaveWeight(time.Now()) {
 		return
 	}
-	o.Epoch = max(o.Epoch, a.Epoch-1)
+	o.Epoch = min(max(o.Epoch+1, a.Epoch), maxEpoch) - 1 // one before its own
 	d.loseLocked(o, to, Drained)
 }

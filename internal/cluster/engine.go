@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,7 +54,7 @@ func openEngine(c Config, member string, log *slog.Logger) (*engine, error) {
 	var options []nats.Option
 	var err error
 	if c.external() {
-		options, err = e.external(c)
+		options = externalOptions(c)
 	} else {
 		options, err = e.embed(c, member, log)
 	}
@@ -90,6 +91,11 @@ func (e *engine) connect(c Config, member string, options []nats.Option, log *sl
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.Warnf("can't connect: %v", err) }),
+		nats.ConnectHandler(func(conn *nats.Conn) {
+			if err := roomy(conn); err != nil {
+				log.Error(err.Error()) // if it comes later than the node, nobody else can
+			}
+		}),
 		nats.ReconnectHandler(func(conn *nats.Conn) {
 			log.Info("the connection to NATS is back", "server", conn.ConnectedUrlRedacted())
 		}),
@@ -101,15 +107,25 @@ func (e *engine) connect(c Config, member string, options []nats.Option, log *sl
 		return fmt.Errorf("connect to NATS: %w", err)
 	}
 	e.conn = conn
+	return roomy(conn)
+}
+
+// roomy says if the NATS that is reached, if one is, takes too little.
+func roomy(conn *nats.Conn) error {
 	if most := conn.MaxPayload(); conn.IsConnected() && most < maxData+overhead {
 		return fmt.Errorf("the NATS at %s takes messages of %d bytes: its max_payload must be %d or more", conn.ConnectedUrlRedacted(), most, maxPayload)
 	}
 	return nil
 }
 
-// external returns how to connect to the NATS that cluster.urls names.
-func (e *engine) external(c Config) ([]nats.Option, error) {
+// externalOptions are how to connect to the NATS that cluster.urls names.
+func externalOptions(c Config) []nats.Option {
 	var options []nats.Option
+	if !slices.ContainsFunc(c.URLs, func(u string) bool { return strings.HasPrefix(u, "tls:") }) {
+		// NATS names others to go to when it is lost. Those of other machines would be dialled
+		// in the clear, too.
+		options = append(options, nats.IgnoreDiscoveredServers())
+	}
 	if c.Credentials != "" {
 		options = append(options, nats.UserCredentials(c.Credentials))
 	}
@@ -119,7 +135,7 @@ func (e *engine) external(c Config) ([]nats.Option, error) {
 	if c.TLSCert != "" {
 		options = append(options, nats.ClientCert(c.TLSCert, c.TLSKey))
 	}
-	return options, nil
+	return options
 }
 
 // embed starts the server.

@@ -1,12 +1,17 @@
 package cluster
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -16,6 +21,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"sightline/internal/fault"
 	"sightline/internal/freeport"
@@ -124,6 +130,51 @@ func TestStrangersStayOut(t *testing.T) {
 			}
 			if got := a.engine.server.NumRoutes(); got != 1 {
 				t.Errorf("%d routes, want 1", got)
+			}
+		})
+	}
+}
+
+// Who has the secret and no certificate is shown none of what nodes say, at neither port: not by TLS
+// without a certificate, nor without TLS, whether or not he checks who he talks to. Nor is he at
+// the port that NATS has for programs of this machine.
+func TestTheSecretAloneOpensNothing(t *testing.T) {
+	c := configs(t, 1, withSecret, withTLS(t))[0]
+	c.LeafListen = freeport.Address(t)
+	node := start(t, c)
+	for _, as := range []nats.Option{nats.Token(password(c.Secret)), nats.UserInfo(c.Group, password(c.Secret))} {
+		if conn, err := nats.Connect(node.engine.server.ClientURL(), as); err == nil {
+			conn.Close()
+			t.Error("a program of this machine is let in")
+		}
+	}
+	hello := fmt.Sprintf("CONNECT {\"user\":%q,\"pass\":%q,\"name\":\"x\",\"cluster\":%q}\r\nSUB %s.1.> 1\r\nPING\r\n", c.Group, password(c.Secret), c.Group, c.Group)
+	for _, tt := range []struct {
+		name, addr string
+		secure     bool
+	}{{"route", c.Listen, true}, {"route, in the clear", c.Listen, false}, {"leaf", c.LeafListen, true}, {"leaf, in the clear", c.LeafListen, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", tt.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(patience))
+			r := bufio.NewReader(conn)
+			if tt.addr == c.LeafListen { // at the other, TLS comes first
+				if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "INFO ") {
+					t.Fatalf("it begins with %q, %v", line, err)
+				}
+			}
+			if tt.secure {
+				conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+				r.Reset(conn)
+			}
+			_, _ = conn.Write([]byte(hello)) // it may be refused as it is written
+			if got, err := io.ReadAll(r); err == nil && len(got) == 0 {
+				return // closed
+			} else if alert := new(net.OpError); len(got) > 0 || !errors.As(err, &alert) || alert.Timeout() {
+				t.Errorf("answered %q, %v", got, err)
 			}
 		})
 	}
@@ -252,6 +303,14 @@ func external(t *testing.T, addr, secret string, c Config) (end func()) {
 
 func TestAnExternalNATSThatTakesTooLittleIsRefused(t *testing.T) {
 	addr := freeport.Address(t)
+	c := Defaults()
+	c.URLs = []string{"nats://" + addr}
+	l := &loud{}
+	early, err := openEngine(c, "early", slog.New(l)) // it can only say so, once NATS is there
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.stop()
 	host, port := split(addr)
 	s, err := server.NewServer(&server.Options{Host: host, Port: port, NoSigs: true, MaxPayload: 64 << 10})
 	if err != nil {
@@ -262,10 +321,57 @@ func TestAnExternalNATSThatTakesTooLittleIsRefused(t *testing.T) {
 	if !s.ReadyForConnections(patience) {
 		t.Fatal("NATS does not start")
 	}
+	const want = "max_payload must be 1048576"
+	if _, err := openEngine(c, "test", testLog(t)); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+	eventually(t, func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if len(l.errors) != 1 || !strings.Contains(l.errors[0], want) {
+			return fmt.Errorf("logged %q", l.errors)
+		}
+		return nil
+	})
+}
+
+// A NATS of this machine, which needs no TLS, may name others to go to when it is lost: those of
+// other machines would be dialled in the clear.
+func TestAnExternalNATSInTheClearNamesNoOthers(t *testing.T) {
+	start := func(o server.Options) *server.Server {
+		o.NoSigs = true
+		o.Cluster.Name, o.Cluster.Host, o.Cluster.Port = "hospital", "127.0.0.1", server.RANDOM_PORT
+		s, err := server.NewServer(&o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+		if !s.ReadyForConnections(patience) {
+			t.Fatal("NATS does not start")
+		}
+		return s
+	}
+	addr := freeport.Address(t)
+	host, port := split(addr)
+	here := start(server.Options{Host: host, Port: port})
+	start(server.Options{Host: host, Port: server.RANDOM_PORT, ClientAdvertise: "192.0.2.1:4222",
+		Routes: []*url.URL{{Scheme: "nats-route", Host: here.ClusterAddr().String()}}})
+	eventually(t, func() error {
+		if here.NumRoutes() == 0 {
+			return errors.New("no route")
+		}
+		return nil
+	})
 	c := Defaults()
 	c.URLs = []string{"nats://" + addr}
-	if _, err := openEngine(c, "test", testLog(t)); err == nil || !strings.Contains(err.Error(), "max_payload must be 1048576") {
-		t.Errorf("got %v", err)
+	e, err := openEngine(c, "test", testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.stop()
+	if got := e.conn.Servers(); !slices.Equal(got, c.URLs) {
+		t.Errorf("it would go to %v, want %v", got, c.URLs)
 	}
 }
 

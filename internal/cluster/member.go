@@ -94,6 +94,19 @@ func (d *directory) twinsLocked(p, q *peer) {
 		"name", p.Name, "ids", []string{p.ID, q.ID}, "urls", []string{p.URL, q.URL})
 }
 
+// untwinLocked gives the name to the one node that has it still, if there is but one.
+func (d *directory) untwinLocked(name string) {
+	var left []*peer
+	for _, q := range append(slices.Collect(maps.Values(d.peers)), d.me) {
+		if q.Name == name {
+			left = append(left, q)
+		}
+	}
+	if len(left) == 1 {
+		left[0].twin = false
+	}
+}
+
 // expire takes out who is not heard any more, and forgets what need not be known longer.
 func (d *directory) expire() {
 	connected := d.bus.connected()
@@ -104,7 +117,9 @@ func (d *directory) expire() {
 	// here: their time begins again.
 	if stood := now.Sub(d.ticked); stood > time.Second {
 		for _, p := range d.peers {
-			p.heard = p.heard.Add(stood)
+			if p.heard = p.heard.Add(stood); p.heard.After(now) {
+				p.heard = now
+			}
 		}
 	}
 	d.ticked = now
@@ -165,6 +180,8 @@ func (d *directory) hasSuccessorLocked(p *peer) bool {
 // removeLocked takes a member out. Its rooms have no owner then, unless others claim them.
 func (d *directory) removeLocked(p *peer, why string) {
 	delete(d.peers, p.ID)
+	d.spare += p.bytes
+	d.untwinLocked(p.Name)
 	d.log.Info("node gone", "node", p.Name, "id", p.ID, "why", why, "rooms", len(p.records))
 	for room, r := range p.records {
 		d.removeClaimLocked(p, room)

@@ -10,9 +10,10 @@ import (
 type memory struct {
 	young, old map[string]remains
 	since      time.Time // of young
+	names      int       // of muted publishers that were put into young
 }
 
-const maxRemains = 100_000 // of a generation
+const maxRemains = 100_000 // of a generation, and names in them
 
 // remains are what is left of a room.
 type remains struct {
@@ -27,7 +28,7 @@ func (m *memory) age(now time.Time) {
 	}
 }
 
-func (m *memory) turn(now time.Time) { m.old, m.young, m.since = m.young, nil, now }
+func (m *memory) turn(now time.Time) { m.old, m.young, m.since, m.names = m.young, nil, now, 0 }
 
 func (m *memory) of(room string) remains {
 	if r, ok := m.young[room]; ok {
@@ -37,9 +38,10 @@ func (m *memory) of(room string) remains {
 }
 
 func (m *memory) put(room string, r remains, now time.Time) {
-	if len(m.young) >= maxRemains {
+	if len(m.young) >= maxRemains || m.names >= maxRemains {
 		m.turn(now)
 	}
+	m.names += len(r.muted)
 	if m.young == nil {
 		m.young = map[string]remains{}
 	}
@@ -54,6 +56,13 @@ func (m *memory) ended(room string, epoch uint64, now time.Time) {
 // died remembers a room whose owner is no more.
 func (m *memory) died(room string, epoch uint64, muted []string, now time.Time) {
 	m.put(room, remains{max(epoch, m.of(room).epoch), muted, now.Add(rememberIt)}, now)
+}
+
+// inherited forgets the mutes of a room that has an owner again: it has them, and may take them back.
+func (m *memory) inherited(room string, now time.Time) {
+	if r := m.of(room); !r.until.IsZero() {
+		m.put(room, remains{epoch: r.epoch}, now)
+	}
 }
 
 // keep returns the mutes that the next owner has to know, and whether the last one died.

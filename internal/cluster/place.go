@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -153,15 +154,7 @@ func (d *directory) arbitersLocked(room string) []string {
 	for _, p := range d.peers {
 		list = append(list, arbiter{p.ID, toInt(p.young) + 2*toInt(now.Sub(p.heard) > missedBeat), rank(room, p.ID)})
 	}
-	slices.SortFunc(list, func(a, b arbiter) int {
-		switch {
-		case a.last != b.last:
-			return a.last - b.last
-		case a.rank > b.rank:
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b arbiter) int { return cmp.Or(cmp.Compare(a.last, b.last), cmp.Compare(b.rank, a.rank)) })
 	out := make([]string, len(list))
 	for i, a := range list {
 		out[i] = a.id
@@ -369,6 +362,10 @@ func (d *directory) takeNow(t takeRequest) ownerAnswer {
 	if o := d.own[t.Room]; o != nil {
 		o.alive = now
 		if t.From != "" {
+			if d.bytes+t.size() > maxBytes {
+				return ownerAnswer{Refuse: "has too many rooms"}
+			}
+			d.bytes += t.size()
 			d.mergeLocked(o, t.Muted)
 			d.raiseLocked(o, t.Weight, now)
 		}
@@ -387,7 +384,7 @@ func (d *directory) takeNow(t takeRequest) ownerAnswer {
 		return ownerAnswer{Refuse: "drains"}
 	case d.me.Full:
 		return ownerAnswer{Refuse: "is full"}
-	case len(d.own) >= maxRooms:
+	case len(d.own) >= maxRooms || d.bytes+t.size() > maxBytes:
 		return ownerAnswer{Refuse: "has too many rooms"}
 	}
 	past := d.past.of(t.Room)

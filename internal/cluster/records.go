@@ -33,10 +33,12 @@ func (d *directory) poll() {
 			}
 		}
 		o.alive = now
-		d.updateLocked(o, r, now)
+		d.updateLocked(o, r)
 	}
 	d.strays = strays
+	d.bytes = 0
 	for room, o := range d.own {
+		d.bytes += o.size()
 		if o.alive.Equal(now) {
 			continue // named
 		}
@@ -47,7 +49,7 @@ func (d *directory) poll() {
 			d.dropLocked(o)
 			continue
 		}
-		d.updateLocked(o, RoomState{Room: room, Muted: o.Muted}, now) // mutes stay as long as the room does
+		d.updateLocked(o, RoomState{Room: room, Muted: o.Muted}) // mutes stay as long as the room does
 	}
 }
 
@@ -77,17 +79,12 @@ func (d *directory) strayLocked(room string, strays map[string]time.Time, now ti
 	return nil
 }
 
-// updateLocked takes in what a room of this node's own has become. What it says of being
-// live is told at once, numbers at most each pollEvery.
-func (d *directory) updateLocked(o *owned, s RoomState, now time.Time) {
+// updateLocked takes in what a room of this node's own has become.
+func (d *directory) updateLocked(o *owned, s RoomState) {
 	s.Tracks, s.Muted = boundNames(s.Tracks), boundNames(s.Muted)
 	same := o.Publishers == s.Publishers && o.Deaf == s.Deaf && o.Sessions == s.Sessions && slices.Equal(o.Tracks, s.Tracks) && slices.Equal(o.Muted, s.Muted)
 	if same {
 		return
-	}
-	live := (o.Publishers > 0) != (s.Publishers > 0)
-	if !live && now.Sub(o.toldAt) < pollEvery {
-		return // the next poll finds it again
 	}
 	o.Publishers, o.Deaf, o.Sessions, o.Tracks, o.Muted = s.Publishers, s.Deaf, s.Sessions, s.Tracks, s.Muted
 	d.tellLocked(o)
@@ -97,6 +94,7 @@ func (d *directory) updateLocked(o *owned, s RoomState, now time.Time) {
 func (d *directory) claimLocked(room string, epoch uint64, from string, muted []string, now time.Time) *owned {
 	o := &owned{record: record{Room: room, Epoch: epoch, Since: now.UnixMilli(), Muted: boundNames(muted), From: from}, since: now, alive: now}
 	d.own[room] = o
+	d.bytes += o.size()
 	d.me.fresh.add(1, now)
 	d.addClaimLocked(d.me, &o.record)
 	d.tellLocked(o)
@@ -127,7 +125,6 @@ func (d *directory) tellLocked(o *owned) {
 func (d *directory) outgoing() (out []message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
 	after := d.number
 	var list []record
 	last := map[string]record{} // what those said that are gone
@@ -148,7 +145,7 @@ func (d *directory) outgoing() (out []message) {
 			d.digest -= mark(room, was)
 		}
 		if o != nil {
-			o.Number, o.toldAt = d.number, now
+			o.Number = d.number
 			d.told[room] = d.number
 			d.digest += mark(room, d.number)
 			list = append(list, o.record)
@@ -184,9 +181,10 @@ func (d *directory) outgoing() (out []message) {
 // serveChanges answers who has missed something. What has no number yet is told soon.
 func (d *directory) serveChanges(_ context.Context, _ string, q changesRequest) (changes, error) {
 	d.mu.Lock()
-	full := q.After == 0 || q.After < d.floor || q.After > d.number
+	// In an answer that begins anew there is nothing of what was gone by then.
+	full := q.After == 0 || max(q.After, q.Began) < d.floor || q.After > d.number
 	if full {
-		q.After = 0
+		q = changesRequest{Began: d.number}
 	}
 	var list []record
 	for room, number := range d.told {
@@ -208,7 +206,7 @@ func (d *directory) serveChanges(_ context.Context, _ string, q changesRequest) 
 		return changes{After: q.After, Upto: upto, Full: full}, nil
 	}
 	page := pages[0]
-	page.Full, page.More = full, len(pages) > 1
+	page.Full, page.More, page.Began = full, len(pages) > 1, q.Began
 	if !page.More {
 		page.Upto = upto
 	}
@@ -248,7 +246,7 @@ func (d *directory) recordLocked(p *peer, r *record, fresh bool, now time.Time) 
 	was := p.records[r.Room]
 	if was != nil {
 		p.digest -= mark(r.Room, was.Number)
-		p.bytes -= was.size()
+		d.sizeLocked(p, -was.size())
 	}
 	switch {
 	case r.Gone:
@@ -258,7 +256,7 @@ func (d *directory) recordLocked(p *peer, r *record, fresh bool, now time.Time) 
 		delete(p.records, r.Room)
 		d.removeClaimLocked(p, r.Room)
 		d.past.ended(r.Room, r.Epoch, now)
-	case was == nil && len(p.records) >= maxRooms, p.bytes+r.size() > maxBytes:
+	case was == nil && len(p.records) >= maxRooms, r.size() > min(maxBytes-p.bytes, d.spare):
 		if was != nil {
 			delete(p.records, r.Room)
 			d.removeClaimLocked(p, r.Room)
@@ -271,7 +269,7 @@ func (d *directory) recordLocked(p *peer, r *record, fresh bool, now time.Time) 
 		}
 		p.records[r.Room] = r
 		p.digest += mark(r.Room, r.Number)
-		p.bytes += r.size()
+		d.sizeLocked(p, r.size())
 		d.addClaimLocked(p, r)
 	}
 	if o := d.own[r.Room]; o != nil {
@@ -280,6 +278,12 @@ func (d *directory) recordLocked(p *peer, r *record, fresh bool, now time.Time) 
 		}
 		d.judgeLocked(o, now)
 	}
+}
+
+// sizeLocked counts what p's records take.
+func (d *directory) sizeLocked(p *peer, bytes int) {
+	p.bytes += bytes
+	d.spare -= bytes
 }
 
 // behindLocked has p asked for what is missing here, or for everything.
@@ -346,9 +350,9 @@ func (d *directory) fetch(ctx context.Context, p *peer) {
 // fetchPages asks for what is missing, or for everything (anew).
 func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err error) {
 	d.mu.Lock()
-	id, after := p.ID, p.have
+	id, q := p.ID, changesRequest{After: p.have}
 	if anew = p.anew || !p.complete; anew {
-		after = 0
+		q.After = 0
 	}
 	p.behind, p.anew = false, false
 	d.stats.fetches++
@@ -357,7 +361,7 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 	var all map[string]*record // of an answer that begins anew
 	size, records := 0, 0
 	for range maxPages {
-		c, err := ask[changes](ctx, d, id, verbChanges, askWithin, changesRequest{after})
+		c, err := ask[changes](ctx, d, id, verbChanges, askWithin, q)
 		if err != nil {
 			return anew, err
 		}
@@ -365,12 +369,12 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 			break
 		}
 		if c.Full {
-			all, size = map[string]*record{}, 0
+			all, size, q.Began = map[string]*record{}, 0, c.Began
 		}
-		if c.More && c.Upto <= after && !c.Full {
+		if c.More && c.Upto <= q.After && !c.Full {
 			c.More = false // it would never end
 		}
-		after = c.Upto
+		q.After = c.Upto
 		if all == nil {
 			d.mu.Lock()
 			if d.peers[id] == p {
@@ -379,18 +383,20 @@ func (d *directory) fetchPages(ctx context.Context, p *peer) (anew bool, err err
 			d.mu.Unlock()
 		}
 		for i := range c.Rooms {
-			if r := &c.Rooms[i]; all != nil && !r.Gone && r.bound() && size < maxBytes {
+			switch r := &c.Rooms[i]; {
+			case all == nil:
+			case r.Gone:
+				delete(all, r.Room)
+			case r.bound() && size < maxBytes:
 				size += r.size()
 				all[r.Room] = r
-			} else if all != nil && r.Gone {
-				delete(all, r.Room)
 			}
 		}
 		if c.More {
 			continue
 		}
 		if all != nil {
-			d.replace(p, all, after)
+			d.replace(p, all, q.After)
 		}
 		return anew, nil
 	}

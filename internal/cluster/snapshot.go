@@ -12,7 +12,6 @@ import (
 // A Snapshot is all that metrics need.
 type Snapshot struct {
 	Connected     bool // of the engine
-	Embedded      bool // it is, rather than an external NATS
 	Routes, Leafs int  // to other nodes, of an embedded engine
 
 	MessagesIn, MessagesOut uint64
@@ -115,7 +114,6 @@ func (b *natsBus) snapshot() Snapshot {
 // Snapshot returns everything that metrics need.
 func (n *Node) Snapshot() Snapshot {
 	s := n.bus.snapshot()
-	s.Embedded = n.engine.server != nil
 	s.Routes, s.Leafs = n.engine.peers()
 	s.Directory = n.directory.snapshot()
 	return s

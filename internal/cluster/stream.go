@@ -145,15 +145,8 @@ func (s *Stream) endLocked(err error) bool {
 	if first {
 		s.err = err
 	}
-	s.wakeLocked()
+	poke(s.wake)
 	return first
-}
-
-func (s *Stream) wakeLocked() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
 }
 
 var (
@@ -211,7 +204,7 @@ func (s *Stream) push(f frame) (over, cancel bool) {
 		s.bus.slow.Add(1)
 		return true, s.failLocked(errSlow)
 	}
-	s.wakeLocked()
+	poke(s.wake)
 	return false, false
 }
 

@@ -22,14 +22,15 @@ const (
 
 // What comes from other nodes is cut to these bounds, or not taken.
 const (
-	maxMembers = 1000
-	maxRooms   = 20_000   // of one node
-	maxBytes   = 32 << 20 // of the records of one node, in memory
-	maxName    = 128      // bytes of a room's, track's, publisher's or node's name
-	maxNames   = 256      // in a list of a record
-	maxURL     = 1024
-	maxEpoch   = 1 << 62   // so that one more is always more
-	maxMessage = 256 << 10 // bytes of a message that we make, but for the last record in it
+	maxMembers  = 1000
+	maxRooms    = 20_000    // of one node
+	maxBytes    = 32 << 20  // of the records of one node, in memory
+	maxAllBytes = 256 << 20 // of those of all nodes
+	maxName     = 128       // bytes of a room's, track's, publisher's or node's name
+	maxNames    = 256       // in a list of a record
+	maxURL      = 1024
+	maxEpoch    = 1 << 62   // so that one more is always more
+	maxMessage  = 256 << 10 // bytes of a message that we make, but for the last record in it
 )
 
 // A message is what is told by the topic: one of its members.
@@ -64,6 +65,7 @@ type changes struct {
 	Upto  uint64   `json:"u"`
 	Full  bool     `json:"f,omitempty"` // an answer that begins anew: what is not in it and its successors is no more
 	More  bool     `json:"m,omitempty"` // ask again, after Upto
+	Began uint64   `json:"b,omitempty"` // of Full: the node's last change when it began
 	Rooms []record `json:"r"`
 }
 
@@ -173,6 +175,9 @@ type takeRequest struct {
 	Weight *weight `json:"w,omitempty"` // of the room, that From has told
 }
 
+// size is about what the room will take in memory, in bytes.
+func (t *takeRequest) size() int { return (&record{Room: t.Room, Muted: t.Muted}).size() }
+
 // An ownerAnswer answers a placeRequest and a takeRequest.
 type ownerAnswer struct {
 	Owner  string `json:"o,omitempty"`
@@ -182,6 +187,7 @@ type ownerAnswer struct {
 
 type changesRequest struct {
 	After uint64 `json:"a"`
+	Began uint64 `json:"b,omitempty"` // of the answer that this asks to go on with, if that was Full
 }
 
 // mark is what a record adds to its node's digest, which is the sum of all: a number is used

@@ -76,8 +76,6 @@ func (r *Record) check() error {
 		return errors.New("times must not be negative")
 	case r.Gone && r.Until == 0:
 		return errors.New("a tombstone must end")
-	case len(r.Body) > maxRecord:
-		return fmt.Errorf("a record must have at most %d bytes, got %d", maxRecord, len(r.Body))
 	case r.Gone:
 		*r = Record{Key: r.Key, Gone: true, Until: r.Until}
 		return nil
@@ -85,6 +83,9 @@ func (r *Record) check() error {
 	body, err := json.Marshal(r.Body) // however another has spaced it
 	if err != nil {
 		return err
+	}
+	if len(body) > maxRecord {
+		return fmt.Errorf("a record must have at most %d bytes, got %d", maxRecord, len(body))
 	}
 	r.Body = body
 	return nil

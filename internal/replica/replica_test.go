@@ -216,11 +216,15 @@ func TestWhatOthersSendIsBounded(t *testing.T) {
 		"a tombstone without end": `[{"k":"a","g":true}]`,
 		"a negative time":         `[{"k":"b","u":-1,"b":1}]`,
 		"a long body":             `[{"k":"b","b":` + long + `}]`,
+		"a body that grows":       `[{"k":"b","b":"` + strings.Repeat("<", maxRecord/4) + `"}]`, // \u003c each, when it is passed on
 		"too long":                `[` + strings.Repeat(" ", MaxMessage) + `]`,
 	} {
 		if news, err := s.Merge([]byte(message), began); err == nil || len(news) != 0 || s.live != 1 || s.gone != 0 {
 			t.Errorf("%s: %v, %v", name, news, err)
 		}
+	}
+	if err := s.Put(Record{Key: "b", Body: []byte(`"` + strings.Repeat("<", maxRecord/4) + `"`)}); err == nil {
+		t.Error("what others would not take is here")
 	}
 	var many []Record
 	for i := range 10 {
