@@ -111,12 +111,18 @@ func (v *verifier) grant(ctx context.Context, secret string) (*Grant, error) {
 
 // key returns the key for a token whose algorithm is one of those allowed. What kind of key
 // it is follows from the algorithm: a public key is never a secret (RFC 8725, section 2.1).
+// A token with extensions that must be understood is none for us (RFC 7515, section 4.1.11).
 func (v *verifier) key(ctx context.Context, t *jwt.Token) (any, error) {
+	if _, extended := t.Header["crit"]; extended {
+		return nil, errCritical
+	}
 	if t.Method.Alg() == hmac256 {
 		return v.secret, nil
 	}
 	return v.keys.find(ctx, t)
 }
+
+var errCritical = errors.New("the token has a header crit: no extension of RFC 7515 is understood here")
 
 // refuse words why a token lets nobody in. It repeats nothing of it.
 func refuse(err error) error {
@@ -124,6 +130,8 @@ func refuse(err error) error {
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.Is(err, errCritical):
+		return invalid("%w", errCritical)
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return invalid("the token has expired")
 	case errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
@@ -154,6 +162,10 @@ func (c *claims) check() error {
 		if len(text) > maxText || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			return fmt.Errorf("sub and jti of a token must be at most %d characters that can be printed", maxText)
 		}
+	}
+	// No time of JSON is later (RFC 3339). Who says milliseconds does not mean a token for 50,000 years.
+	if c.ExpiresAt.UTC().Year() > 9999 {
+		return errors.New("exp of the token must be in seconds since 1970, before the year 10000")
 	}
 	if !validRole(c.Role) {
 		return errors.New("the token's role must be spelt as names of publishers are")

@@ -185,6 +185,12 @@ func TestJSONWebTokens(t *testing.T) {
 	parts := strings.Split(right, ".")
 	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT"}`))
 	now := time.Now()
+	extended := jwt.NewWithClaims(hs, said())
+	extended.Header["crit"], extended.Header["b64"] = []string{"b64"}, true
+	critical, err := extended.SignedString(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, token string
 		ok          bool
@@ -218,6 +224,11 @@ func TestJSONWebTokens(t *testing.T) {
 		{"expired", sign(t, hs, "", secret, with("exp", now.Add(-time.Second).Unix())), false, "expired"},
 		{"no exp", sign(t, hs, "", secret, with("exp", nil)), false, "lacks"},
 		{"exp of a text", sign(t, hs, "", secret, with("exp", "tomorrow")), false, "well-formed"},
+		{"exp in milliseconds", sign(t, hs, "", secret, with("exp", now.UnixMilli())), false, "exp"},
+		{"exp beyond all times", sign(t, hs, "", secret, with("exp", 1e300)), false, "exp"},
+		{"exp before all times", sign(t, hs, "", secret, with("exp", -1e300)), false, "exp"},
+		{"exp of a fraction that has passed", sign(t, hs, "", secret, with("exp", float64(now.Unix())-0.5)), false, "expired"},
+		{"a header that must be understood", critical, false, "crit"},
 		{"nbf in the future", sign(t, hs, "", secret, with("nbf", now.Add(time.Minute).Unix())), false, "not valid yet"},
 		{"iat in the future", sign(t, hs, "", secret, with("iat", now.Add(time.Minute).Unix())), false, "not valid yet"},
 		{"another audience", sign(t, hs, "", secret, with("aud", "x")), false, "audience"},
