@@ -42,6 +42,7 @@ type Page struct {
 	Lines []json.RawMessage // whole, with their hashes, without newlines
 	Next  uint64            // Query.After of the next page
 	End   bool              // there are no more lines now
+	Tells bool              // there is more among the lines than that the log was read
 }
 
 // Read returns the next page that a query asks for, of what is safe on the disk. It looks at a
@@ -195,6 +196,7 @@ func (p *pager) take(line []byte) {
 	case !p.query.Until.IsZero() && e.Time.After(p.query.Until):
 	case p.query.May != nil && !p.query.May(e.Room, e.Publisher):
 	default:
+		p.page.Tells = p.page.Tells || e.What != Inspected
 		p.page.Lines = append(p.page.Lines, json.RawMessage(slices.Clone(line[:len(line)-1])))
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pion/webrtc/v4"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/doortest"
 	"sightline/rooms/api"
@@ -88,6 +89,29 @@ func read(t *testing.T, res doortest.Response) made {
 		t.Fatalf("%v: %s", err, res.Text)
 	}
 	return m
+}
+
+// What holds is in the audit log, be it that it could not be kept over a restart.
+func TestWhatCouldNotBeKeptIsRecorded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	l := openLobby(t, func(o *doortest.Options) { o.Auth.StateDir = dir })
+	root := l.sign(auth.Grant{Identity: auth.Identity{Name: "root"}, Scopes: auth.Scopes()}, time.Hour)
+	const invitations, revocations = "/api/rooms/mri-2/invitations", "/api/revocations"
+	i := read(t, l.ask(201, root, "POST", invitationsPath, invitations, `{"expires_in": 1800}`))
+	r := read(t, l.ask(201, root, "POST", revocationsPath, revocations, `{"name": "eve"}`))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	l.ask(500, root, "DELETE", invitationPath, invitations+"/"+i.ID, "")
+	l.ask(500, root, "DELETE", revocationPath, revocations+"/"+r.ID, "")
+	l.ask(404, root, "DELETE", invitationPath, invitations+"/"+i.ID, "") // it held
+	l.ask(404, root, "DELETE", revocationPath, revocations+"/"+r.ID, "")
+	events := l.Audit.Events(audit.Revoked)
+	for n, what := range []string{"revocation " + r.ID, "invitation " + i.ID, "no longer: revocation " + r.ID} {
+		if n >= len(events) || !strings.HasPrefix(events[n].Detail, what) || events[n].Name != "root" {
+			t.Errorf("the audit log lacks %q by root: %+v", what, events)
+		}
+	}
 }
 
 func TestInvitationLetsInUntilItIsTakenBack(t *testing.T) {
