@@ -50,7 +50,7 @@ func (d *Door) backchannel(c *gin.Context) error {
 	defer release()
 	ctx, cancel := context.WithTimeout(d.issuer.context(c.Request.Context()), askTimeout)
 	defer cancel()
-	token, err := p.verifier.VerifyLogout(ctx, raw)
+	token, err := p.logouts.VerifyLogout(ctx, raw)
 	if err == nil && token.IssuedAt.IsZero() {
 		err = errors.New("it has no iat")
 	}

@@ -55,6 +55,27 @@ func TestProviderEndsWhatGoesOn(t *testing.T) {
 	}
 }
 
+// Whoever makes up logout tokens has the provider asked for its keys now and then, not each time.
+func TestMadeUpLogoutTokensDoNotMakeTheProviderBusy(t *testing.T) {
+	h := open(t, nil)
+	b := h.browser()
+	b.signIn("anna", "/")
+	before := h.issuer.Asked()
+	right := h.issuer.Logout(t, "anna", "", nil)
+	made := right[:strings.LastIndex(right, ".")+1] + strings.Repeat("A", 342)
+	for range 20 {
+		if res := h.tell(made); res.StatusCode != http.StatusBadRequest {
+			t.Fatalf("got %d %s", res.StatusCode, res.text)
+		}
+	}
+	if asked := h.issuer.Asked() - before; asked > 3 {
+		t.Errorf("the provider was asked %d times for its keys, want a few", asked)
+	}
+	if res := h.tell(right); res.StatusCode != http.StatusOK || b.me("").Who != nil {
+		t.Errorf("afterwards the right one: got %d %s", res.StatusCode, res.text)
+	}
+}
+
 // Each session at the provider is one browser's. What a token doesn't say of that is about all.
 func TestProviderEndsTheSessionsThatItMeans(t *testing.T) {
 	for _, tt := range []struct {
