@@ -56,6 +56,8 @@ func NewRouter(c Config, log *slog.Logger) *Router {
 	if err := r.SetTrustedProxies(c.TrustedProxies); err != nil {
 		_ = r.SetTrustedProxies(nil)
 	}
+	// Not X-Real-IP, which gin would take besides: a proxy that does not set it passes on the client's.
+	r.RemoteIPHeaders = []string{"X-Forwarded-For"}
 	base := newBase(c)
 	r.Use(
 		r.observe(log),
