@@ -158,7 +158,7 @@ func (l *limits) guessed(c *gin.Context, f *fault.Error, err error) error {
 	if errors.As(err, &known) {
 		return nil
 	}
-	if len(c.Request.Header.Values("Authorization")) == 0 && !strings.Contains(c.Request.URL.RawQuery, "access_token=") {
+	if len(c.Request.Header.Values("Authorization")) == 0 && !c.Request.URL.Query().Has("access_token") {
 		return nil // he did not know that one is needed
 	}
 	return orWait(l.wrong.take(Client(c), time.Now()), "http.max_wrong_tokens",
