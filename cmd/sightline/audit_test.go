@@ -58,7 +58,7 @@ func TestAuditLogOfARun(t *testing.T) {
 	entry := func(name, scopes, rooms string) string {
 		return fmt.Sprintf("{name = %q, sha256 = %q, scopes = [%s], rooms = [%s]}", name, auth.HashToken(tokens[name]), scopes, rooms)
 	}
-	g := start(t, "SIGHTLINE_AUDIT_FILE="+path, "SIGHTLINE_AUDIT_KEY_FILE="+key, "SIGHTLINE_AUDIT_NODE=gw-1", "SIGHTLINE_SHUTDOWN_DRAIN_TIMEOUT=100ms",
+	g := start(t, "SIGHTLINE_AUDIT_FILE="+path, "SIGHTLINE_AUDIT_KEY_FILE="+key, "SIGHTLINE_AUDIT_NODE=gw-1", "SIGHTLINE_LOG_LEVEL=debug", "SIGHTLINE_SHUTDOWN_DRAIN_TIMEOUT=100ms",
 		"SIGHTLINE_AUTH_TOKENS=["+entry("camera", `"publish"`, `"mri-*"`)+", "+entry("nurse", `"play", "read"`, `"mri-*"`)+", "+entry("chief", `"admin"`, "")+"]")
 	at := doortest.At(t, g.base)
 	bearer := func(name string) []string { return []string{"Authorization", "Bearer " + tokens[name]} }

@@ -55,7 +55,7 @@ func (d *Door) backchannel(c *gin.Context) error {
 		err = errors.New("it has no iat")
 	}
 	if err != nil {
-		d.log.Warn("a logout token is refused", "err", err, "addr", c.ClientIP())
+		d.log.Warn("a logout token is refused", "err", brief(err), "addr", c.ClientIP())
 		return fault.New(fault.BadRequest, "logout_token must be one of the OpenID provider's for this client: signed by it, with iss, aud, iat, exp, jti, events, sub or sid, and no nonce")
 	}
 	over := d.sessions.over(token)

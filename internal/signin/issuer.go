@@ -156,9 +156,9 @@ func (i *issuer) run(ctx context.Context, tidy func()) {
 			continue
 		case ctx.Err() != nil:
 			return
-		case err.Error() != said: // not every few seconds
-			said = err.Error()
-			i.log.Warn("the OpenID provider is not found", "issuer", i.config.Issuer, "err", err, "known_from_before", i.now() != nil)
+		case brief(err) != said: // not every few seconds
+			said = brief(err)
+			i.log.Warn("the OpenID provider is not found", "issuer", i.config.Issuer, "err", said, "known_from_before", i.now() != nil)
 		}
 		timer.Reset(wait)
 		wait = min(2*wait, lastRetry)
