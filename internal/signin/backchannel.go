@@ -43,7 +43,7 @@ func (d *Door) backchannel(c *gin.Context) error {
 	if p == nil {
 		return fault.New(fault.Unavailable, "the OpenID provider has not been found yet, so nothing of it can be checked").After(firstRetry)
 	}
-	release, err := d.exchanging()
+	release, err := d.exchanges.take(httpapi.Client(c))
 	if err != nil {
 		return err
 	}

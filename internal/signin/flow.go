@@ -144,7 +144,7 @@ func (d *Door) flow(c *gin.Context) (flow, error) {
 // exchange turns a code into what the provider says of who it stands for, and the ID token that
 // says so. The error is a fault.
 func (d *Door) exchange(c *gin.Context, p *provider, base string, f flow, code string) (map[string]any, *oidc.IDToken, error) {
-	release, err := d.exchanging()
+	release, err := d.exchanges.take(httpapi.Client(c))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -180,17 +180,6 @@ func (d *Door) exchange(c *gin.Context, p *provider, base string, f flow, code s
 	}
 	c.Set(idTokenKey, raw)
 	return claims, token, nil
-}
-
-// exchanging takes one of the places for asking the provider. The error is a fault.Unavailable if
-// all are taken.
-func (d *Door) exchanging() (release func(), err error) {
-	select {
-	case d.busy <- struct{}{}:
-		return func() { <-d.busy }, nil
-	default:
-		return nil, fault.New(fault.Unavailable, "too many people sign in or out at this moment: try again").After(firstRetry)
-	}
 }
 
 // idTokenKey is the ID token in a callback's gin.Context.
