@@ -361,6 +361,35 @@ func TestUnknownKeysDoNotMakeTheIssuerBusy(t *testing.T) {
 	}
 }
 
+func TestIssuersRedirectToWhatIsTrusted(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		times    int
+		ok       bool
+	}{
+		{"https://login.example.org/keys", "https://keys.example.org/keys", 1, true},
+		{"https://login.example.org/keys", "https://keys.example.org/keys", 4, false},
+		{"https://login.example.org/keys", "http://login.example.org/keys", 1, false},
+		{"https://login.example.org/keys", "http://169.254.169.254/latest/meta-data", 1, false},
+		{"https://login.example.org/keys", "http://127.0.0.1:9090/metrics", 1, false},
+		{"http://127.0.0.1:8080/keys", "http://127.0.0.1:8081/keys", 1, true},
+		{"http://127.0.0.1:8080/keys", "http://192.0.2.1/keys", 1, false},
+		{"https://login.example.org/keys", "file:///etc/passwd", 1, false},
+	} {
+		via := make([]*http.Request, tt.times)
+		for i := range via {
+			via[i] = httptest.NewRequest(http.MethodGet, tt.from, nil)
+		}
+		to, err := http.NewRequest(http.MethodGet, tt.to, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := CheckRedirect(to, via); (err == nil) != tt.ok {
+			t.Errorf("%d times from %s to %s: got %v, want it followed: %t", tt.times, tt.from, tt.to, err, tt.ok)
+		}
+	}
+}
+
 func TestKeysOfAFile(t *testing.T) {
 	rs, _, _ := keysOf(t)
 	i := newIssuer(t)

@@ -77,12 +77,7 @@ func newIssuer(c auth.OIDCConfig, log *slog.Logger) (*issuer, error) {
 	}
 	i := &issuer{
 		config: c, secret: secret, log: log,
-		client: &http.Client{Timeout: askTimeout, Transport: bounded{transport}, CheckRedirect: func(r *http.Request, via []*http.Request) error {
-			if len(via) > 3 || auth.CheckIssuerURL(r.URL.Scheme+"://"+r.URL.Host) != nil {
-				return errors.New("redirected too often, or to what is not https")
-			}
-			return nil
-		}},
+		client: &http.Client{Timeout: askTimeout, Transport: bounded{transport}, CheckRedirect: auth.CheckRedirect},
 	}
 	seldom := *i.client
 	seldom.Transport = throttled{seldom.Transport, rate.NewLimiter(rate.Every(fetchInterval), fetchBurst)}
