@@ -86,6 +86,14 @@ func (l *limits) count(limit string) {
 	l.mu.Unlock()
 }
 
+// CountLimit counts a fault that names a limit, for who answers it otherwise than by Fail.
+func CountLimit(c *gin.Context, f *fault.Error) {
+	l, ok := c.Value(limitsKey).(*limits)
+	if limit, named := f.Fields["limit"].(string); ok && named {
+		l.count(limit)
+	}
+}
+
 // middleware refuses who asks for changes too often.
 func (l *limits) middleware(c *gin.Context) {
 	c.Set(limitsKey, l)

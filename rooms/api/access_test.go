@@ -203,6 +203,9 @@ func TestInvitationsGiveNoMoreThanTheirGiverHas(t *testing.T) {
 		if t.Failed() {
 			t.Fatal(tt.name)
 		}
+		if tt.want == 503 && !strings.Contains(res.Text, `"limit":"auth.max_invitations"`) {
+			t.Errorf("%s: the answer does not name its limit: %s", tt.name, res.Text)
+		}
 		if m := read(t, res); tt.name == "what he has" && m.URL != l.URL+"/watch/mri-2/console/video#token="+m.Token {
 			t.Errorf("%s: the URL is %s", tt.name, m.URL)
 		}
@@ -246,7 +249,9 @@ func TestRevocationsHoldUntilTheyAreTakenBack(t *testing.T) {
 	l.ask(200, newer, "GET", invitationsPath, probe, "")
 	two := read(t, l.ask(201, root, "POST", revocationsPath, revocationsPath, `{"name": "alice", "expires": "2100-01-01T00:00:00Z"}`))
 	l.ask(401, newer, "GET", invitationsPath, probe, "")
-	l.ask(503, root, "POST", revocationsPath, revocationsPath, `{"jti": "x"}`)
+	if res := l.ask(503, root, "POST", revocationsPath, revocationsPath, `{"jti": "x"}`); !strings.Contains(res.Text, `"limit":"auth.max_revocations"`) || l.Router.Refusals()["auth.max_revocations"] != 1 {
+		t.Errorf("the limit must be named and counted: %s, %v", res.Text, l.Router.Refusals())
+	}
 	if list := l.ask(200, root, "GET", revocationsPath, revocationsPath, ""); !strings.Contains(list.Text, one.ID) || !strings.Contains(list.Text, two.ID) {
 		t.Errorf("the list lacks one: %s", list.Text)
 	}
