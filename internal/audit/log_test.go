@@ -246,6 +246,31 @@ func TestRefusalsAreSummedUp(t *testing.T) {
 	}
 }
 
+// Nor do the longest texts that a stranger can send drive older events out in a day.
+func TestRefusalsOfADayAreBounded(t *testing.T) {
+	var r refusals
+	var lines []byte
+	h, last, now := hasher{}, beginning, time.Unix(1e9, 0)
+	r.flush(now, true)
+	const seconds, most = 1200, 450 << 20 // bytes a day, as docs/SECURITY.md says
+	for range seconds * 5 {
+		for i := range 8 {
+			e := Event{What: Refused, Time: now, Cause: "unauthenticated", Request: "DELETE /api/rooms/:room/publishers/:publisher"}
+			e.Room, e.Publisher = strings.Repeat("\x01", 500), fmt.Sprint(i)+strings.Repeat("<", 500)
+			e.Address, e.Agent = "2001:db8:1234:1234:1234:1234:1234:1234", strings.Repeat("&", 500)
+			e.bound()
+			r.add(e)
+		}
+		now = now.Add(commitInterval)
+		for _, e := range r.flush(now, false) {
+			lines, last, _ = h.append(lines, last, "gateway-1", &e)
+		}
+	}
+	if day := len(lines) * 86400 / seconds; day > most {
+		t.Errorf("%d MiB a day in %d lines of %d bytes, want at most %d", day>>20, last.Seq, len(lines)/int(last.Seq), most>>20)
+	}
+}
+
 func TestOneRefusalIsALineOfItsOwn(t *testing.T) {
 	var r refusals
 	r.add(Event{What: Refused, Time: time.Unix(1e9, 0), Room: "mri-1", Who: Who{Address: "192.0.2.1"}})
