@@ -124,7 +124,9 @@ func TestAuditLogOfARun(t *testing.T) {
 		{audit.Heard, audit.Ended, func(e audit.Event) bool { return e.Cause == "draining" }},
 		{audit.Entered, "", func(e audit.Event) bool { return e.Called == "Ada" && e.Name == "nurse" && e.Participant != "" }},
 		{audit.Renamed, "", func(e audit.Event) bool { return e.Called == "Grace" }},
-		{audit.Left, "", func(e audit.Event) bool { return e.Called == "Grace" && e.Cause == "left" && !e.From.IsZero() && !e.To.Before(e.From) }},
+		{audit.Left, "", func(e audit.Event) bool {
+			return e.Called == "Grace" && e.Cause == "left" && !e.From.IsZero() && !e.To.Before(e.From)
+		}},
 		{audit.Muted, "", func(e audit.Event) bool { return e.Name == "chief" && e.Publisher == "console" }},
 		{audit.Unmuted, "", func(e audit.Event) bool { return e.Name == "chief" }},
 		{audit.Removed, "", func(e audit.Event) bool { return e.Name == "chief" && e.Publisher == "console" }},
