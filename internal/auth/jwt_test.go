@@ -330,6 +330,13 @@ func TestKeysRotateAndSurviveTheIssuersAbsence(t *testing.T) {
 			}
 		}
 	}
+	// What was kept of one issuer counts for no other.
+	other := newIssuer(t)
+	other.away = true
+	_, moved := ask(open(t, func(c *Config) { c.JWT.JWKS, c.StateDir = other.server.URL, dir }), one)
+	if fault.KindOf(moved) != fault.Unavailable {
+		t.Errorf("a token of the issuer of before: got %v, want %v", moved, fault.Unavailable)
+	}
 	// Who never had the keys can't tell who is right.
 	_, err := ask(open(t, func(c *Config) { c.JWT.JWKS = i.server.URL }), one)
 	if fault.KindOf(err) != fault.Unavailable {

@@ -59,7 +59,7 @@ func newKeys(c JWTConfig, stateDir string, log *slog.Logger) (*keys, error) {
 		return k, k.load(context.Background())
 	}
 	if stateDir != "" {
-		k.kept = filepath.Join(stateDir, "jwks.json")
+		k.kept = filepath.Join(stateDir, "jwks-"+HashToken(c.JWKS)[:16]+".json") // no other issuer's
 		if raw, err := os.ReadFile(k.kept); err == nil {
 			if set, err := parseKeys(raw); err == nil {
 				k.set.Store(set)
