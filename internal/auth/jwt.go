@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -28,6 +30,24 @@ type claims struct {
 	Publishers oneOrMore `json:"publishers,omitempty"`
 	Role       string    `json:"role,omitempty"`
 	Scope      oneOrMore `json:"scope"`
+}
+
+var claimNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "room", "publishers", "role", "scope"}
+
+// UnmarshalJSON reads claims by just their names. A struct alone would take other spellings for them, which
+// an issuer may let others choose.
+func (c *claims) UnmarshalJSON(data []byte) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil {
+		return err
+	}
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return !slices.Contains(claimNames, name) })
+	known, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	type plain claims
+	return json.Unmarshal(known, (*plain)(c))
 }
 
 // oneOrMore is written as a text or as a list of them.

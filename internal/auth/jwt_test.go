@@ -203,6 +203,7 @@ func TestJSONWebTokens(t *testing.T) {
 		{"RS256 without a kid", sign(t, jwt.SigningMethodRS256, "", rs, said()), true, ""},
 		{"several audiences", sign(t, hs, "", secret, with("aud", []string{"x", "sightline"})), true, ""},
 		{"lists", sign(t, hs, "", secret, with("room", []string{"x", "mri-*"}, "scope", []string{"whip:publish", "room:read"})), true, ""},
+		{"other spellings of what it may", sign(t, hs, "", secret, with("scopE", "room:admin whep:play", "rooM", "*", "sUb", "root", "roLe", "x")), true, ""},
 		{"nbf a little ahead: clocks differ", sign(t, hs, "", secret, with("nbf", now.Add(2*time.Second).Unix())), true, ""},
 
 		{"alg none", none + "." + parts[1] + ".", false, "algorithm"},
@@ -224,6 +225,8 @@ func TestJSONWebTokens(t *testing.T) {
 		{"expired", sign(t, hs, "", secret, with("exp", now.Add(-time.Second).Unix())), false, "expired"},
 		{"no exp", sign(t, hs, "", secret, with("exp", nil)), false, "lacks"},
 		{"exp of a text", sign(t, hs, "", secret, with("exp", "tomorrow")), false, "well-formed"},
+		{"another spelling of exp", sign(t, hs, "", secret, with("exp", nil, "Exp", now.Add(time.Hour).Unix())), false, "lacks"},
+		{"another spelling of sub", sign(t, hs, "", secret, with("sub", nil, "SUB", "root")), false, "sub"},
 		{"exp in milliseconds", sign(t, hs, "", secret, with("exp", now.UnixMilli())), false, "exp"},
 		{"exp beyond all times", sign(t, hs, "", secret, with("exp", 1e300)), false, "exp"},
 		{"exp before all times", sign(t, hs, "", secret, with("exp", -1e300)), false, "exp"},
