@@ -10,6 +10,7 @@ var limits = []string{
 	"rooms.max_rooms", "rooms.max_publishers", "rooms.max_viewers", "rooms.max_viewers_per_track",
 	"rooms.max_participants", "rooms.max_participants_per_address",
 	"bridge.max_listeners", "api.max_streams", "api.max_streams_per_address",
+	"auth.max_revocations", "auth.max_invitations", "auth.oidc.max_sessions",
 }
 
 // collectRefusals adds up what the gateway's parts have refused.

@@ -80,13 +80,10 @@ func (m *Metrics) Register(r gin.IRouter) {
 	}
 }
 
-// every is no room's and no publisher's name: only a token that is for all of them
-// matches it ("*"). The metrics name rooms that a reader of some must not see.
-const every = "*"
-
+// scrape answers who may read of all rooms and publishers: the metrics name them.
 func (m *Metrics) scrape(c *gin.Context) error {
 	if m.config.Auth {
-		if _, err := m.auth.Authorize(c.Request, auth.Read, every, every); err != nil {
+		if _, err := m.auth.Authorize(c.Request, auth.Read, auth.Every, auth.Every); err != nil {
 			return err
 		}
 	}

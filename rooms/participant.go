@@ -221,16 +221,16 @@ func (r *Registry) Change(room, secret string, change ParticipantChange) (Partic
 	return p.infoLocked(), nil
 }
 
-// LeaseOf returns the lease of a participant, nil if he has none. The error is a fault.NotFound if there
-// is no such participant any more.
-func (r *Registry) LeaseOf(room, secret string) (Lease, error) {
+// LeaseOf returns the lease of a participant, nil if he has none, and whether he may not be heard. The
+// error is a fault.NotFound if there is no such participant any more.
+func (r *Registry) LeaseOf(room, secret string) (lease Lease, silent bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p, err := r.participantLocked(room, secret)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return p.lease, nil
+	return p.lease, p.silent, nil
 }
 
 // Leave ends a participant. The error is a fault.NotFound if there is no such one any more.

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -245,6 +246,31 @@ func TestRefusalsAreSummedUp(t *testing.T) {
 	}
 }
 
+// Nor do the longest texts that a stranger can send drive older events out in a day.
+func TestRefusalsOfADayAreBounded(t *testing.T) {
+	var r refusals
+	var lines []byte
+	h, last, now := hasher{}, beginning, time.Unix(1e9, 0)
+	r.flush(now, true)
+	const seconds, most = 1200, 450 << 20 // bytes a day, as docs/SECURITY.md says
+	for range seconds * 5 {
+		for i := range 8 {
+			e := Event{What: Refused, Time: now, Cause: "unauthenticated", Request: "DELETE /api/rooms/:room/publishers/:publisher"}
+			e.Room, e.Publisher = strings.Repeat("\x01", 500), fmt.Sprint(i)+strings.Repeat("<", 500)
+			e.Address, e.Agent = "2001:db8:1234:1234:1234:1234:1234:1234", strings.Repeat("&", 500)
+			e.bound()
+			r.add(e)
+		}
+		now = now.Add(commitInterval)
+		for _, e := range r.flush(now, false) {
+			lines, last, _ = h.append(lines, last, "gateway-1", &e)
+		}
+	}
+	if day := len(lines) * 86400 / seconds; day > most {
+		t.Errorf("%d MiB a day in %d lines of %d bytes, want at most %d", day>>20, last.Seq, len(lines)/int(last.Seq), most>>20)
+	}
+}
+
 func TestOneRefusalIsALineOfItsOwn(t *testing.T) {
 	var r refusals
 	r.add(Event{What: Refused, Time: time.Unix(1e9, 0), Room: "mri-1", Who: Who{Address: "192.0.2.1"}})
@@ -296,6 +322,72 @@ func TestReadingPageByPage(t *testing.T) {
 	}
 	if parts, err := inOrder(filepath.Join(dir, "audit.log")); err != nil || len(parts) < 3 {
 		t.Errorf("%d files, %v", len(parts), err)
+	}
+}
+
+// A page goes on where the one before ended, however far into a file that is.
+func TestReadingALargeFile(t *testing.T) {
+	dir := t.TempDir()
+	c := at(dir, 64<<20)
+	s, _ := open(t, c, nil)
+	batch := make([]Event, 1000)
+	for i := range batch {
+		batch[i] = sample(i)
+		batch[i].Detail = strings.Repeat("x", maxText)
+	}
+	for s.size < maxScan+4<<20 {
+		if err := s.write(batch, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := s.at.Seq
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	l := start(t, c)
+	for next := uint64(0); next < last; {
+		page, err := l.Read(t.Context(), Query{After: next, Limit: MaxLimit, Since: sample(0).Time})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if page.Next == next {
+			t.Fatalf("the page after line %d has %d lines and goes on after line %d, end %t", next, len(page.Lines), page.Next, page.End)
+		}
+		if first, _, _ := place(page.Lines[0]); first != next+1 || len(page.Lines) != int(page.Next-next) {
+			t.Fatalf("the page after line %d has %d lines from %d to %d", next, len(page.Lines), first, page.Next)
+		}
+		next = page.Next
+	}
+}
+
+// Lines of any length are found again.
+func TestSeekingALine(t *testing.T) {
+	dir := t.TempDir()
+	c := at(dir, 64<<20)
+	s, _ := open(t, c, nil)
+	for i := range 300 {
+		e := sample(i)
+		e.Detail = strings.Repeat("<", i*i%2600) // up to nearly the longest line
+		if err := s.write([]Event{e}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(c.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for after := range uint64(310) {
+		if err := seek(f, after); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReaderSize(f, maxLine).ReadSlice('\n')
+		if seq, _, ok := place(line); err != nil || !ok || seq > after+1 || seq+200 < min(after, 300) {
+			t.Errorf("after %d: reading goes on at line %d, %v", after, seq, err)
+		}
 	}
 }
 

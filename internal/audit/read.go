@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sort"
 	"time"
 
 	"sightline/internal/fault"
@@ -40,6 +42,7 @@ type Page struct {
 	Lines []json.RawMessage // whole, with their hashes, without newlines
 	Next  uint64            // Query.After of the next page
 	End   bool              // there are no more lines now
+	Tells bool              // there is more among the lines than that the log was read
 }
 
 // Read returns the next page that a query asks for, of what is safe on the disk. It looks at a
@@ -90,8 +93,8 @@ func (p *pager) read(path string) error {
 		return err
 	}
 	first := 0
-	for i, f := range files {
-		if f.seq <= p.query.After+1 && (p.query.Since.IsZero() || f.time.Before(p.query.Since)) {
+	for i, f := range files { // times are no help: the clock may have been set back
+		if f.seq <= p.query.After+1 {
 			first = i
 		}
 	}
@@ -118,6 +121,9 @@ func (p *pager) file(path string, part part) (more bool, err error) {
 		return false, err
 	}
 	defer f.Close()
+	if err := seek(f, p.query.After); err != nil {
+		return false, err
+	}
 	for r := bufio.NewReaderSize(f, maxLine); ; {
 		line, err := r.ReadSlice('\n')
 		if errors.Is(err, io.EOF) {
@@ -147,6 +153,40 @@ func (p *pager) file(path string, part part) (more bool, err error) {
 	}
 }
 
+// seek goes to a line of a file that stands shortly before the one after a place in the chain, or at the
+// beginning: a page shall not read again what those before it have read.
+func seek(f *os.File, after uint64) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	blocks := int(info.Size() / maxLine)
+	beyond := sort.Search(blocks, func(i int) bool {
+		_, seq, ok := lineIn(f, i)
+		return !ok || seq > after
+	})
+	at := int64(0)
+	if beyond > 0 {
+		at, _, _ = lineIn(f, beyond-1)
+	}
+	_, err = f.Seek(at, io.SeekStart)
+	return err
+}
+
+// lineIn returns where the first line stands that begins in a block of a file, of the size of the longest
+// line, or after it, and the line's number. It is false if there is no such one.
+func lineIn(f io.ReaderAt, block int) (at int64, seq uint64, ok bool) {
+	raw := make([]byte, 2*maxLine)
+	at = int64(block) * maxLine
+	n, _ := f.ReadAt(raw, at) // what can't be read is complained of by who reads the lines
+	rest := raw[:n]
+	if block > 0 {
+		_, rest, _ = bytes.Cut(rest, []byte("\n"))
+	}
+	seq, _, ok = place(rest)
+	return at + int64(n-len(rest)), seq, ok
+}
+
 // take adds a line to the page, if it is asked for and may be seen.
 func (p *pager) take(line []byte) {
 	e := eventOf(line)
@@ -156,6 +196,7 @@ func (p *pager) take(line []byte) {
 	case !p.query.Until.IsZero() && e.Time.After(p.query.Until):
 	case p.query.May != nil && !p.query.May(e.Room, e.Publisher):
 	default:
+		p.page.Tells = p.page.Tells || e.What != Inspected
 		p.page.Lines = append(p.page.Lines, json.RawMessage(slices.Clone(line[:len(line)-1])))
 	}
 }
@@ -164,7 +205,6 @@ func (p *pager) take(line []byte) {
 type part struct {
 	name    string
 	seq     uint64
-	time    time.Time
 	opening Opening
 }
 
@@ -216,5 +256,5 @@ func readPart(name string) (part, error) {
 	if !ok || e.Opening == nil {
 		return part{}, fmt.Errorf("%s: the first line does not open a file", name)
 	}
-	return part{name, seq, e.Time, *e.Opening}, nil
+	return part{name, seq, *e.Opening}, nil
 }

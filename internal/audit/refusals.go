@@ -2,12 +2,13 @@ package audit
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
 // Who guesses must not fill the disk, nor drive older events out of it: refusals that are
-// alike are one line a second, with their count. Of lines that are not alike there are as
-// many as the budget has; what is beyond it is one line a second, for all of them.
+// alike are one line in half a second, with their count. Of lines that are not alike there are as
+// many as the budget has; what is beyond it is one line in half a second, for all of them.
 const (
 	maxAlike     = 64  // kinds of refusals between two flushes
 	budgetBurst  = 200 // lines
@@ -31,6 +32,8 @@ type refusal struct {
 
 // add counts a refusal.
 func (r *refusals) add(e Event) {
+	// What a stranger makes up is no longer than names are, nor six times as long in JSON.
+	e.Room, e.Publisher, e.Agent = plain(e.Room, 64), plain(e.Publisher, 64), plain(e.Agent, 160)
 	e.From, e.To, e.Count = e.Time, e.Time, max(e.Count, 1)
 	key := refusal{network(e.Address), e.Request, e.Cause, e.Name, e.Room, e.Publisher}
 	if known := r.alike[key]; known != nil {
@@ -45,6 +48,16 @@ func (r *refusals) add(e Event) {
 		r.alike = make(map[refusal]*Event)
 	}
 	r.alike[key] = &e
+}
+
+// plain returns a text in which each character is one byte, in JSON too.
+func plain(s string, n int) string {
+	return clip(strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r) {
+			return '?'
+		}
+		return r
+	}, s), n)
 }
 
 // waiting says whether there is something to flush.

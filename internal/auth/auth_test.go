@@ -245,3 +245,30 @@ func TestOpenGatewayStaysOnLoopbackUnlessTold(t *testing.T) {
 		}
 	}
 }
+
+// Who may do something everywhere has no limit: a pattern that matches an asterisk is one all the same.
+func TestEveryIsNoName(t *testing.T) {
+	for _, tt := range []struct {
+		rooms, publishers []string
+		want              bool
+	}{
+		{nil, nil, true},
+		{[]string{"ct-1", "*"}, []string{"*"}, true},
+		{[]string{"mri-*"}, nil, false},
+		{[]string{"?"}, nil, false},
+		{[]string{"[^a]*"}, nil, false},
+		{nil, []string{"console"}, false},
+		{nil, []string{"?*"}, false},
+		{nil, []string{"*/video"}, false},
+	} {
+		c := Caller{grants: []*Grant{{Scopes: []Scope{Admin}, Rooms: tt.rooms, Publishers: tt.publishers}}}
+		if got := c.Allows(Admin, "*", "*"); got != tt.want {
+			t.Errorf("rooms %q, publishers %q: everywhere %t, want %t", tt.rooms, tt.publishers, got, tt.want)
+		}
+		_, err := c.MayEverywhere(Admin)
+		var refused *ownRefusal
+		if (err == nil) != tt.want || err != nil && !errors.As(err, &refused) {
+			t.Errorf("rooms %q, publishers %q: MayEverywhere says %v, and whose token that is must be known", tt.rooms, tt.publishers, err)
+		}
+	}
+}

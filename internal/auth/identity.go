@@ -81,7 +81,11 @@ func (c Caller) May(scope Scope, room, publisher string) (Identity, error) {
 			return g.Identity, nil
 		}
 	}
-	err := challenge(fault.Forbidden, "insufficient_scope", string(scope), "the token does not allow %s here", scope)
+	where := "here"
+	if room == Every {
+		where = "in every room"
+	}
+	err := challenge(fault.Forbidden, "insufficient_scope", string(scope), "the token does not allow %s %s", scope, where)
 	if len(c.grants) > 0 {
 		err = of(c.grants[0].Identity, err)
 	}
@@ -89,19 +93,7 @@ func (c Caller) May(scope Scope, room, publisher string) (Identity, error) {
 }
 
 // MayEverywhere is May for every room and every publisher.
-func (c Caller) MayEverywhere(scope Scope) (Identity, error) {
-	if c.open {
-		return Identity{}, nil
-	}
-	all := func(globs []string) bool { return len(globs) == 0 || slices.Contains(globs, "*") }
-	for _, g := range c.grants {
-		if g.Allows(scope, "", "") && all(g.Rooms) && all(g.Publishers) {
-			return g.Identity, nil
-		}
-	}
-	return Identity{}, challenge(fault.Forbidden, "insufficient_scope", string(scope),
-		"the token does not allow %s in every room", scope)
-}
+func (c Caller) MayEverywhere(scope Scope) (Identity, error) { return c.May(scope, Every, Every) }
 
 // Allows reports whether May returns an identity.
 func (c Caller) Allows(scope Scope, room, publisher string) bool {

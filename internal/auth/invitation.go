@@ -56,7 +56,8 @@ func (a *Auth) Invite(by Caller, i Invitation) (secret string, made Invitation, 
 	err = s.change(func(now time.Time) error {
 		i.Created = now.UTC().Truncate(time.Millisecond)
 		if n := len(s.invitationsLocked(i.Room)); n >= s.maxInvitations || len(s.invitations) >= maxInvitations {
-			return fault.New(fault.Unavailable, "room %q has %d invitations, and the limit is reached (auth.max_invitations): revoke some", i.Room, n).After(time.Minute)
+			return fault.New(fault.Unavailable, "room %q has %d invitations, and the limit is reached (auth.max_invitations): revoke some", i.Room, n).
+				After(time.Minute).With("limit", "auth.max_invitations")
 		}
 		if err := s.shareLocked(invitationKey+i.ID, i, i.Expires); err != nil {
 			return err

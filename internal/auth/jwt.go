@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -28,6 +30,24 @@ type claims struct {
 	Publishers oneOrMore `json:"publishers,omitempty"`
 	Role       string    `json:"role,omitempty"`
 	Scope      oneOrMore `json:"scope"`
+}
+
+var claimNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "room", "publishers", "role", "scope"}
+
+// UnmarshalJSON reads claims by just their names. A struct alone would take other spellings for them, which
+// an issuer may let others choose.
+func (c *claims) UnmarshalJSON(data []byte) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil {
+		return err
+	}
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return !slices.Contains(claimNames, name) })
+	known, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	type plain claims
+	return json.Unmarshal(known, (*plain)(c))
 }
 
 // oneOrMore is written as a text or as a list of them.
@@ -111,12 +131,18 @@ func (v *verifier) grant(ctx context.Context, secret string) (*Grant, error) {
 
 // key returns the key for a token whose algorithm is one of those allowed. What kind of key
 // it is follows from the algorithm: a public key is never a secret (RFC 8725, section 2.1).
+// A token with extensions that must be understood is none for us (RFC 7515, section 4.1.11).
 func (v *verifier) key(ctx context.Context, t *jwt.Token) (any, error) {
+	if _, extended := t.Header["crit"]; extended {
+		return nil, errCritical
+	}
 	if t.Method.Alg() == hmac256 {
 		return v.secret, nil
 	}
 	return v.keys.find(ctx, t)
 }
+
+var errCritical = errors.New("the token has a header crit: no extension of RFC 7515 is understood here")
 
 // refuse words why a token lets nobody in. It repeats nothing of it.
 func refuse(err error) error {
@@ -124,6 +150,8 @@ func refuse(err error) error {
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.Is(err, errCritical):
+		return invalid("%w", errCritical)
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return invalid("the token has expired")
 	case errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
@@ -154,6 +182,10 @@ func (c *claims) check() error {
 		if len(text) > maxText || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			return fmt.Errorf("sub and jti of a token must be at most %d characters that can be printed", maxText)
 		}
+	}
+	// No time of JSON is later (RFC 3339). Who says milliseconds does not mean a token for 50,000 years.
+	if c.ExpiresAt.UTC().Year() > 9999 {
+		return errors.New("exp of the token must be in seconds since 1970, before the year 10000")
 	}
 	if !validRole(c.Role) {
 		return errors.New("the token's role must be spelt as names of publishers are")

@@ -185,6 +185,12 @@ func TestJSONWebTokens(t *testing.T) {
 	parts := strings.Split(right, ".")
 	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT"}`))
 	now := time.Now()
+	extended := jwt.NewWithClaims(hs, said())
+	extended.Header["crit"], extended.Header["b64"] = []string{"b64"}, true
+	critical, err := extended.SignedString(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, token string
 		ok          bool
@@ -197,6 +203,7 @@ func TestJSONWebTokens(t *testing.T) {
 		{"RS256 without a kid", sign(t, jwt.SigningMethodRS256, "", rs, said()), true, ""},
 		{"several audiences", sign(t, hs, "", secret, with("aud", []string{"x", "sightline"})), true, ""},
 		{"lists", sign(t, hs, "", secret, with("room", []string{"x", "mri-*"}, "scope", []string{"whip:publish", "room:read"})), true, ""},
+		{"other spellings of what it may", sign(t, hs, "", secret, with("scopE", "room:admin whep:play", "rooM", "*", "sUb", "root", "roLe", "x")), true, ""},
 		{"nbf a little ahead: clocks differ", sign(t, hs, "", secret, with("nbf", now.Add(2*time.Second).Unix())), true, ""},
 
 		{"alg none", none + "." + parts[1] + ".", false, "algorithm"},
@@ -218,6 +225,13 @@ func TestJSONWebTokens(t *testing.T) {
 		{"expired", sign(t, hs, "", secret, with("exp", now.Add(-time.Second).Unix())), false, "expired"},
 		{"no exp", sign(t, hs, "", secret, with("exp", nil)), false, "lacks"},
 		{"exp of a text", sign(t, hs, "", secret, with("exp", "tomorrow")), false, "well-formed"},
+		{"another spelling of exp", sign(t, hs, "", secret, with("exp", nil, "Exp", now.Add(time.Hour).Unix())), false, "lacks"},
+		{"another spelling of sub", sign(t, hs, "", secret, with("sub", nil, "SUB", "root")), false, "sub"},
+		{"exp in milliseconds", sign(t, hs, "", secret, with("exp", now.UnixMilli())), false, "exp"},
+		{"exp beyond all times", sign(t, hs, "", secret, with("exp", 1e300)), false, "exp"},
+		{"exp before all times", sign(t, hs, "", secret, with("exp", -1e300)), false, "exp"},
+		{"exp of a fraction that has passed", sign(t, hs, "", secret, with("exp", float64(now.Unix())-0.5)), false, "expired"},
+		{"a header that must be understood", critical, false, "crit"},
 		{"nbf in the future", sign(t, hs, "", secret, with("nbf", now.Add(time.Minute).Unix())), false, "not valid yet"},
 		{"iat in the future", sign(t, hs, "", secret, with("iat", now.Add(time.Minute).Unix())), false, "not valid yet"},
 		{"another audience", sign(t, hs, "", secret, with("aud", "x")), false, "audience"},
@@ -319,6 +333,13 @@ func TestKeysRotateAndSurviveTheIssuersAbsence(t *testing.T) {
 			}
 		}
 	}
+	// What was kept of one issuer counts for no other.
+	other := newIssuer(t)
+	other.away = true
+	_, moved := ask(open(t, func(c *Config) { c.JWT.JWKS, c.StateDir = other.server.URL, dir }), one)
+	if fault.KindOf(moved) != fault.Unavailable {
+		t.Errorf("a token of the issuer of before: got %v, want %v", moved, fault.Unavailable)
+	}
 	// Who never had the keys can't tell who is right.
 	_, err := ask(open(t, func(c *Config) { c.JWT.JWKS = i.server.URL }), one)
 	if fault.KindOf(err) != fault.Unavailable {
@@ -347,6 +368,35 @@ func TestUnknownKeysDoNotMakeTheIssuerBusy(t *testing.T) {
 	defer i.mu.Unlock()
 	if i.asked > 2 {
 		t.Errorf("the issuer was asked %d times, want once or twice", i.asked)
+	}
+}
+
+func TestIssuersRedirectToWhatIsTrusted(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		times    int
+		ok       bool
+	}{
+		{"https://login.example.org/keys", "https://keys.example.org/keys", 1, true},
+		{"https://login.example.org/keys", "https://keys.example.org/keys", 4, false},
+		{"https://login.example.org/keys", "http://login.example.org/keys", 1, false},
+		{"https://login.example.org/keys", "http://169.254.169.254/latest/meta-data", 1, false},
+		{"https://login.example.org/keys", "http://127.0.0.1:9090/metrics", 1, false},
+		{"http://127.0.0.1:8080/keys", "http://127.0.0.1:8081/keys", 1, true},
+		{"http://127.0.0.1:8080/keys", "http://192.0.2.1/keys", 1, false},
+		{"https://login.example.org/keys", "file:///etc/passwd", 1, false},
+	} {
+		via := make([]*http.Request, tt.times)
+		for i := range via {
+			via[i] = httptest.NewRequest(http.MethodGet, tt.from, nil)
+		}
+		to, err := http.NewRequest(http.MethodGet, tt.to, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := CheckRedirect(to, via); (err == nil) != tt.ok {
+			t.Errorf("%d times from %s to %s: got %v, want it followed: %t", tt.times, tt.from, tt.to, err, tt.ok)
+		}
 	}
 }
 

@@ -53,18 +53,13 @@ type keyset struct {
 func newKeys(c JWTConfig, stateDir string, log *slog.Logger) (*keys, error) {
 	k := &keys{
 		where: c.JWKS, refresh: c.Refresh.D(), log: log, asks: make(chan chan struct{}),
-		client: &http.Client{Timeout: loadTimeout, CheckRedirect: func(r *http.Request, via []*http.Request) error {
-			if len(via) > 3 || checkKeysURL(r.URL) != nil {
-				return errors.New("redirected too often, or to what is not https")
-			}
-			return nil
-		}},
+		client: &http.Client{Timeout: loadTimeout, CheckRedirect: CheckRedirect},
 	}
 	if !isURL(c.JWKS) {
 		return k, k.load(context.Background())
 	}
 	if stateDir != "" {
-		k.kept = filepath.Join(stateDir, "jwks.json")
+		k.kept = filepath.Join(stateDir, "jwks-"+HashToken(c.JWKS)[:16]+".json") // no other issuer's
 		if raw, err := os.ReadFile(k.kept); err == nil {
 			if set, err := parseKeys(raw); err == nil {
 				k.set.Store(set)
@@ -84,6 +79,15 @@ func checkKeysURL(u *url.URL) error {
 		return nil
 	}
 	return errors.New("must be an https URL, or a file")
+}
+
+// CheckRedirect is that of clients which ask an issuer: it follows three times, and from https to https
+// alone. What is on loopback is trusted where the configuration names it, and not where another leads there.
+func CheckRedirect(r *http.Request, via []*http.Request) error {
+	if len(via) > 3 || checkKeysURL(r.URL) != nil || via[0].URL.Scheme == "https" && r.URL.Scheme != "https" {
+		return errors.New("redirected too often, or to what is not https")
+	}
+	return nil
 }
 
 func hostPort(u *url.URL) string {

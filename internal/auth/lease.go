@@ -81,8 +81,8 @@ func (l *Lease) Warn(f func(Ending)) {
 	l.keeper.wake()
 }
 
-// Renew lets the lease go on for as long as id does, if it is of the same subject and ends
-// later. It reports whether it did.
+// Renew lets the lease go on for as long as id does, if it is of the same subject, is not bound to another
+// role, and ends later. It reports whether it did.
 func (l *Lease) Renew(id Identity) bool {
 	if l.keeper == nil {
 		return false
@@ -90,7 +90,8 @@ func (l *Lease) Renew(id Identity) bool {
 	l.keeper.mu.Lock()
 	defer l.keeper.mu.Unlock()
 	later := !l.id.Expires.IsZero() && (id.Expires.IsZero() || id.Expires.After(l.id.Expires))
-	if id.Subject() != l.id.Subject() || !later || l.ctx.Err() != nil {
+	another := id.Role != "" && id.Role != l.id.Role
+	if id.Subject() != l.id.Subject() || another || !later || l.ctx.Err() != nil {
 		return false
 	}
 	l.id, l.warned = id, false

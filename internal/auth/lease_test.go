@@ -134,6 +134,7 @@ func TestNewerTokenOfTheSameNameProlongs(t *testing.T) {
 			{"another's", person("y", time.Hour), false},
 			{"of the same name, but another kind", Identity{Name: "x", Kind: Static}, false},
 			{"older", person("x", 10*time.Second), false},
+			{"of another role", Identity{Name: "x", Kind: person("x", 0).Kind, Role: "hospital", Expires: time.Now().Add(time.Hour)}, false},
 			{"newer", person("x", time.Minute), true},
 		} {
 			if got := l.Renew(tt.id); got != tt.want {

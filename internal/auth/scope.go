@@ -53,11 +53,18 @@ func ParseScopes(text string) []Scope {
 	return out
 }
 
+// Every stands for all rooms, or all publishers, where it is asked who may do something: it is the name
+// of none. Who has a limit may not, though it be a pattern that an asterisk matches.
+const Every = "*"
+
 // matches reports whether name is among the globs. An empty name stands for no particular
 // one, and no globs stand for every name.
 func matches(globs []string, name string) bool {
 	if name == "" || len(globs) == 0 {
 		return true
+	}
+	if name == Every {
+		return slices.Contains(globs, Every)
 	}
 	return slices.ContainsFunc(globs, func(glob string) bool { return match(glob, name) })
 }
@@ -66,8 +73,8 @@ func matches(globs []string, name string) bool {
 // "console/video", and so is a glob. A publisher is matched by a glob of one of its tracks: who
 // means all of them asks for each.
 func matchesPublisher(globs []string, name string) bool {
-	if name == "" || len(globs) == 0 {
-		return true
+	if name == "" || name == Every || len(globs) == 0 {
+		return matches(globs, name)
 	}
 	publisher, kind, _ := strings.Cut(name, "/")
 	return slices.ContainsFunc(globs, func(glob string) bool {

@@ -248,7 +248,8 @@ func (a *Auth) Revoke(by Identity, r Revocation) (Revocation, error) {
 	}
 	err := a.store.change(func(now time.Time) error {
 		if len(a.store.revocations) >= a.store.maxRevocations {
-			return fault.New(fault.Unavailable, "there are %d revocations, which is the limit (auth.max_revocations)", len(a.store.revocations)).After(time.Minute)
+			return fault.New(fault.Unavailable, "there are %d revocations, which is the limit (auth.max_revocations)", len(a.store.revocations)).
+				After(time.Minute).With("limit", "auth.max_revocations")
 		}
 		r.ID, r.By, r.Created = rand.Text()[:12], by.Name, now.UTC().Truncate(time.Millisecond)
 		if err := a.store.shareLocked(revocationKey+r.ID, r, r.Expires); err != nil {

@@ -23,15 +23,15 @@ type Files struct {
 	failures atomic.Uint64
 
 	// For look alone, that is for Run once NewFiles has returned.
-	chain, key []byte // what the pair in use was read from
-	bad        int    // looks in a row that found no usable pair
-	complaint  string // what the log has been told
+	used, seen content // what the pair in use was read from, and what there was at the last look
+	complaint  string  // what the log has been told
 }
 
 // NewFiles reads the pair. The error says what is wrong with it.
 func NewFiles(certFile, keyFile string, log *slog.Logger) (*Files, error) {
 	f := &Files{certFile: certFile, keyFile: keyFile, every: 5 * time.Second, log: log}
-	if err := f.read(); err != nil {
+	f.seen = f.read()
+	if err := f.use(f.seen); err != nil {
 		return nil, err
 	}
 	f.holder.warn(log, time.Now())
@@ -57,30 +57,33 @@ func (f *Files) Snapshot() Snapshot {
 
 // Run implements Source.
 func (f *Files) Run(ctx context.Context) {
-	ticker := time.NewTicker(f.every)
-	defer ticker.Stop()
+	timer := time.NewTimer(f.every)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-ticker.C:
-			f.look()
+		case now := <-timer.C:
+			wait := f.every
+			if settled := f.look(); !settled {
+				wait /= 5
+			}
 			f.holder.warn(f.log, now)
+			timer.Reset(wait)
 		}
 	}
 }
 
-// look reads the pair again. One that can't be used at the second look either is told
-// once, however often it is seen, and counted each time: at the first, the files may just
-// be being written.
-func (f *Files) look() {
-	before := f.holder.pair.Load()
-	err := f.read()
-	if err == nil {
-		f.bad = 0
-	} else if f.bad++; f.bad == 1 {
-		return
+// look reads the pair again. What is not as at the last look is left alone: the files may just be
+// being written, one after the other or bit by bit. Of a pair that can't be used the log is told once,
+// however often it is seen; it is counted each time.
+func (f *Files) look() (settled bool) {
+	before, last := f.holder.pair.Load(), f.seen
+	f.seen = f.read()
+	if !f.seen.equal(last) {
+		return false
 	}
+	err := f.use(f.seen)
 	switch {
 	case err != nil:
 		f.failures.Add(1)
@@ -95,23 +98,32 @@ func (f *Files) look() {
 	default:
 		f.complaint = ""
 	}
+	return true
 }
 
-// read puts the pair into use if it has changed. While two files are replaced one after
-// the other, they don't belong together, and that is an error like any other.
-func (f *Files) read() error {
-	chain, err := readBounded(f.certFile)
-	if err != nil {
-		return err
+// content is what is in the two files, or why that can't be read.
+type content struct {
+	chain, key []byte
+	err        error
+}
+
+func (c content) equal(o content) bool {
+	return bytes.Equal(c.chain, o.chain) && bytes.Equal(c.key, o.key) && fmt.Sprint(c.err) == fmt.Sprint(o.err)
+}
+
+func (f *Files) read() (c content) {
+	if c.chain, c.err = readBounded(f.certFile); c.err == nil {
+		c.key, c.err = readBounded(f.keyFile)
 	}
-	key, err := readBounded(f.keyFile)
-	if err != nil {
-		return err
+	return c
+}
+
+// use puts a pair into use if it is another than the one that is.
+func (f *Files) use(c content) error {
+	if c.err != nil || c.equal(f.used) {
+		return c.err
 	}
-	if bytes.Equal(chain, f.chain) && bytes.Equal(key, f.key) {
-		return nil
-	}
-	pair, err := parse(chain, key)
+	pair, err := parse(c.chain, c.key)
 	if err != nil {
 		return fmt.Errorf("%s and %s: %w", f.certFile, f.keyFile, err)
 	}
@@ -120,7 +132,7 @@ func (f *Files) read() error {
 		return fmt.Errorf("%s: %w", f.certFile, err)
 	}
 	f.holder.pair.Store(pair)
-	f.chain, f.key = chain, key
+	f.used = c
 	return nil
 }
 

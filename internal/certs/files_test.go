@@ -122,6 +122,35 @@ func TestFilesAreReadAgain(t *testing.T) {
 	}
 }
 
+// A chain that is written bit by bit is not used before it is whole: each beginning of it, up to its last
+// certificate, is one that can be read.
+func TestAChainIsUsedOnceItIsWhole(t *testing.T) {
+	dir := t.TempDir()
+	first, second, authority := fresh(t), fresh(t), fresh(t)
+	certFile, keyFile := first.write(t, dir)
+	log, _ := newLog()
+	f, err := NewFiles(certFile, keyFile, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := append(append([]byte{}, second.chain...), authority.chain...)
+	put(t, keyFile, second.key)
+	for _, n := range []int{100, len(second.chain), len(second.chain) + 100, len(whole)} {
+		overwrite(t, certFile, whole[:n])
+		f.look()
+		if f.serial() != first.serial {
+			t.Fatalf("%d of %d bytes are in use as soon as they are seen", n, len(whole))
+		}
+	}
+	f.look()
+	if n := len(f.holder.pair.Load().Certificate); f.serial() != second.serial || n != 2 {
+		t.Errorf("the whole chain, seen twice, is not in use: %d certificates", n)
+	}
+	if n := f.Snapshot().Failures; n != 0 {
+		t.Errorf("%d failures, want none", n)
+	}
+}
+
 func watchPair(t *testing.T, dir string, p pair) (*Files, *journal) {
 	certFile, keyFile := p.write(t, dir)
 	return watch(t, certFile, keyFile)

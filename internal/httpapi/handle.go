@@ -63,10 +63,8 @@ func Fail(c *gin.Context, err error) {
 				errors.As(err, &f)
 			}
 		}
-		if limit, ok := f.Fields["limit"].(string); ok {
-			limits.count(limit)
-		}
 	}
+	CountLimit(c, f)
 	if f.Cause != nil {
 		log.Debug("request refused", "kind", f.Kind, "err", f.Cause)
 	}

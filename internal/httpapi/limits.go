@@ -125,6 +125,14 @@ func (l *limits) count(limit string) {
 	l.mu.Unlock()
 }
 
+// CountLimit counts a fault that names a limit, for who answers it otherwise than by Fail.
+func CountLimit(c *gin.Context, f *fault.Error) {
+	l, ok := c.Value(limitsKey).(*limits)
+	if limit, named := f.Fields["limit"].(string); ok && named {
+		l.count(limit)
+	}
+}
+
 // middleware refuses who asks for changes too often.
 func (l *limits) middleware(c *gin.Context) {
 	c.Set(limitsKey, l)
@@ -197,7 +205,7 @@ func (l *limits) guessed(c *gin.Context, f *fault.Error, err error) error {
 	if errors.As(err, &known) {
 		return nil
 	}
-	if len(c.Request.Header.Values("Authorization")) == 0 && !strings.Contains(c.Request.URL.RawQuery, "access_token=") {
+	if len(c.Request.Header.Values("Authorization")) == 0 && !c.Request.URL.Query().Has("access_token") {
 		return nil // he did not know that one is needed
 	}
 	return orWait(l.wrong.take(Client(c), time.Now()), maxWrongTokens,

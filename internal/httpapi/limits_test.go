@@ -206,6 +206,23 @@ func TestATokenThatHasExpiredIsNotGuessed(t *testing.T) {
 	}
 }
 
+// However a token in the query is written, it is one that was guessed.
+func TestATokenInTheQueryIsGuessed(t *testing.T) {
+	g := newGate(t, func(c *Config) { c.RateLimit, c.MaxWrongTokens = 0, 5 })
+	g.GET("/query", Handle(func(*gin.Context) error {
+		return fault.New(fault.Unauthenticated, "the bearer token is not known here")
+	}))
+	for i, query := range []string{"?access_token=x", "?a&access_token=x", "?access%5Ftoken=x", "?%61ccess_token=x"} {
+		address := fmt.Sprint("192.0.2.", 10+i)
+		if got := g.flood(t, 10, address, "GET", "/query"+query, ""); got[401] != 5 || got[429] != 5 {
+			t.Errorf("%s: got %v, want 5 of 401 and 5 of 429", query, got)
+		}
+	}
+	if got := g.flood(t, 10, hospital, "GET", "/query", ""); got[401] != 10 {
+		t.Errorf("without a token: got %v, want 10 of 401", got)
+	}
+}
+
 func TestSessionsArePartedByAddressAndByToken(t *testing.T) {
 	g := newGate(t, func(c *Config) { c.MaxSessionsPerAddress, c.MaxSessionsPerToken = 3, 5 })
 	for _, tt := range []struct {

@@ -56,6 +56,8 @@ func NewRouter(c Config, log *slog.Logger) *Router {
 	if err := r.SetTrustedProxies(c.TrustedProxies); err != nil {
 		_ = r.SetTrustedProxies(nil)
 	}
+	// Not X-Real-IP, which gin would take besides: a proxy that does not set it passes on the client's.
+	r.RemoteIPHeaders = []string{"X-Forwarded-For"}
 	base := newBase(c)
 	r.Use(
 		r.observe(log),
@@ -199,19 +201,15 @@ func methodNotAllowed(c *gin.Context) {
 		c.Request.Method+" is not allowed here, only "+h.Get("Allow"), nil)
 }
 
-// bound gives the request's body a longest length and time, and the response a time,
-// unless it is a stream of events: who writes that sets deadlines of his own. net/http
+// bound gives the request's body a longest length and time, and the response a time;
+// who writes a stream of events sets deadlines of his own. net/http
 // drains unread bodies after the handler, under the same deadline.
 func bound(c Config) gin.HandlerFunc {
 	const writeTimeout = time.Minute
 	return func(g *gin.Context) {
 		rc := http.NewResponseController(g.Writer)
 		now := time.Now()
-		if strings.Contains(g.GetHeader("Accept"), "text/event-stream") {
-			_ = rc.SetWriteDeadline(time.Time{})
-		} else {
-			_ = rc.SetWriteDeadline(now.Add(writeTimeout))
-		}
+		_ = rc.SetWriteDeadline(now.Add(writeTimeout))
 		if g.Request.ContentLength != 0 {
 			_ = rc.SetReadDeadline(now.Add(c.BodyTimeout.D()))
 			g.Request.Body = http.MaxBytesReader(unwrap(g.Writer), g.Request.Body, int64(c.MaxBody))

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -368,6 +369,37 @@ func TestRequestsAreCountedByPattern(t *testing.T) {
 	}
 	if got := r.Requests(); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// The proxy's own word for who is last in X-Forwarded-For counts, on however many lines it is, and
+// no other field that a client may have sent along.
+func TestClientsDoNotSayWhoTheyAre(t *testing.T) {
+	c := Defaults()
+	c.TrustedProxies = []string{"192.0.2.1", "198.51.100.0/24"}
+	r := NewRouter(c, slog.New(slog.DiscardHandler))
+	r.GET("/", func(c *gin.Context) { c.String(200, c.ClientIP()) })
+	for _, tt := range []struct {
+		name   string
+		header []string
+		want   string
+	}{
+		{"appended", []string{"X-Forwarded-For", "10.0.0.1, 203.0.113.9"}, "203.0.113.9"},
+		{"by two proxies", []string{"X-Forwarded-For", "10.0.0.1, 203.0.113.9, 198.51.100.7"}, "203.0.113.9"},
+		{"a line of its own", []string{"X-Forwarded-For", "10.0.0.1", "X-Forwarded-For", "203.0.113.9"}, "203.0.113.9"},
+		{"nothing but another field", []string{"X-Real-IP", "10.0.0.1"}, "192.0.2.1"},
+		{"with a port, and another field", []string{"X-Forwarded-For", "203.0.113.9:1234", "X-Real-IP", "10.0.0.1"}, "192.0.2.1"},
+		{"Forwarded", []string{"Forwarded", "for=10.0.0.1"}, "192.0.2.1"},
+	} {
+		req := httptest.NewRequest("GET", "/", nil)
+		for i := 0; i < len(tt.header); i += 2 {
+			req.Header.Add(tt.header[i], tt.header[i+1])
+		}
+		w := httptest.NewRecorder()
+		r.ServeHTTP(w, req)
+		if got := w.Body.String(); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
 	}
 }
 

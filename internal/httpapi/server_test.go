@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,6 +101,29 @@ func TestEndOfRunEndsStreams(t *testing.T) {
 }
 
 // The times that requests may take do not count for what streams.
+// timed notes the deadline of its writes.
+type timed struct {
+	*httptest.ResponseRecorder
+	until time.Time
+}
+
+func (w *timed) SetWriteDeadline(t time.Time) error { w.until = t; return nil }
+
+// Whatever a client says that it accepts, who takes no answer holds its connection for a minute only.
+func TestEveryAnswerHasADeadline(t *testing.T) {
+	r := NewRouter(Defaults(), slog.New(slog.DiscardHandler))
+	r.GET("/large", func(c *gin.Context) { c.String(200, "large") })
+	for _, accept := range []string{"", "*/*", "text/event-stream"} {
+		w := &timed{ResponseRecorder: httptest.NewRecorder()}
+		req := httptest.NewRequest("GET", "/large", nil)
+		req.Header.Set("Accept", accept)
+		r.ServeHTTP(w, req)
+		if left := time.Until(w.until); left < 50*time.Second || left > time.Minute {
+			t.Errorf("Accept %q: %s, want a minute", accept, left)
+		}
+	}
+}
+
 func TestStreamOutlivesTheTimeouts(t *testing.T) {
 	c := Defaults()
 	c.ReadHeaderTimeout, c.BodyTimeout, c.IdleTimeout = opt.Duration(50*time.Millisecond), opt.Duration(50*time.Millisecond), opt.Duration(50*time.Millisecond)

@@ -43,19 +43,19 @@ func (d *Door) backchannel(c *gin.Context) error {
 	if p == nil {
 		return fault.New(fault.Unavailable, "the OpenID provider has not been found yet, so nothing of it can be checked").After(firstRetry)
 	}
-	release, err := d.exchanging()
+	release, err := d.exchanges.take(httpapi.Client(c))
 	if err != nil {
 		return err
 	}
 	defer release()
 	ctx, cancel := context.WithTimeout(d.issuer.context(c.Request.Context()), askTimeout)
 	defer cancel()
-	token, err := p.verifier.VerifyLogout(ctx, raw)
+	token, err := p.logouts.VerifyLogout(ctx, raw)
 	if err == nil && token.IssuedAt.IsZero() {
 		err = errors.New("it has no iat")
 	}
 	if err != nil {
-		d.log.Warn("a logout token is refused", "err", err, "addr", c.ClientIP())
+		d.log.Warn("a logout token is refused", "err", brief(err), "addr", c.ClientIP())
 		return fault.New(fault.BadRequest, "logout_token must be one of the OpenID provider's for this client: signed by it, with iss, aud, iat, exp, jti, events, sub or sid, and no nonce")
 	}
 	over := d.sessions.over(token)

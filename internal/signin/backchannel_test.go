@@ -1,9 +1,12 @@
 package signin_test
 
 import (
+	"encoding/base64"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,6 +56,63 @@ func TestProviderEndsWhatGoesOn(t *testing.T) {
 	if out := h.Audit.Await(t, audit.SignedOut, 1)[0]; out.Name != "anna" || out.Cause != "provider" || out.Address == "" {
 		t.Errorf("the audit log has %+v", out)
 	}
+}
+
+// Whoever makes up logout tokens has the provider asked for its keys now and then, not each time.
+func TestMadeUpLogoutTokensDoNotMakeTheProviderBusy(t *testing.T) {
+	h := open(t, nil)
+	b := h.browser()
+	b.signIn("anna", "/")
+	before := h.issuer.Asked()
+	right := h.issuer.Logout(t, "anna", "", nil)
+	made := right[:strings.LastIndex(right, ".")+1] + strings.Repeat("A", 342)
+	for range 20 {
+		if res := h.tell(made); res.StatusCode != http.StatusBadRequest {
+			t.Fatalf("got %d %s", res.StatusCode, res.text)
+		}
+	}
+	if asked := h.issuer.Asked() - before; asked > 3 {
+		t.Errorf("the provider was asked %d times for its keys, want a few", asked)
+	}
+	if res := h.tell(right); res.StatusCode != http.StatusOK || b.me("").Who != nil {
+		t.Errorf("afterwards the right one: got %d %s", res.StatusCode, res.text)
+	}
+}
+
+// What a stranger writes into a logout token is no long line of the log.
+func TestRefusedLogoutTokensMakeNoLongLines(t *testing.T) {
+	var log lines
+	h := open(t, func(o *doortest.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	header := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"` + strings.Repeat("x", 9000) + `"}`))
+	if res := h.tell(header + ".e30.AA"); res.StatusCode != http.StatusBadRequest {
+		t.Fatalf("got %d %s", res.StatusCode, res.text)
+	}
+	for line := range strings.Lines(log.String()) {
+		if len(line) > 1000 {
+			t.Errorf("a line of the log has %d bytes: %.200s…", len(line), line)
+		}
+	}
+	if !strings.Contains(log.String(), "a logout token is refused") {
+		t.Errorf("the log does not say it: %s", log.String())
+	}
+}
+
+// lines is a log that is written while it is read.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // Each session at the provider is one browser's. What a token doesn't say of that is about all.

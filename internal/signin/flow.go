@@ -113,7 +113,7 @@ func (d *Door) callback(c *gin.Context) error {
 	claims, token, err := d.exchange(c, p, base, f, q.Get("code"))
 	if err != nil {
 		d.failed.Add(1)
-		d.log.Warn("sign-in failed", "err", err)
+		d.log.Warn("sign-in failed", "err", brief(err))
 		return err
 	}
 	who, err := read(d.config, claims)
@@ -144,7 +144,7 @@ func (d *Door) flow(c *gin.Context) (flow, error) {
 // exchange turns a code into what the provider says of who it stands for, and the ID token that
 // says so. The error is a fault.
 func (d *Door) exchange(c *gin.Context, p *provider, base string, f flow, code string) (map[string]any, *oidc.IDToken, error) {
-	release, err := d.exchanging()
+	release, err := d.exchanges.take(httpapi.Client(c))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -159,7 +159,7 @@ func (d *Door) exchange(c *gin.Context, p *provider, base string, f flow, code s
 	}
 	raw, _ := tokens.Extra("id_token").(string)
 	invalid := func(err error) error {
-		return fault.New(fault.Unavailable, "what the place where people sign in says of you can't be trusted: %w", err)
+		return fault.New(fault.Unavailable, "what the place where people sign in says of you can't be trusted: %s", brief(err))
 	}
 	if raw == "" {
 		return nil, nil, invalid(errors.New("it has sent no ID token: auth.oidc.scopes must hold openid"))
@@ -180,17 +180,6 @@ func (d *Door) exchange(c *gin.Context, p *provider, base string, f flow, code s
 	}
 	c.Set(idTokenKey, raw)
 	return claims, token, nil
-}
-
-// exchanging takes one of the places for asking the provider. The error is a fault.Unavailable if
-// all are taken.
-func (d *Door) exchanging() (release func(), err error) {
-	select {
-	case d.busy <- struct{}{}:
-		return func() { <-d.busy }, nil
-	default:
-		return nil, fault.New(fault.Unavailable, "too many people sign in or out at this moment: try again").After(firstRetry)
-	}
 }
 
 // idTokenKey is the ID token in a callback's gin.Context.
@@ -330,6 +319,17 @@ func (d *Door) refuse(c *gin.Context, id auth.Identity, f *fault.Error) error {
 		Request: c.Request.Method + " " + c.FullPath(), Detail: f.Detail,
 	})
 	return f
+}
+
+// brief returns an error's text as far as a line of the log or of a page has room for it: libraries
+// repeat in theirs what the provider, or a stranger, has sent.
+func brief(err error) string {
+	const longest = 300
+	s := err.Error()
+	if len(s) > longest {
+		s = strings.ToValidUTF8(s[:longest], "") + "…"
+	}
+	return s
 }
 
 func clip(s string) string {

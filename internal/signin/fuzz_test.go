@@ -54,11 +54,12 @@ func fuzzed(f *testing.F) (*Door, ed25519.PrivateKey) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	keys := &oidc.StaticKeySet{PublicKeys: []crypto.PublicKey{public}}
+	verifier := oidc.NewVerifier(fuzzedIssuer, &oidc.StaticKeySet{PublicKeys: []crypto.PublicKey{public}},
+		&oidc.Config{ClientID: "sightline", SupportedSigningAlgs: []string{oidc.EdDSA}})
 	d.issuer.found.Store(&provider{
 		Provider: (&oidc.ProviderConfig{IssuerURL: fuzzedIssuer, UserInfoURL: fuzzedIssuer + "/userinfo"}).NewProvider(context.Background()),
-		verifier: oidc.NewVerifier(fuzzedIssuer, keys, &oidc.Config{ClientID: "sightline", SupportedSigningAlgs: []string{oidc.EdDSA}}),
-		oauth:    oauth2.Config{ClientID: "sightline", Endpoint: oauth2.Endpoint{AuthURL: fuzzedIssuer + "/authorize", TokenURL: fuzzedIssuer + "/token"}},
+		verifier: verifier, logouts: verifier,
+		oauth: oauth2.Config{ClientID: "sightline", Endpoint: oauth2.Endpoint{AuthURL: fuzzedIssuer + "/authorize", TokenURL: fuzzedIssuer + "/token"}},
 	})
 	return d, private
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/time/rate"
 
 	"sightline/internal/auth"
 )
@@ -27,6 +28,11 @@ const (
 	firstRetry = time.Second      // after the provider was not found
 	lastRetry  = 15 * time.Second // the wait doubles up to here
 	rediscover = time.Hour        // its endpoints may move
+
+	// Anybody can send a logout token, and one whose key is not known has the keys fetched: so often on
+	// the average, and so many times at once.
+	fetchInterval = 10 * time.Second
+	fetchBurst    = 3
 )
 
 // An issuer is the OpenID provider. What was found last holds until something newer is: the
@@ -35,6 +41,7 @@ type issuer struct {
 	config auth.OIDCConfig
 	secret string
 	client *http.Client
+	seldom *http.Client // for the keys of logout tokens
 	log    *slog.Logger
 
 	found atomic.Pointer[provider] // nil: not yet
@@ -43,10 +50,11 @@ type issuer struct {
 // A provider is what an issuer's discovery document says.
 type provider struct {
 	*oidc.Provider
-	verifier   *oidc.IDTokenVerifier
-	oauth      oauth2.Config // without the redirect URL
-	endSession string        // "": it has none
-	namesIss   bool          // says iss at the callback (RFC 9207)
+	verifier   *oidc.IDTokenVerifier // of ID tokens, which come from the provider itself
+	logouts    *oidc.IDTokenVerifier // of logout tokens, which can come from anybody
+	oauth      oauth2.Config         // without the redirect URL
+	endSession string                // "": it has none
+	namesIss   bool                  // says iss at the callback (RFC 9207)
 }
 
 func newIssuer(c auth.OIDCConfig, log *slog.Logger) (*issuer, error) {
@@ -67,15 +75,27 @@ func newIssuer(c auth.OIDCConfig, log *slog.Logger) (*issuer, error) {
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}
-	return &issuer{
+	i := &issuer{
 		config: c, secret: secret, log: log,
-		client: &http.Client{Timeout: askTimeout, Transport: bounded{transport}, CheckRedirect: func(r *http.Request, via []*http.Request) error {
-			if len(via) > 3 || auth.CheckIssuerURL(r.URL.Scheme+"://"+r.URL.Host) != nil {
-				return errors.New("redirected too often, or to what is not https")
-			}
-			return nil
-		}},
-	}, nil
+		client: &http.Client{Timeout: askTimeout, Transport: bounded{transport}, CheckRedirect: auth.CheckRedirect},
+	}
+	seldom := *i.client
+	seldom.Transport = throttled{seldom.Transport, rate.NewLimiter(rate.Every(fetchInterval), fetchBurst)}
+	i.seldom = &seldom
+	return i, nil
+}
+
+// throttled lets requests pass at a limited rate, and fails the others.
+type throttled struct {
+	next http.RoundTripper
+	rate *rate.Limiter
+}
+
+func (t throttled) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !t.rate.Allow() {
+		return nil, errors.New("it was asked a moment ago")
+	}
+	return t.next.RoundTrip(r)
 }
 
 // bounded cuts answers that are too long.
@@ -131,9 +151,9 @@ func (i *issuer) run(ctx context.Context, tidy func()) {
 			continue
 		case ctx.Err() != nil:
 			return
-		case err.Error() != said: // not every few seconds
-			said = err.Error()
-			i.log.Warn("the OpenID provider is not found", "issuer", i.config.Issuer, "err", err, "known_from_before", i.now() != nil)
+		case brief(err) != said: // not every few seconds
+			said = brief(err)
+			i.log.Warn("the OpenID provider is not found", "issuer", i.config.Issuer, "err", said, "known_from_before", i.now() != nil)
 		}
 		timer.Reset(wait)
 		wait = min(2*wait, lastRetry)
@@ -173,8 +193,10 @@ func (i *issuer) discover(ctx context.Context) error {
 	if len(said.Challenges) > 0 && !slices.Contains(said.Challenges, "S256") {
 		return fmt.Errorf("it can't do PKCE with S256, only %q", said.Challenges)
 	}
+	client := &oidc.Config{ClientID: i.config.ClientID}
 	p := &provider{
-		Provider: found, verifier: found.Verifier(&oidc.Config{ClientID: i.config.ClientID}), endSession: said.EndSession, namesIss: said.NamesIss,
+		Provider: found, verifier: found.Verifier(client), logouts: found.VerifierContext(oidc.ClientContext(ctx, i.seldom), client),
+		endSession: said.EndSession, namesIss: said.NamesIss,
 		oauth: oauth2.Config{ClientID: i.config.ClientID, ClientSecret: i.secret, Endpoint: found.Endpoint(), Scopes: i.config.Scopes},
 	}
 	if i.found.Swap(p) == nil {

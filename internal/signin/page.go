@@ -45,6 +45,7 @@ func (d *Door) page(h httpapi.Handler) gin.HandlerFunc {
 			httpapi.Fail(c, err)
 			return
 		}
+		httpapi.CountLimit(c, f)
 		v := view{Title: "Not signed in", Words: sentence(f.Detail)}
 		if d.issuer != nil {
 			v.Again = "login"

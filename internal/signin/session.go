@@ -73,7 +73,8 @@ func (a *sessions) begin(s *session) (cookie string, err error) {
 		a.dropLocked(old)
 	}
 	if len(a.by) >= a.max {
-		return "", fault.New(fault.Unavailable, "%d people are signed in, which is the limit (auth.oidc.max_sessions): try again later", len(a.by)).After(time.Minute)
+		return "", fault.New(fault.Unavailable, "%d people are signed in, which is the limit (auth.oidc.max_sessions): try again later", len(a.by)).
+			After(time.Minute).With("limit", "auth.oidc.max_sessions")
 	}
 	cookie = auth.NewToken()
 	now := a.clock()

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -29,9 +30,6 @@ import (
 	"sightline/internal/httpapi"
 )
 
-// maxExchanges is how many callbacks and logout tokens have the provider asked at a time.
-const maxExchanges = 16
-
 // A Door serves /auth/…. It is a Source of auth. It is safe for concurrent use.
 type Door struct {
 	config   auth.OIDCConfig
@@ -41,9 +39,10 @@ type Door struct {
 	seal     seal
 	secure   bool // browsers ask by https: the cookies go no other way
 	origin   *http.CrossOriginProtection
-	busy     chan struct{} // holds a token for each exchange with the provider
 	record   audit.Recorder
 	log      *slog.Logger
+
+	exchanges exchanges
 
 	signedIn, refused, failed atomic.Uint64
 }
@@ -63,7 +62,7 @@ type Snapshot struct {
 func New(c auth.OIDCConfig, h httpapi.Config, a *auth.Auth, record audit.Recorder, log *slog.Logger) (*Door, error) {
 	d := &Door{
 		config: c, auth: a, record: record, log: log,
-		sessions: newSessions(c.MaxSessions, c.Idle.D()), busy: make(chan struct{}, maxExchanges),
+		sessions: newSessions(c.MaxSessions, c.Idle.D()), exchanges: exchanges{from: make(map[netip.Addr]int)},
 		secure: strings.HasPrefix(h.PublicURL, "https://") || h.PublicURL == "" && h.TLS(),
 		origin: http.NewCrossOriginProtection(),
 	}

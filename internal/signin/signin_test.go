@@ -756,6 +756,18 @@ func TestGatewayRunsWhileTheProviderIsAway(t *testing.T) {
 	}
 }
 
+func TestNoMorePeopleThanTheLimit(t *testing.T) {
+	h := open(t, func(o *doortest.Options) { o.Auth.OIDC.MaxSessions = 1 })
+	h.browser().signIn("anna", "/")
+	res := h.browser().signIn("bo", "/")
+	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !strings.Contains(res.text, "auth.oidc.max_sessions") {
+		t.Errorf("the second: %d %s", res.StatusCode, res.text)
+	}
+	if n := h.Router.Refusals()["auth.oidc.max_sessions"]; n != 1 {
+		t.Errorf("%d are counted, want 1", n)
+	}
+}
+
 func TestProvidersDiffer(t *testing.T) {
 	t.Run("keys change", func(t *testing.T) {
 		h := open(t, nil)

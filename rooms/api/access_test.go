@@ -13,6 +13,7 @@ import (
 
 	"github.com/pion/webrtc/v4"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/doortest"
 	"sightline/rooms/api"
@@ -88,6 +89,29 @@ func read(t *testing.T, res doortest.Response) made {
 		t.Fatalf("%v: %s", err, res.Text)
 	}
 	return m
+}
+
+// What holds is in the audit log, be it that it could not be kept over a restart.
+func TestWhatCouldNotBeKeptIsRecorded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	l := openLobby(t, func(o *doortest.Options) { o.Auth.StateDir = dir })
+	root := l.sign(auth.Grant{Identity: auth.Identity{Name: "root"}, Scopes: auth.Scopes()}, time.Hour)
+	const invitations, revocations = "/api/rooms/mri-2/invitations", "/api/revocations"
+	i := read(t, l.ask(201, root, "POST", invitationsPath, invitations, `{"expires_in": 1800}`))
+	r := read(t, l.ask(201, root, "POST", revocationsPath, revocations, `{"name": "eve"}`))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	l.ask(500, root, "DELETE", invitationPath, invitations+"/"+i.ID, "")
+	l.ask(500, root, "DELETE", revocationPath, revocations+"/"+r.ID, "")
+	l.ask(404, root, "DELETE", invitationPath, invitations+"/"+i.ID, "") // it held
+	l.ask(404, root, "DELETE", revocationPath, revocations+"/"+r.ID, "")
+	events := l.Audit.Events(audit.Revoked)
+	for n, what := range []string{"revocation " + r.ID, "invitation " + i.ID, "no longer: revocation " + r.ID} {
+		if n >= len(events) || !strings.HasPrefix(events[n].Detail, what) || events[n].Name != "root" {
+			t.Errorf("the audit log lacks %q by root: %+v", what, events)
+		}
+	}
 }
 
 func TestInvitationLetsInUntilItIsTakenBack(t *testing.T) {
@@ -179,6 +203,9 @@ func TestInvitationsGiveNoMoreThanTheirGiverHas(t *testing.T) {
 		if t.Failed() {
 			t.Fatal(tt.name)
 		}
+		if tt.want == 503 && !strings.Contains(res.Text, `"limit":"auth.max_invitations"`) {
+			t.Errorf("%s: the answer does not name its limit: %s", tt.name, res.Text)
+		}
 		if m := read(t, res); tt.name == "what he has" && m.URL != l.URL+"/watch/mri-2/console/video#token="+m.Token {
 			t.Errorf("%s: the URL is %s", tt.name, m.URL)
 		}
@@ -222,7 +249,9 @@ func TestRevocationsHoldUntilTheyAreTakenBack(t *testing.T) {
 	l.ask(200, newer, "GET", invitationsPath, probe, "")
 	two := read(t, l.ask(201, root, "POST", revocationsPath, revocationsPath, `{"name": "alice", "expires": "2100-01-01T00:00:00Z"}`))
 	l.ask(401, newer, "GET", invitationsPath, probe, "")
-	l.ask(503, root, "POST", revocationsPath, revocationsPath, `{"jti": "x"}`)
+	if res := l.ask(503, root, "POST", revocationsPath, revocationsPath, `{"jti": "x"}`); !strings.Contains(res.Text, `"limit":"auth.max_revocations"`) || l.Router.Refusals()["auth.max_revocations"] != 1 {
+		t.Errorf("the limit must be named and counted: %s, %v", res.Text, l.Router.Refusals())
+	}
 	if list := l.ask(200, root, "GET", revocationsPath, revocationsPath, ""); !strings.Contains(list.Text, one.ID) || !strings.Contains(list.Text, two.ID) {
 		t.Errorf("the list lacks one: %s", list.Text)
 	}
@@ -240,8 +269,8 @@ func TestRevocationsHoldUntilTheyAreTakenBack(t *testing.T) {
 // What is begun with a token ends with it; a newer one prolongs it.
 func TestParticipantsAndEventsEndWithTheirToken(t *testing.T) {
 	l := openLobby(t, nil)
-	short := func(id string, life time.Duration) string {
-		return l.sign(auth.Grant{Identity: auth.Identity{Name: "guest", ID: id}, Scopes: []auth.Scope{auth.Read}, Rooms: []string{"mri-2"}}, life)
+	short := func(id string, life time.Duration, more ...auth.Scope) string {
+		return l.sign(auth.Grant{Identity: auth.Identity{Name: "guest", ID: id}, Scopes: append(more, auth.Read), Rooms: []string{"mri-2"}}, life)
 	}
 	const all = "/api/rooms/mri-2/participants"
 	first := short("1", 3*time.Second)
@@ -249,12 +278,14 @@ func TestParticipantsAndEventsEndWithTheirToken(t *testing.T) {
 	stream() // the snapshot
 	leaving := l.ask(201, first, "POST", participantsPath, all, `{"name": "goes"}`)
 	staying := l.ask(201, first, "POST", participantsPath, all, `{"name": "stays"}`)
+	speaking := l.ask(201, short("1", 3*time.Second, auth.Speak), "POST", participantsPath, all, `{"name": "speaks", "microphone": "on"}`)
 	ended := make(chan time.Time, 1)
 	go func() { // a stream of the same token: the answer is whole when it ends
 		l.Do(t, "GET", "/api/rooms/mri-2/events", "", "Authorization", "Bearer "+first, "Accept", "text/event-stream")
 		ended <- time.Now()
 	}()
 	l.ask(200, short("2", time.Hour), "PATCH", ownPath, staying.Header.Get("Location"), `{}`)
+	l.ask(200, short("5", time.Hour), "PATCH", ownPath, speaking.Header.Get("Location"), `{}`) // which may do less
 	l.ask(401, short("3", -time.Second), "PATCH", ownPath, staying.Header.Get("Location"), `{}`)
 
 	warned, left := false, false
@@ -272,12 +303,14 @@ func TestParticipantsAndEventsEndWithTheirToken(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("the event stream of an expired token goes on")
 	}
-	doortest.Eventually(t, func() string {
-		if res := l.Do(t, "PATCH", leaving.Header.Get("Location"), `{}`, "Content-Type", "application/json"); res.StatusCode != http.StatusNotFound {
-			return "he whose token has expired is still there"
-		}
-		return ""
-	})
+	for _, own := range []doortest.Response{leaving, speaking} {
+		doortest.Eventually(t, func() string {
+			if res := l.Do(t, "PATCH", own.Header.Get("Location"), `{}`, "Content-Type", "application/json"); res.StatusCode != http.StatusNotFound {
+				return "he whose token has expired is still there: " + own.Text
+			}
+			return ""
+		})
+	}
 	l.ask(200, short("4", time.Hour), "PATCH", ownPath, staying.Header.Get("Location"), `{}`)
 }
 

@@ -74,7 +74,7 @@ type heart interface {
 	Enter(rooms.EnterRequest) (secret string, info rooms.ParticipantInfo, err error)
 	Change(room, secret string, change rooms.ParticipantChange) (rooms.ParticipantInfo, error)
 	Leave(room, secret string) error
-	LeaseOf(room, secret string) (rooms.Lease, error)
+	LeaseOf(room, secret string) (lease rooms.Lease, silent bool, err error)
 	TellEnding(room string, e rooms.EndingInfo)
 	Participants(room string) ([]rooms.ParticipantInfo, error)
 

@@ -178,11 +178,14 @@ func (a *API) uninvite(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.auth.Uninvite(name, c.Param("invitation")); err != nil {
+	err = a.auth.Uninvite(name, c.Param("invitation"))
+	if fault.KindOf(err) == "" { // it holds, be it that it could not be kept
+		who, _ := caller.May(auth.Admin, name, "") // he has been let in
+		a.recordAccess(c, who, audit.Revoked, name, "invitation "+c.Param("invitation"))
+	}
+	if err != nil {
 		return err
 	}
-	who, _ := caller.May(auth.Admin, name, "") // he has been let in
-	a.recordAccess(c, who, audit.Revoked, name, "invitation "+c.Param("invitation"))
 	c.Status(http.StatusNoContent)
 	return nil
 }

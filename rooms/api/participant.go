@@ -134,16 +134,15 @@ func (a *API) self(c *gin.Context, room string) (auth.Caller, error) {
 }
 
 // prolong lets a participant stay for as long as the caller's token allows, if that is a newer
-// one of his.
+// one of his that may do no less.
 func (a *API) prolong(caller auth.Caller, room, secret string) {
 	who, err := caller.May(auth.Read, room, "")
 	if err != nil {
 		return
 	}
-	if held, err := a.rooms.LeaseOf(room, secret); err == nil {
-		if lease, ok := held.(*auth.Lease); ok {
-			lease.Renew(who)
-		}
+	held, silent, err := a.rooms.LeaseOf(room, secret)
+	if lease, ok := held.(*auth.Lease); ok && err == nil && (silent || caller.Allows(auth.Speak, room, "")) {
+		lease.Renew(who)
 	}
 }
 

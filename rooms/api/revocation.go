@@ -116,10 +116,13 @@ func (a *API) unrevoke(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.auth.Unrevoke(c.Param("revocation")); err != nil {
+	err = a.auth.Unrevoke(c.Param("revocation"))
+	if fault.KindOf(err) == "" { // it holds, be it that it could not be kept
+		a.recordAccess(c, who, audit.Revoked, "", "no longer: revocation "+c.Param("revocation"))
+	}
+	if err != nil {
 		return err
 	}
-	a.recordAccess(c, who, audit.Revoked, "", "no longer: revocation "+c.Param("revocation"))
 	c.Status(http.StatusNoContent)
 	return nil
 }

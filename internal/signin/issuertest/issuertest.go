@@ -51,6 +51,7 @@ type Issuer struct {
 	ended    []url.Values // what came to the end_session_endpoint
 	access   map[string]string
 	life     time.Duration
+	asked    int // for the keys
 }
 
 type code struct {
@@ -118,6 +119,12 @@ func (i *Issuer) Is(sub string) { i.set(func() { i.who = sub }) }
 
 // Away makes the provider answer nothing but 503.
 func (i *Issuer) Away(away bool) { i.set(func() { i.away = away }) }
+
+// Asked returns how often the keys have been asked for.
+func (i *Issuer) Asked() (n int) {
+	i.set(func() { n = i.asked })
+	return n
+}
 
 // Change changes what is known of somebody.
 func (i *Issuer) Change(sub string, p Person) { i.set(func() { i.people[sub] = p }) }
@@ -199,6 +206,7 @@ func (i *Issuer) discovery(w http.ResponseWriter, _ *http.Request) {
 func (i *Issuer) keys(w http.ResponseWriter, _ *http.Request) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.asked++
 	encode := base64.RawURLEncoding.EncodeToString
 	answer(w, map[string]any{"keys": []map[string]any{{
 		"kty": "RSA", "use": "sig", "alg": "RS256", "kid": fmt.Sprint(i.kid),
