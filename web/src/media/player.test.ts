@@ -140,3 +140,15 @@ test('a gateway that has died is asked each second, and another one in its place
   assert.equal(gateway.of('POST').length, 2);
   player.stop();
 });
+
+test('sessions that the gateway ends before anything is shown begin more and more rarely', async () => {
+  FakePeer.last.transport.become('closed');
+  for (const end = clock.now + 30_000; clock.now < end; await clock.advance(10)) {
+    if (FakePeer.last.connectionState !== 'new') continue;
+    await connect();
+    FakePeer.last.transport.become('closed');
+  }
+  const posts = gateway.of('POST').length;
+  assert.ok(posts <= 15, `${posts} sessions in 30 s`);
+  player.stop();
+});

@@ -109,7 +109,7 @@ export class Player extends EventTarget {
       try {
         const { connected, reason } = await this.#play(abort.signal);
         if (abort.signal.aborted) break;
-        if (connected) backoff.reset();
+        if (this.#fresh.first) backoff.reset(); // something was shown
         const now = performance.now();
         if (connected && this.#fresh.lastFrame && now - this.#fresh.lastFrame < OLD) this.#moving = now;
         // What the server has ended it will explain: the next answer says why.
