@@ -212,7 +212,7 @@ export class Publisher extends EventTarget {
         else this.#set('reconnecting');
         const cause = reason === 'closed' ? await this.#cause(publication, signal) : '';
         if (signal.aborted) return;
-        if (cause === 'replaced') this.#set('reconnecting', 'The name is taken', 'Another publisher has it now.');
+        if (cause === 'replaced') this.#set('reconnecting', 'The name is taken', 'Another page or encoder has it now. End that one, or take another name here.');
         if (OWN_ACCORD.includes(cause) || (connected && (reason !== 'closed' || ended - began > SHORT))) backoff.reset();
       } catch (err) {
         if (signal.aborted) return;
