@@ -152,3 +152,18 @@ test('sessions that the gateway ends before anything is shown begin more and mor
   assert.ok(posts <= 15, `${posts} sessions in 30 s`);
   player.stop();
 });
+
+test('a picture that goes on at another endpoint is live all the time, if the new session is quick', async () => {
+  const other = 'https://gateway.example/whep/mri-2/console?participant=2';
+  player.redirect(other);
+  await clock.advance(300);
+  assert.deepEqual(gateway.of('POST').map((a) => a.url).slice(1), [other]);
+  assert.equal(gateway.of('DELETE').length, 1);
+  await connect();
+  await screen.frames(500);
+  assert.deepEqual(new Set(states), new Set(['live: Live']));
+  player.redirect(`${other}2`);
+  await clock.advance(2_500);
+  assert.equal(player.state, 'reconnecting', 'a slow one is told');
+  player.stop();
+});
