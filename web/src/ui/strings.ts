@@ -215,6 +215,7 @@ export const words = {
     nobody: 'somebody',
     failed: 'It did not work',
     failedMore: 'The gateway does not answer. Try again.',
+    tooMuch: (until: string) => `A link can’t allow more than you may do yourself${until ? `, nor hold for longer than you are let in, until ${until}` : ''}. Choose another role, or a shorter time.`,
   },
 
   root: {
