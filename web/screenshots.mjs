@@ -1,6 +1,6 @@
 // screenshots.mjs WORK OUT NODE_MODULES [PATTERN]
 // See screenshots.sh. It runs the gateway with two synthetic cameras, and Chromium with fake devices.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
 import { createRequire } from 'node:module';
@@ -48,6 +48,21 @@ async function start(command, env = {}) {
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const busy = await start('demo');
 const empty = await start('serve');
+
+// A gateway where people have to say who they are, and the page of one who may invite others.
+const secret = { SIGHTLINE_AUTH_OPEN: 'false', SIGHTLINE_AUTH_JWT_SECRET: 'of nobody, and long enough for HS256' };
+const closed = await start('serve', secret);
+const token = (scope, expires) => execFileSync(path.join(work, 'sightline'), ['token', '-sub', 'lead', '-scope', scope, '-expires', expires], { env: { ...process.env, ...secret } }).toString().trim();
+const lead = token('room:admin room:read room:speak whep:play whip:publish', '24h');
+const less = token('room:admin room:read whep:play', '2h');
+for (const label of ['Dr. Maximiliane Hohenstein-Oberwiesenthal', 'OR 3']) {
+  const res = await fetch(`${closed.root}/api/rooms/MRI-2/invitations`, {
+    method: 'POST', headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${lead}` }, body: JSON.stringify({ label, expires_in: 3600, scopes: ['room:read', 'whep:play'] }),
+  });
+  if (!res.ok) console.error(`invitation: ${res.status} ${await res.text()}`);
+}
+const inviting = async (page) => { await page.evaluate(() => [...document.querySelectorAll('button')].find((b) => b.textContent.trim() === 'Invite').click()); await sleep(300); };
+const invite = async (page) => { await inviting(page); await page.click('dialog form button[type=submit]'); };
 
 // People in the rooms, who stay as long as this runs.
 const people = [
@@ -101,6 +116,27 @@ shot('lobby-forbidden', `${busy.root}/demo`, { answer: 403 });
 each('missing', `${empty.root}/metrics2/nothing`.replace('/metrics2/nothing', '/whip'));
 for (const station of ['hospital', 'technician', 'room']) each(`station-${station}`, `${busy.root}/demo/${station}`, { full: false });
 
+shot('station-unavailable', `${busy.root}/demo/technician`, { answer: 503, full: false });
+shot('station-over', `${busy.root}/demo/hospital`, { answer: 401, full: false });
+shot('station-voice-refused', `${busy.root}/demo/technician`, { answers: [['POST', '/whip/', 422, { detail: 'no codec of the offer can be used' }]], wait: 2_500, full: false });
+
+// ---- who one is, and invitations ----
+
+const me = (who, more = {}) => [['GET', '/auth/me', 200, () => ({ signIn: true, open: false, scopes: ['room:read', 'whep:play', 'whip:publish'], who: who && { ...who, expires: new Date(Date.now() + who.ms).toISOString() }, ...more })]];
+const soon = 42_000; // ms
+const berg = { name: 'berg', label: 'Dr. Anna Berg', kind: 'person', role: '', ms: 3 * 3600_000 };
+each('account-nobody', `${closed.root}/`, { answers: me(null, { scopes: [] }) });
+each('account-nobody-watch', `${closed.root}/watch/MRI-2/console`, { answers: me(null, { scopes: [] }), full: false });
+each('account-signed-in', `${busy.root}/demo`, { answers: me(berg), full: false });
+each('account-ending', `${busy.root}/demo/technician`, { answers: me({ ...berg, ms: soon }), full: false });
+each('account-link-ending', `${busy.root}/demo/hospital`, { answers: me({ ...berg, kind: 'invitation', ms: soon }), full: false });
+shot('account-other-role', `${busy.root}/demo/technician`, { answers: me({ ...berg, role: 'hospital' }), full: false });
+shot('account-not-here', `${closed.root}/MRI-2/technician`, { answers: me(berg), answer: 403, full: false });
+shot('account-link-over', `${closed.root}/MRI-2/technician#token=over`, { full: false });
+each('invite-form', `${closed.root}/MRI-2#token=${lead}`, { act: inviting, full: false });
+shot('invite-refused', `${closed.root}/MRI-2#token=${less}`, { act: invite, full: false });
+each('invite-link', `${closed.root}/MRI-2#token=${lead}`, { act: invite, full: false });
+
 const browser = await puppeteer.launch({
   browser: 'chrome', executablePath: '/usr/bin/chromium', headless: true, userDataDir: path.join(work, 'profile'),
   args: ['--no-sandbox', '--disable-gpu', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', '--disable-background-networking', '--hide-scrollbars=false'],
@@ -116,7 +152,7 @@ for (const s of shots) {
   };
   page.on('pageerror', (e) => complain(e.message));
   page.on('console', (m) => {
-    if (m.type() === 'error' && !s.answer && !s.block && !/favicon|404/.test(m.text())) complain(m.text());
+    if (m.type() === 'error' && !s.answer && !s.answers && !s.block && !s.url.startsWith(closed.root) && !/favicon|404/.test(m.text())) complain(m.text());
   });
   await page.setViewport(s.view);
   await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: s.scheme }, ...(s.forced ? [{ name: 'forced-colors', value: 'active' }] : [])].filter((f) => f.name !== 'forced-colors'));
@@ -130,11 +166,13 @@ for (const s of shots) {
     }
     if (mode.deny) navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('Permission denied', 'NotAllowedError'));
   }, { devices: s.devices, deny: s.deny });
-  if (s.answer || s.block) {
+  if (s.answer || s.answers || s.block) {
     await page.setRequestInterception(true);
     page.on('request', (r) => {
       const api = new URL(r.url()).pathname.startsWith('/api/');
       if (api && s.block) return r.abort('connectionrefused');
+      const [, , status, body] = s.answers?.find(([method, part]) => r.method() === method && r.url().includes(part)) ?? [];
+      if (status) return r.respond({ status, contentType: status === 200 ? 'application/json' : 'application/problem+json', body: JSON.stringify(typeof body === 'function' ? body() : body) });
       if (api && s.answer) return r.respond({ status: s.answer, contentType: 'application/problem+json', body: '{"detail":"no"}' });
       r.continue();
     });
@@ -161,5 +199,6 @@ clearInterval(beat);
 gallery.close();
 busy.p.kill('SIGKILL');
 empty.p.kill('SIGKILL');
+closed.p.kill('SIGKILL');
 console.log(`${out} ${bad ? `(${bad} complaints)` : ''}`);
 process.exit(bad ? 1 : 0);

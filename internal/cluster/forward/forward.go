@@ -309,7 +309,7 @@ func (f *Forwarder) toRoom(c *gin.Context, p policy, room string) {
 		case to.ID == f.node.Self().ID && f.stay(c, p, room):
 			return
 		case to.ID == f.node.Self().ID:
-		case f.redirect && c.Request.Method == http.MethodPost && to.URL != "" && !strings.HasPrefix(c.FullPath(), "/api/"):
+		case f.redirect && redirectable(c) && to.URL != "":
 			redirect(c, to)
 			return
 		default:
@@ -377,6 +377,13 @@ func (f *Forwarder) stay(c *gin.Context, p policy, room string) bool {
 	}
 	c.Next()
 	return true
+}
+
+// redirectable reports whether a client can go on at another node by itself: one of WHIP or WHEP that is
+// no page. Browsers drop the token on the way to another origin (Fetch, HTTP-redirect fetch), and our own
+// pages may not ask one at all (their connect-src).
+func redirectable(c *gin.Context) bool {
+	return c.Request.Method == http.MethodPost && c.GetHeader("Origin") == "" && !strings.HasPrefix(c.FullPath(), "/api/")
 }
 
 // redirect sends the client of WHIP or WHEP to the node itself (RFC 9725, section 4.5).

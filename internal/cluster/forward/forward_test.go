@@ -448,6 +448,10 @@ func TestRedirect(t *testing.T) {
 			t.Errorf("%s %s: got %d to %q, want %d to %q", tt.method, tt.path, res.StatusCode, res.Header.Get("Location"), tt.status, tt.location)
 		}
 	}
+	// Our own pages may ask their own origin alone, and any page's token is dropped on the way to another one.
+	if res := b.Do(t, "POST", "/whip/mri-2/console", "v=0", "Content-Type", "application/sdp", "Origin", "https://b.example"); res.StatusCode != 400 {
+		t.Errorf("a page: got %d to %q, want 400 from the owner", res.StatusCode, res.Header.Get("Location"))
+	}
 	m.change(func() { m.nodes["a"].self.URL = "" })
 	if res := b.Post(t, "/whip/mri-2/console", "v=0"); res.StatusCode != 400 {
 		t.Errorf("to a node without a URL: got %d, want 400 from there", res.StatusCode)

@@ -185,6 +185,24 @@ test('a refusal is an error with the gateway’s words', async () => {
   assert.equal((await Refused.from(new Response('<html>', { status: 502 }))).message, 'status 502');
 });
 
+test('a stream that ends before it has said anything is opened more and more rarely', async () => {
+  gateway.answer = () => new Response('', { headers: { 'Content-Type': 'text/event-stream' } });
+  await start();
+  await clock.advance(500 + 1_000 + 2_000 + 4_000 + 4_000);
+  assert.equal(gateway.asked.length, 6);
+  stop.abort();
+});
+
+test('the page of something in between is no stream', async () => {
+  gateway.answer = () => new Response('<h1>Sign in to the guest network</h1>', { headers: { 'Content-Type': 'text/html' } });
+  await start();
+  await clock.advance(500 + 1_000 + 2_000);
+  assert.equal(gateway.asked.length, 4);
+  assert.deepEqual(states, ['lost 200', 'lost 200', 'lost 200', 'lost 200']);
+  assert.deepEqual(told, []);
+  stop.abort();
+});
+
 test('a stream whose room has moved is taken up at once, and nobody is told that it was lost', async () => {
   await start();
   await streams[0]!.write('retry: 2000\n\n');

@@ -60,10 +60,12 @@ export async function follow(url: string, { token, signal, onEvent, onState }: F
       const headers: Record<string, string> = { Accept: 'text/event-stream' };
       if (last) headers['Last-Event-ID'] = last;
       const res = await ask(url, token, { headers, signal: connection.signal, timeout: Infinity });
-      if (res.status !== 200 || !res.body) throw await Refused.from(res);
-      backoff.reset();
+      // A page with 200 is that of something in between, such as a guest network's.
+      const isStream = /^text\/event-stream\b/i.test(res.headers.get('Content-Type') ?? '');
+      if (res.status !== 200 || !res.body || !isStream) throw await Refused.from(res);
       onState?.('open');
       for await (const message of messages(res.body, heard)) {
+        backoff.reset();
         if (message.id) last = message.id;
         if (message.retry !== undefined) asked = message.retry;
         const event = parse(message.data);

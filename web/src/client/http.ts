@@ -36,13 +36,13 @@ export interface Request {
   body?: string;
   signal?: AbortSignal | undefined;
   keepalive?: boolean; // it outlives the page
-  timeout?: number; // ms until there is an answer; Infinity for none
+  timeout?: number; // ms until the answer is there; Infinity for none
 }
 
 // ask sends a request with the token, if there is one, else with the cookie of who has signed in,
 // if the gateway is the page's own. It rejects with a TypeError if the
 // server can't be reached, with a TimeoutError, or with what signal was aborted with; any
-// answer resolves.
+// answer resolves, once it is there whole. Without a timeout, its body is still on its way.
 export async function ask(url: string, token: string | undefined, { headers, signal, timeout = TIMEOUT, ...init }: Request = {}): Promise<Response> {
   const abort = new AbortController(); // not AbortSignal.any: the browser inside OBS 30 has none
   const stop = () => abort.abort(signal?.reason ?? new DOMException('no answer in time', 'TimeoutError'));
@@ -50,13 +50,16 @@ export async function ask(url: string, token: string | undefined, { headers, sig
   const timer = timeout < Infinity ? setTimeout(stop, timeout) : undefined;
   signal?.addEventListener('abort', stop);
   try {
-    return await fetch(url, {
+    const res = await fetch(url, {
       ...init,
       headers: { ...(token ? { Authorization: `Bearer ${token}` } : {}), ...headers },
       cache: 'no-store',
       credentials: token ? 'omit' : 'same-origin',
       signal: abort.signal,
     });
+    // A gateway that dies in the middle of its answer would be waited for without end.
+    if (timeout < Infinity) await res.clone().arrayBuffer();
+    return res;
   } finally {
     clearTimeout(timer);
     // A stream is still read after its answer: it goes on listening to signal.

@@ -20,6 +20,11 @@ test('what the server asks for counts, up to a minute', () => {
   assert.equal(backoff.next(), 300);
 });
 
+test('a server that asks for no wait is not asked without a pause', () => {
+  const backoff = new Backoff([300, 600]);
+  assert.deepEqual([backoff.next(0), backoff.next(0), backoff.next(0)], [300, 600, 600]);
+});
+
 test('clients do not come back in step', () => {
   const random = Math.random;
   Math.random = () => 0.8;

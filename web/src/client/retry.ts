@@ -11,10 +11,11 @@ export class Backoff {
 
   // next returns the wait after another failure. What the server asked for counts
   // instead of the steps (RFC 9110, section 10.2.3), and is no reason to wait longer next time.
+  // None, or a time that is over by this machine's clock, is nothing asked for.
   next(asked?: number): number {
     const step = this.steps[Math.min(this.#failures, this.steps.length - 1)] ?? 0;
-    if (asked === undefined) this.#failures++;
-    return Math.min(asked ?? step, Backoff.longest) * (1 + Math.random() / 4);
+    if (!asked) this.#failures++;
+    return Math.min(asked || step, Backoff.longest) * (1 + Math.random() / 4);
   }
 
   reset(): void {

@@ -28,6 +28,15 @@ test('questions carry the token, and changes are JSON', async () => {
   );
 });
 
+test('until when somebody is known is told by this machine’s clock, be it right or wrong', async () => {
+  const answer = (headers: HeadersInit) => () => new Response('{"who":{"expires":"2026-01-01T10:30:00Z"}}', { headers });
+  FakeGateway.install(answer({ Date: 'Thu, 01 Jan 2026 10:00:00 GMT' }));
+  const left = Date.parse((await gateway.me()).who!.expires!) - Date.now();
+  assert.ok(Math.abs(left - 1_800_000) < 2_000, `${left} ms are left, want half an hour`);
+  FakeGateway.install(answer({}));
+  assert.equal((await gateway.me()).who!.expires, '2026-01-01T10:30:00Z');
+});
+
 test('an answer without a body is no error, and a refusal is one', async () => {
   FakeGateway.install(() => new Response(null, { status: 204 }));
   assert.equal(await gateway.end('mri-2', 'console'), undefined);

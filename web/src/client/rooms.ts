@@ -199,9 +199,13 @@ export class Gateway {
     return this.#send('DELETE', `api/rooms/${part(room)}/publishers/${part(publisher)}`);
   }
 
-  // me is about the room, if one is given.
-  me(room?: string, signal?: AbortSignal): Promise<Me> {
-    return this.#get(`auth/me${room ? `?room=${part(room)}` : ''}`, signal);
+  // me is about the room, if one is given. Until when somebody is known is by this machine's clock,
+  // which may be another than the gateway's.
+  async me(room?: string, signal?: AbortSignal): Promise<Me> {
+    const { value, res } = await json<Me>(this.url(`auth/me${room ? `?room=${part(room)}` : ''}`), this.token, { signal });
+    const ahead = Date.now() - Date.parse(res.headers.get('Date') ?? '');
+    if (value.who?.expires && ahead) value.who.expires = new Date(Date.parse(value.who.expires) + ahead).toISOString();
+    return value;
   }
 
   // signOut returns where the page should go.

@@ -70,6 +70,19 @@ test('a POST that is not answered ends after ten seconds', async () => {
   await failed;
 });
 
+test('an answer that breaks off in the middle is none: after ten seconds, or with who waits for it', async () => {
+  gateway.answer = (asked, signal) =>
+    asked.method === 'POST' ? new Response(new ReadableStream({ start: (c) => signal.addEventListener('abort', () => c.error(signal.reason)) }), created()) : new Response('');
+  const late = assert.rejects(open(), { name: 'TimeoutError' });
+  await clock.advance(10_000);
+  await late;
+  const abort = new AbortController();
+  const left = assert.rejects(open({ signal: abort.signal }), { name: 'AbortError' });
+  await settle();
+  abort.abort();
+  await left;
+});
+
 test('who stops waiting for the answer has no session, and one that was made is deleted', async () => {
   const abort = new AbortController();
   let answer: (res: Response) => void = () => {};
@@ -141,6 +154,15 @@ test('candidates that come too fast for the gateway go again when it says', asyn
   assert.equal(gateway.of('PATCH').length, 1);
   await clock.advance(100);
   assert.equal(gateway.of('PATCH')[1]?.body, gateway.of('PATCH')[0]?.body);
+  session.close();
+});
+
+test('a gateway that asks for candidates again without a wait gets them once a second', async () => {
+  const session = await open();
+  patch = () => problem(429, 'slow down', { 'Retry-After': '0' });
+  FakePeer.last.gather('candidate:1 1 udp 1 10.0.0.1 1000 typ host');
+  await clock.advance(20 + 3_000);
+  assert.equal(gateway.of('PATCH').length, 4);
   session.close();
 });
 

@@ -318,7 +318,7 @@ type Timer = ReturnType<typeof setTimeout> | undefined;
 
 // postponed returns for how long the server wants to be left alone, undefined if it doesn't.
 function postponed(res: Response): number | undefined {
-  return res.status === 429 || res.status === 503 ? (delay(res.headers.get('Retry-After')) ?? RETRY) : undefined;
+  return res.status === 429 || res.status === 503 ? (delay(res.headers.get('Retry-After')) || RETRY) : undefined;
 }
 
 function credentials(sdp: string): { ufrag: string | undefined; pwd: string | undefined } {

@@ -218,6 +218,10 @@ function Tiles(): JSX.Element {
       <Tile label="A label that is much too long for the room that there is for it" sub="Hospital" state="reconnecting" hasPicture age={13_000} detail="The connection was lost." actions={actions} onOpen={nothing}>
         <Picture />
       </Tile>
+      <Tile label="Table" state="reconnecting" words="Moving" hasPicture age={2_300} detail="The room is being moved to another server. The picture comes back by itself." actions={actions} onOpen={nothing}>
+        <Picture />
+      </Tile>
+      <Tile label="Monitor" state="reconnecting" words="The name is taken" detail="Another page or encoder has it now. End that one, or take another name here." controls={<Button icon="camera-off">Turn off</Button>} />
       <Tile label="Door" state="connecting" actions={actions} onOpen={nothing} />
       <Tile label="Patient" state="paused" detail="The hospital has paused all cameras and microphones." actions={actions} onOpen={nothing} />
       <Tile label="Contrast" state="ended" detail="The picture comes back by itself when the camera does." actions={actions} onOpen={nothing} />

@@ -98,5 +98,6 @@ function others({ decided: { hearing, privacy }, hearing: { state }, room, peopl
   const more = !hearing ? words.room.off : state !== 'live' && state !== 'connecting' ? words.room.interrupted : speaking.length ? words.room.speaks(names(speaking)) : undefined;
   if (watching.length && !privacy) return { icon: 'eye', tone: 'good', title: w.watch(names(watching)), ...(more ? { more } : {}) };
   if (people.length) return { icon: 'people', tone: 'none', title: w.here(names(people)), ...(more ? { more } : {}) };
+  if (!room) return { icon: 'people', tone: 'none', title: w.unknown };
   return { icon: 'people', tone: 'none', title: w.nobody, more: more ?? w.nobodyMore };
 }

@@ -23,6 +23,7 @@ export const words = {
     screen: 'and the screen',
     paused: 'Paused',
     pausedMore: 'Nobody sees this room.',
+    unknown: 'Not known who is here',
     nobody: 'Nobody else is here',
     nobodyMore: 'You can call the technician.',
     here: (names: readonly string[]) => `${few(names)} ${names.length === 1 ? 'is' : 'are'} here`,

@@ -140,3 +140,30 @@ test('a gateway that has died is asked each second, and another one in its place
   assert.equal(gateway.of('POST').length, 2);
   player.stop();
 });
+
+test('sessions that the gateway ends before anything is shown begin more and more rarely', async () => {
+  FakePeer.last.transport.become('closed');
+  for (const end = clock.now + 30_000; clock.now < end; await clock.advance(10)) {
+    if (FakePeer.last.connectionState !== 'new') continue;
+    await connect();
+    FakePeer.last.transport.become('closed');
+  }
+  const posts = gateway.of('POST').length;
+  assert.ok(posts <= 15, `${posts} sessions in 30 s`);
+  player.stop();
+});
+
+test('a picture that goes on at another endpoint is live all the time, if the new session is quick', async () => {
+  const other = 'https://gateway.example/whep/mri-2/console?participant=2';
+  player.redirect(other);
+  await clock.advance(300);
+  assert.deepEqual(gateway.of('POST').map((a) => a.url).slice(1), [other]);
+  assert.equal(gateway.of('DELETE').length, 1);
+  await connect();
+  await screen.frames(500);
+  assert.deepEqual(new Set(states), new Set(['live: Live']));
+  player.redirect(`${other}2`);
+  await clock.advance(2_500);
+  assert.equal(player.state, 'reconnecting', 'a slow one is told');
+  player.stop();
+});

@@ -109,11 +109,12 @@ export class Player extends EventTarget {
       try {
         const { connected, reason } = await this.#play(abort.signal);
         if (abort.signal.aborted) break;
-        if (connected) backoff.reset();
+        if (this.#fresh.first) backoff.reset(); // something was shown
         const now = performance.now();
         if (connected && this.#fresh.lastFrame && now - this.#fresh.lastFrame < OLD) this.#moving = now;
-        // What the server has ended it will explain: the next answer says why.
-        if (reason !== 'closed') this.#set('reconnecting', 'lost');
+        // What the server has ended it will explain: the next answer says why. Who is redirected has ended
+        // it himself, and goes on.
+        if (reason === 'lost' || reason === 'unreachable') this.#set('reconnecting', 'lost');
       } catch (err) {
         if (abort.signal.aborted) break;
         wait = this.#explain(err);

@@ -282,6 +282,32 @@ for (const [who, answer] of [['two who take a name from each other do so', ended
   });
 }
 
+test('who stops while a session begins leaves none behind', async (t) => {
+  const peer = FakePeer.prototype.addTransceiver;
+  t.after(() => (FakePeer.prototype.addTransceiver = peer));
+  let set = () => {};
+  FakePeer.prototype.addTransceiver = function (...args) {
+    const transceiver = peer.apply(this, args);
+    transceiver.sender.setParameters = () => new Promise((resolve) => (set = resolve));
+    return transceiver;
+  };
+  const { publisher } = await start();
+  publisher.stop();
+  set();
+  await settle();
+  assert.equal(publisher.state, 'idle');
+  assert.equal(FakePeer.last.connectionState, 'closed');
+  assert.equal(gateway.of('DELETE').length, 1);
+});
+
+test('what is in the gateway’s place for a while ends no camera', async () => {
+  post = () => new Response('404 page not found', { status: 404 });
+  const { publisher } = await start();
+  await clock.advance(60_000);
+  assert.equal(publisher.state, 'reconnecting');
+  publisher.stop();
+});
+
 test('what the gateway says is said to the user, and obeyed', async () => {
   for (const [status, state, again] of [[403, 'refused', false], [422, 'failed', false], [503, 'reconnecting', true], [409, 'reconnecting', true]] as const) {
     post = () => problem(status, 'the room is full', { 'Retry-After': '5' });

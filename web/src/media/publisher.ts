@@ -194,6 +194,7 @@ export class Publisher extends EventTarget {
             else this.#set('reconnecting');
           },
         });
+        if (signal.aborted) return; // stopped before it was known
         this.#publication = publication;
         this.#readings = new Readings(publication.session.pc);
         this.sessions++;
@@ -211,7 +212,7 @@ export class Publisher extends EventTarget {
         else this.#set('reconnecting');
         const cause = reason === 'closed' ? await this.#cause(publication, signal) : '';
         if (signal.aborted) return;
-        if (cause === 'replaced') this.#set('reconnecting', 'The name is taken', 'Another publisher has it now.');
+        if (cause === 'replaced') this.#set('reconnecting', 'The name is taken', 'Another page or encoder has it now. End that one, or take another name here.');
         if (OWN_ACCORD.includes(cause) || (connected && (reason !== 'closed' || ended - began > SHORT))) backoff.reset();
       } catch (err) {
         if (signal.aborted) return;
@@ -412,8 +413,8 @@ export class Publisher extends EventTarget {
     if (status === 401 || status === 403) this.#set('refused', undefined, status === 403 ? detail : '');
     else if (status === 409) this.#set('reconnecting', 'The name is taken', detail);
     else if (status === 429 || status === 503) this.#set('reconnecting', 'The gateway is busy', detail);
-    else if (status >= 400 && status < 500) this.#set('failed', 'The gateway can’t use this', detail);
-    else this.#set('reconnecting', undefined, detail || 'The gateway refused the request.');
+    else if (status >= 400 && status < 500 && status !== 404) this.#set('failed', 'The gateway can’t use this', detail);
+    else this.#set('reconnecting', undefined, detail || 'The gateway refused the request.'); // 404 is a proxy's: the gateway is away
     return retryAfter;
   }
 

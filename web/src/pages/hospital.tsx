@@ -412,7 +412,7 @@ function Present({ place, cameras, screen, others, privacy }: { place: Place; ca
   return (
     <section class="card present" aria-labelledby="present">
       <h2 id="present">{w.title}</h2>
-      {others.length === 0 && <p class="soft">{w.alone}</p>}
+      {room && others.length === 0 && <p class="soft">{w.alone}</p>}
       {others.length > 0 && <People people={people} me={me?.id} actions={does} />}
       {listeners > 0 && <p class="soft">{w.listeners(listeners)}</p>}
     </section>

@@ -94,13 +94,14 @@ export function Trouble({ view }: { view: View }): JSX.Element {
 }
 
 function Lost({ view }: { view: View }): JSX.Element | null {
+  const person = useStore(account, (me) => (me?.who?.kind === 'person' ? me.who.label : ''));
   if (view.state !== 'lost') return null;
   const g = words.gateway;
   const { status = 0, detail = '' } = view.refused ?? {};
   if (status === 401 || status === 403) {
     return (
       <Banner kind="alarm" title={g.refused}>
-        {g.refusedMore}
+        {person ? g.refusedPerson(person) : g.refusedMore}
       </Banner>
     );
   }

@@ -101,8 +101,8 @@ function Banners({ desk, place: { people, me } }: { desk: Desk; place: Place }):
           {w.blockedMore}
         </Banner>
       )}
-      {publishing === 'refused' && (
-        <Banner kind="warn" title={w.dock.voiceRefused}>
+      {(publishing === 'refused' || publishing === 'failed') && (
+        <Banner kind="warn" title={w.dock.voiceRefused} actions={<Button onClick={() => desk.own.retry()} label={`${w.again}: ${w.dock.voiceRefused}`}>{w.again}</Button>}>
           {detail}
         </Banner>
       )}

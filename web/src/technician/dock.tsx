@@ -50,7 +50,7 @@ export function Dock({ desk, room }: { desk: Desk; room: Room | undefined }): JS
         </p>
       )}
       <div class="dock-part">
-        <Toggle icon={own.microphone === 'on' ? 'microphone' : 'microphone-off'} use={own.microphone} text={unheard ? (own.publishing === 'refused' ? w.dock.voiceRefused : w.dock.voiceLost) : w.dock.microphone[own.microphone]} todo={w.dock.microphoneDo[own.microphone]} hotkey="m" bad={unheard} onClick={speak} />
+        <Toggle icon={own.microphone === 'on' ? 'microphone' : 'microphone-off'} use={own.microphone} text={unheard ? (own.publishing === 'refused' || own.publishing === 'failed' ? w.dock.voiceRefused : w.dock.voiceLost) : w.dock.microphone[own.microphone]} todo={w.dock.microphoneDo[own.microphone]} hotkey="m" bad={unheard} onClick={speak} />
         <Meter label={w.dock.own} level={own.microphone === 'on' || own.microphone === 'off' ? desk.own.level : undefined} small />
       </div>
       <div class="dock-part">

@@ -95,6 +95,11 @@ export class Own extends EventTarget {
     if (this.#publisher?.state === 'reconnecting' || this.#publisher?.state === 'connecting') this.#publisher.hurry();
   }
 
+  // retry publishes again after a refusal.
+  retry(): void {
+    this.#publisher?.start();
+  }
+
   // speak turns the microphone on or off. It resolves once that is so, or can't be. One that
   // is open is on at once when it is wanted.
   async speak(on: boolean, isOpen = on): Promise<void> {

@@ -59,7 +59,7 @@ function Empty({ view }: { view: View }): JSX.Element {
     <div class="wall-empty">
       <Icon name="eye" />
       <h2>
-        <span role="status">{view.state === 'asking' ? w.asking : view.state === 'lost' ? w.lostFirst : w.empty}</span>
+        <span role="status">{view.state === 'asking' ? w.asking : view.state === 'lost' ? (view.refused ? w.refusedFirst : w.lostFirst) : w.empty}</span>
       </h2>
       {view.state === 'open' && <p>{w.emptyMore}</p>}
       {view.state === 'open' && (

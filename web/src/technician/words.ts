@@ -5,6 +5,7 @@ export const w = {
   empty: 'No camera is live yet',
   emptyMore: 'A picture comes up here by itself as soon as a camera starts in this room.',
   asking: 'Looking for cameras',
+  refusedFirst: 'No picture can be shown now',
   lostFirst: 'The gateway does not answer. This page tries again by itself.',
   audioOnly: 'Sound only',
   audioOnlyMore: 'No picture is loaded. The sound goes on.',

@@ -4,8 +4,9 @@ import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 
 import { Refused } from '../client/http.ts';
+import { sentence } from '../media/player.ts';
 import type { Invitation, InvitationLink, Publisher, Wanted } from '../client/rooms.ts';
-import { when } from './account.tsx';
+import { account, when } from './account.tsx';
 import { Banner } from './banner.tsx';
 import { Button } from './button.tsx';
 import { CopyField } from './copy.tsx';
@@ -41,9 +42,12 @@ function wanted(what: string, role: Role, seconds: number, label: string): Wante
   return role === 'guest' ? out : { ...out, role };
 }
 
-// fault is what to tell of a request that failed.
+// fault is what to tell of a request that failed. What is forbidden is what its maker has not himself.
 function fault(err: unknown): string {
-  return (err instanceof Refused && err.detail) || w.failedMore;
+  if (!(err instanceof Refused)) return w.failedMore;
+  const expires = account.value?.who?.expires;
+  if (err.status === 403) return w.tooMuch(expires ? when(expires) : '');
+  return err.detail ? sentence(err.detail) : w.failedMore;
 }
 
 function Invitations({ sources }: { sources: readonly Publisher[] }): JSX.Element {

@@ -26,6 +26,7 @@ export class Feed {
   #gateway: Gateway;
   #options: FeedOptions;
   #known = new Known();
+  #told = false; // of a first snapshot
   #stop: AbortController | undefined;
   #away = 0; // since when the rooms are elsewhere, or the gateway is not heard; 0: they are known
   #before: Room[] = []; // what was there before; stays for a moment
@@ -53,10 +54,11 @@ export class Feed {
         if (this.#known.take(event)) this.#tell({ state: 'open', refused: undefined });
       },
       onState: (state, refused) => {
-        // open before the snapshot: what is known is still the old.
-        if (state !== 'lost') return;
-        this.#away ||= performance.now();
-        this.#tell({ state: 'lost', refused });
+        // A stream that goes on where it broke off begins with nothing if nothing has happened; the
+        // first one with a snapshot, before which nothing is known.
+        if (state === 'open' && !this.#told) return;
+        if (state === 'lost' && this.store.value.state !== 'lost') this.#away = performance.now();
+        this.#tell({ state, refused });
       },
     });
     if (this.#options.readings) void this.#read(signal);
@@ -70,6 +72,7 @@ export class Feed {
 
   // anew keeps what was there for a moment, where all are about to come back.
   #anew(): void {
+    this.#told = true;
     const recent = this.#away && performance.now() - this.#away < RECENT;
     this.#away = 0;
     clearTimeout(this.#settle);

@@ -154,6 +154,7 @@ export const words = {
     lostMore: 'This page tries again by itself. What stands here may be old.',
     refused: 'Not allowed',
     refusedMore: 'This page needs a link with a valid access token. Ask whoever invited you for a new one.',
+    refusedPerson: (name: string) => `You are signed in as ${name}, who may not come in here. Ask whoever runs the gateway to let you in.`,
     busy: 'The gateway is busy',
     busyMore: 'This page tries again by itself.',
   },
@@ -214,6 +215,7 @@ export const words = {
     nobody: 'somebody',
     failed: 'It did not work',
     failedMore: 'The gateway does not answer. Try again.',
+    tooMuch: (until: string) => `A link can’t allow more than you may do yourself${until ? `, nor hold for longer than you are let in, until ${until}` : ''}. Choose another role, or a shorter time.`,
   },
 
   root: {
