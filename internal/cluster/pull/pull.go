@@ -107,7 +107,8 @@ func New(c cluster.Config, limits rooms.Config, parts Parts, log *slog.Logger) (
 	}
 	// A track lives as long as its pull says. Each viewer of a pair counts twice.
 	held := limits
-	held.MaxRooms, held.MaxPublishers, held.MaxViewers = maxPulls, maxPulls, 2*limits.MaxViewers
+	held.MaxRooms, held.MaxPublishers = maxPulls, maxPulls
+	held.MaxViewers, held.MaxViewersPerTrack = 2*limits.MaxViewers, 2*limits.MaxViewers // join keeps to what is configured
 	held.Takeover, held.Grace = rooms.TakeoverNewest, opt.Duration(time.Hour)
 	p.registry = rooms.New(held, log.With("part", "relay"))
 	p.ctx, p.close = context.WithCancelCause(context.Background())
@@ -277,6 +278,10 @@ func errLate(owner cluster.Member) error {
 // join makes a viewer of a session, who uses the pull of a key, and begins that if there is none.
 // The error is a fault.Unavailable at a limit.
 func (p *Puller) join(owner cluster.Member, k key, s *session, participant string) (*viewer, error) {
+	what, key, most := "viewers of track "+k.publisher+"/"+string(k.kind), "rooms.max_viewers_per_track", p.limits.MaxViewersPerTrack
+	if k.publisher == bridge.Mix {
+		what, key, most = "listeners", "bridge.max_listeners", p.Bridge.MaxListeners()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.pulls[k]
@@ -284,9 +289,9 @@ func (p *Puller) join(owner cluster.Member, k key, s *session, participant strin
 	case p.closed:
 		return nil, fault.New(fault.Unavailable, "the gateway is shutting down").After(retryAfter)
 	case len(s.viewers) == 0 && p.sessions >= p.limits.MaxViewers:
-		return nil, limit("viewers", "max_viewers", p.limits.MaxViewers)
-	case l != nil && k.publisher != bridge.Mix && l.count().Viewers+l.others >= p.limits.MaxViewersPerTrack:
-		return nil, limit("viewers of track "+k.publisher+"/"+string(k.kind), "max_viewers_per_track", p.limits.MaxViewersPerTrack)
+		return nil, limit("viewers", "rooms.max_viewers", p.limits.MaxViewers)
+	case l != nil && len(l.viewers)+l.others >= most:
+		return nil, limit(what, key, most)
 	case l == nil && len(p.pulls) >= maxPulls:
 		return nil, fault.New(fault.Unavailable, "this node relays %d tracks of other nodes, which is all it can", maxPulls).After(retryAfter)
 	}
@@ -306,6 +311,6 @@ func (p *Puller) join(owner cluster.Member, k key, s *session, participant strin
 }
 
 func limit(what, key string, n int) error {
-	return fault.New(fault.Unavailable, "no more %s: the limit of %d is reached (rooms.%s)", what, n, key).
-		After(retryAfter).With("limit", "rooms."+key)
+	return fault.New(fault.Unavailable, "no more %s: the limit of %d is reached (%s)", what, n, key).
+		After(retryAfter).With("limit", key)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 
+	"sightline/internal/bridge"
 	"sightline/internal/cluster"
 	"sightline/internal/cluster/pull"
 	"sightline/internal/doortest"
@@ -423,6 +425,32 @@ func TestTheLimitOfATrackHoldsForAllNodes(t *testing.T) {
 		}
 		subscriptions[0].Close()
 		return "the relay takes one viewer too many"
+	})
+}
+
+// Of a mix it is the bridge's limit that holds, as at its owner, and all who listen are counted there.
+func TestTheLimitOfAMixHoldsAtARelay(t *testing.T) {
+	m := newMesh()
+	a, b := m.join(t, "a"), m.join(t, "b")
+	m.own("mri", a)
+	most := bridge.Defaults().MaxListeners
+	listen := func() error {
+		_, err := b.puller.Listen(t.Context(), a.member, bridge.ListenRequest{Room: "mri"})
+		return err
+	}
+	for range most {
+		if err := listen(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := listen(); err == nil || !strings.Contains(err.Error(), "bridge.max_listeners") {
+		t.Errorf("got %v for one listener too many, want to be told of bridge.max_listeners", err)
+	}
+	doortest.Eventually(t, func() string {
+		if n := a.Bridge.Listeners("mri"); n != most {
+			return fmt.Sprintf("the owner counts %d listeners, want %d", n, most)
+		}
+		return ""
 	})
 }
 
