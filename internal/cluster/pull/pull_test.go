@@ -512,6 +512,27 @@ func TestGarbageOfOtherNodesIsRefused(t *testing.T) {
 	}
 }
 
+// A viewer's session takes one track of a kind.
+func TestAnOwnerThatNamesNoPairIsNotUnderstood(t *testing.T) {
+	m := newMesh()
+	a, b := m.join(t, "a"), m.join(t, "b")
+	m.own("mri", a)
+	doortest.Publish(t, a.Gateway, "mri", "console", doortest.VP8)
+	for _, reply := range []string{`{"kinds":["video","video"]}`, `{"kinds":["text"]}`, `{"kinds":["video","../door"]}`, `{"kinds":[]}`, `{"kinds":7}`, `[`, ``} {
+		a.handlers["relay-kinds"] = func(context.Context, cluster.Member, []byte) ([]byte, error) { return []byte(reply), nil }
+		subscriptions, err := b.puller.Play(t.Context(), a.member, rooms.PlayRequest{Room: "mri", Publisher: "console"})
+		if fault.KindOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "understood") {
+			t.Errorf("%s: got %d tracks and %v, want a node that can't be understood", reply, len(subscriptions), err)
+		}
+		for _, s := range subscriptions {
+			s.Close()
+		}
+	}
+	if n := a.posts.Load(); n != 0 {
+		t.Errorf("the owner was asked for %d tracks", n)
+	}
+}
+
 func TestTheOwnersRoomIsToldWhatEndsAtARelay(t *testing.T) {
 	m := newMesh()
 	a, b := m.join(t, "a"), m.join(t, "b")
