@@ -233,7 +233,7 @@ func (l *pull) keep(ctx context.Context) error {
 		default:
 			retry = min(2*retry, lastRetry)
 		}
-		if err := l.pause(ctx, changed, retry); err != nil {
+		if err := l.pause(ctx, changed, owner, retry); err != nil {
 			return err
 		}
 		if here, ok := l.puller.Nodes.Owner(l.room); ok {
@@ -261,17 +261,22 @@ func isGone(err error) bool {
 	return kind == fault.Conflict || kind == fault.NotFound
 }
 
-// pause waits, half of the time to twice that, or until something of the cluster has changed.
-func (l *pull) pause(ctx context.Context, changed <-chan struct{}, about time.Duration) error {
+// pause waits, half of the time to half as much again, or until the room has another owner. In a
+// large cluster something else changes all the time.
+func (l *pull) pause(ctx context.Context, changed <-chan struct{}, owner cluster.Member, about time.Duration) error {
 	timer := time.NewTimer(about/2 + rand.N(about))
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-changed:
-		return nil
-	case <-timer.C:
-		return nil
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+			if now, ok := l.puller.Nodes.Owner(l.room); ok && now.ID != owner.ID {
+				return nil
+			}
+		case <-timer.C:
+			return nil
+		}
 	}
 }
 

@@ -58,8 +58,8 @@ type node struct {
 	puller   *pull.Puller
 	handlers map[string]cluster.Handler
 	wire     atomic.Pointer[wire] // that lies before it, if any
-	posts    atomic.Int32         // offers of other nodes that came
-	refuses  atomic.Bool          // requests of other nodes
+	posts    atomic.Int32         // offers of other nodes that came, also those that it
+	refuses  atomic.Bool          // as all requests of other nodes
 }
 
 // join starts a gateway. Its name is its id.
@@ -168,19 +168,22 @@ func (n *node) Call(ctx context.Context, to cluster.Member, verb string, data []
 // Do gives a request to the other's router, as the forwarder does there.
 func (n *node) Do(_ context.Context, to cluster.Member, r *http.Request) (*http.Response, error) {
 	other := n.mesh.node(to.ID)
-	if other == nil || other.refuses.Load() {
+	if other == nil {
 		return nil, errors.New("no such node")
 	}
-	w := other.wire.Load()
 	if r.Method == http.MethodPost {
 		other.posts.Add(1)
-		if w != nil {
-			offer, err := io.ReadAll(r.Body)
-			if err != nil {
-				return nil, err
-			}
-			r.Body = io.NopCloser(bytes.NewReader(withoutCandidates(offer)))
+	}
+	if other.refuses.Load() {
+		return nil, errors.New("it does not answer")
+	}
+	w := other.wire.Load()
+	if r.Method == http.MethodPost && w != nil {
+		offer, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
 		}
+		r.Body = io.NopCloser(bytes.NewReader(withoutCandidates(offer)))
 	}
 	answer := httptest.NewRecorder()
 	other.Router.ServeHTTP(answer, auth.AsNode(httpapi.WithArrival(r, httpapi.Arrival{Node: n.member.Name, Own: true}), n.member.Name))

@@ -270,6 +270,25 @@ func TestViewersStayWhenTheOwnerChanges(t *testing.T) {
 	}
 }
 
+// In a cluster with many rooms something changes all the time: an owner that does not answer is
+// asked at the pull's own pace all the same.
+func TestAPullAsksInPeaceWhateverElseChanges(t *testing.T) {
+	m := newMesh()
+	a, b, c := m.join(t, "a"), m.join(t, "b"), m.join(t, "c")
+	m.own("mri", a)
+	doortest.Publish(t, a.Gateway, "mri", "console", doortest.VP8)
+	e := b.watch(t, "mri/console", video)
+	e.more(t, video, 5)
+	c.refuses.Store(true)
+	m.own("mri", c)
+	for began := time.Now(); time.Since(began) < 2*time.Second; time.Sleep(5 * time.Millisecond) {
+		m.changed()
+	}
+	if n := c.posts.Load(); n < 2 || n > 25 {
+		t.Errorf("the new owner was asked %d times in 2 s, want it with pauses of 50 to 500 ms", n)
+	}
+}
+
 func TestViewersGoWithTheTrack(t *testing.T) {
 	m := newMesh()
 	a, b := m.join(t, "a"), m.join(t, "b")
