@@ -151,6 +151,6 @@ func (s *Session) openRTCP(d datagram) ([]byte, bool) {
 		return nil, false
 	}
 	s.opener.reports[binary.BigEndian.Uint32(d.buf[4:])] = struct{}{}
-	s.lastMedia.Store(d.arrival.UnixNano())
+	s.lastMedia.set(d.arrival)
 	return plain, true
 }
