@@ -16,6 +16,10 @@ const (
 	consentInterval = 5 * time.Second
 	consentTimeout  = 30 * time.Second
 	maxChecks       = 8
+
+	// A pull has given up the other gateway after this without a word of it: that answers checks and
+	// reports, be it that it has no media to send, and viewers wait.
+	pullSilence = 10 * time.Second
 )
 
 // A moment is an instant that any goroutine may set and get, by the monotonic clock: when the machine's
@@ -115,6 +119,9 @@ func (c *consent) receive(s *Session, d datagram) {
 // that has never answered lives on while authenticated media of its own comes in.
 func (c *consent) expired(s *Session, now time.Time) bool {
 	media := s.lastMedia.get()
+	if s.offers && now.Sub(c.renewed) >= pullSilence && now.Sub(media) >= pullSilence {
+		return true
+	}
 	if now.Sub(c.renewed) < consentTimeout {
 		return false
 	}

@@ -207,3 +207,20 @@ func TestAClockThatIsSetEndsNothing(t *testing.T) {
 		}
 	}
 }
+
+// The other side of a pull is a gateway: it answers, and reports, be it that no media comes.
+func TestAPullGivesUpASilentGatewaySooner(t *testing.T) {
+	for _, offers := range []bool{false, true} {
+		b := newConsentBench(t, true)
+		b.offers = offers
+		begin := time.Now()
+		b.consent.begin(begin)
+		if b.consent.expired(b.Session, begin.Add(pullSilence-time.Second)) || b.consent.expired(b.Session, begin.Add(pullSilence)) != offers {
+			t.Errorf("a pull %t: want it to give up after %v, if it is one", offers, pullSilence)
+		}
+		b.lastMedia.set(begin.Add(8 * time.Second)) // a report, perhaps
+		if b.consent.expired(b.Session, begin.Add(15*time.Second)) {
+			t.Errorf("a pull %t: what was heard 7 s ago has expired", offers)
+		}
+	}
+}

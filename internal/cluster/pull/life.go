@@ -136,7 +136,11 @@ func (l *pull) run() {
 	l.err = err
 	close(l.ended)
 	p.mu.Unlock()
-	p.registry.Forget(l.room, l.name)
+	gone := rooms.ErrGone
+	if errors.Is(err, rtc.Moved) || unreached(err) { // it can be had at once, by another way
+		gone = rooms.ErrMoved
+	}
+	p.registry.Forget(l.room, l.name, gone)
 	l.log.Info("pull ended", "cause", err, "lasted", time.Since(began).Round(time.Millisecond))
 }
 
@@ -218,10 +222,10 @@ func (l *pull) keep(ctx context.Context) error {
 			source, lost, gone, retry = owner.ID, now, 0, firstRetry
 			l.puller.rebuilding()
 			l.log.Info("pull lost its session", "node", owner.Name, "cause", err)
+		case unreached(err) && now.Sub(lost) > 2*connectTimeout: // that it never was live is long ago
+			l.puller.avoid(owner.ID, now)
+			return err
 		case lost.IsZero() && (final(err) || now.Sub(began) > joinTimeout):
-			if errors.Is(err, rtc.Unreached) || errors.Is(err, rtc.SetupTimeout) {
-				l.puller.avoid(owner.ID, now)
-			}
 			return err
 		case !lost.IsZero() && now.Sub(lost) > patience:
 			return rooms.ErrGone
@@ -243,6 +247,11 @@ func (l *pull) keep(ctx context.Context) error {
 			l.setOwner(here)
 		}
 	}
+}
+
+// unreached reports whether the owner answers, and its media doesn't come.
+func unreached(err error) bool {
+	return errors.Is(err, rtc.Unreached) || errors.Is(err, rtc.SetupTimeout)
 }
 
 // final reports whether asking again at once is of no use.

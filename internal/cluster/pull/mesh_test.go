@@ -23,12 +23,14 @@ import (
 	"github.com/pion/webrtc/v4"
 	"go.uber.org/goleak"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/cluster"
 	"sightline/internal/cluster/pull"
 	"sightline/internal/doortest"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
+	"sightline/internal/rtc"
 	"sightline/internal/rtpstream"
 	"sightline/rooms"
 	"sightline/whep"
@@ -411,6 +413,23 @@ func (n *node) pulls(t *testing.T, want int) {
 		}
 		if all != want {
 			return fmt.Sprintf("%d pulls, want %d: %v", all, want, n.puller.Snapshot().Pulls)
+		}
+		return ""
+	})
+}
+
+// ended waits until a viewer's session has ended at the node, by that.
+func (n *node) ended(t *testing.T, by rtc.End) {
+	t.Helper()
+	doortest.Eventually(t, func() string {
+		var causes []string
+		for _, e := range n.Audit.Events("watched") {
+			if e.Phase == audit.Ended {
+				causes = append(causes, e.Cause)
+			}
+		}
+		if !slices.Equal(causes, []string{string(by)}) {
+			return fmt.Sprintf("viewers' sessions have ended by %q, want one by %s", causes, by)
 		}
 		return ""
 	})

@@ -19,6 +19,7 @@ import (
 	"sightline/internal/doortest"
 	"sightline/internal/fault"
 	"sightline/internal/media"
+	"sightline/internal/rtc"
 	"sightline/rooms"
 )
 
@@ -297,7 +298,7 @@ func TestViewersGoWithTheTrack(t *testing.T) {
 	e := b.watch(t, "mri/console", video)
 	e.more(t, video, 5)
 	feed.Stop()
-	a.Rooms.Forget("mri", "console")
+	a.Rooms.Forget("mri", "console", rooms.ErrGone)
 	e.WaitClosed(t)
 	b.pulls(t, 0)
 	b.sessions(t, 0)
@@ -318,6 +319,7 @@ func TestARoomThatComesHereIsNotRelayed(t *testing.T) {
 	m.own("mri", b)
 	e.WaitClosed(t)
 	b.pulls(t, 0)
+	b.ended(t, rtc.Moved)
 }
 
 func TestTheMixIsRelayedOnce(t *testing.T) {
@@ -416,6 +418,33 @@ func TestAnOwnerOutOfReachIsLeftToItsOwnDoors(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// It was in reach, and when the session is made anew it is no more.
+func TestViewersDoNotWaitForAnOwnerThatGotOutOfReach(t *testing.T) {
+	m := newMesh()
+	a, b, c := m.join(t, "a"), m.join(t, "b", "127.0.0.0/8"), m.join(t, "c")
+	m.own("mri", a)
+	w := newWire(t)
+	a.wire.Store(w)
+	doortest.Publish(t, a.Gateway, "mri", "console", doortest.VP8)
+	e := b.watch(t, "mri/console", video)
+	e.more(t, video, 5)
+	w.front.Close()
+	c.refuses.Store(true)
+	m.own("mri", c) // which ends the session at once, and not after its 10 s of silence
+	doortest.Eventually(t, func() string {
+		if c.posts.Load() == 0 {
+			return "the new owner was not asked"
+		}
+		return ""
+	})
+	m.own("mri", a)
+	e.WaitClosed(t) // after two times the 3 s of a session
+	if b.puller.Wanted(netip.MustParseAddr("127.0.0.1"), a.member) {
+		t.Error("who comes back is served here again")
+	}
+	b.ended(t, rtc.Moved)
 }
 
 func TestTheLimitOfATrackHoldsForAllNodes(t *testing.T) {
