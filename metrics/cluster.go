@@ -45,6 +45,8 @@ type Cluster struct {
 
 	Relays       int // tracks of other nodes that are pulled
 	RelayViewers int // who play them
+	Rebuilds     uint64
+	RelayLoss    float64 // between nodes, of the pull that loses most, from 0 to 1
 
 	Compared     uint64 // times that this node has asked another for revocations, invitations and sign-ins that it lacked
 	CompareFails uint64 // of them, without success
@@ -110,6 +112,8 @@ var (
 
 	relays       = desc("cluster_relays", "Tracks of other nodes that this one relays.")
 	relayViewers = desc("cluster_relay_viewers", "Viewers who play relayed tracks.")
+	rebuilds     = desc("cluster_relay_rebuilds_total", "Times that a relayed track's session with its owner was lost, and made anew.")
+	relayLoss    = desc("cluster_relay_loss_ratio", "Packets lost on the way from the owner in the last seconds, before repair, of the relayed track that loses most.")
 
 	compared     = desc("cluster_share_requests_total", "Times that this node has asked another for revocations, invitations and sign-ins that it lacked.")
 	compareFails = desc("cluster_share_failures_total", "Times that it got no answer, or not all of it.")
@@ -120,7 +124,7 @@ func clusterDescs() []*prometheus.Desc {
 	return []*prometheus.Desc{
 		engineConnected, engineRoutes, nodesSeen, nodesTwins, roomsOwned, roomsKnown, directoryAge,
 		placements, roomsTaken, leasesEnded, timesAlone, gaps, fetches, badRecords, nodeMessages, nodeBytes, nodeDropped,
-		forwarded, forwardDelay, refusedCalls, nodeStreams, lostStreams, relays, relayViewers, compared, compareFails, badShares,
+		forwarded, forwardDelay, refusedCalls, nodeStreams, lostStreams, relays, relayViewers, rebuilds, relayLoss, compared, compareFails, badShares,
 	}
 }
 
@@ -166,6 +170,8 @@ func collectCluster(w writer, s Cluster) {
 	w.counter(lostStreams, float64(s.LostStreams))
 	w.gauge(relays, float64(s.Relays))
 	w.gauge(relayViewers, float64(s.RelayViewers))
+	w.counter(rebuilds, float64(s.Rebuilds))
+	w.gauge(relayLoss, s.RelayLoss)
 	w.counter(compared, float64(s.Compared))
 	w.counter(compareFails, float64(s.CompareFails))
 	w.counter(badShares, float64(s.BadShares))

@@ -57,7 +57,7 @@ func TestAViewerIsServedByAnotherNode(t *testing.T) {
 				t.Errorf("the relay's log has %d events of viewers, want 2", len(got))
 			}
 			s := b.puller.Snapshot()
-			if s.Pulls[pull.Live] != 2 || s.Viewers != 2 || s.Received == 0 || s.Sent == 0 || s.Rebuilds != 0 {
+			if s.Pulls[pull.Live] != 2 || s.Viewers != 2 || s.Rebuilds != 0 || s.Loss != 0 {
 				t.Errorf("got %+v, want 2 live pulls for 2 viewers", s)
 			}
 			if list := b.Rooms.Rooms(); len(list) != 0 {
@@ -208,6 +208,12 @@ func TestLossBetweenNodesIsRepaired(t *testing.T) {
 	e.more(t, video, 5)
 	w.every.Store(10)
 	e.more(t, video, 200)
+	doortest.Eventually(t, func() string {
+		if loss := b.puller.Snapshot().Loss; loss < 0.03 || loss > 0.3 {
+			return fmt.Sprintf("the loss is said to be %.2f, want about 0.1", loss)
+		}
+		return ""
+	})
 	w.every.Store(0)
 	e.more(t, video, 20)
 	if w.lost.Load() < 15 {
@@ -219,9 +225,6 @@ func TestLossBetweenNodesIsRepaired(t *testing.T) {
 		}
 		return ""
 	})
-	if s := b.puller.Snapshot(); s.Repaired == 0 || s.Lost != 0 {
-		t.Errorf("got %+v, want repaired packets and none lost", s)
-	}
 }
 
 // The owner goes down properly, and another node has the room with its publisher again.
