@@ -81,8 +81,18 @@ func (l *pull) await(ctx context.Context) error {
 		}
 		return l.err
 	case <-ctx.Done():
+		if l.connected() { // then it is the publisher that there is to wait for, not the owner
+			return fault.New(fault.Conflict, "%s of publisher %q in room %q is about to come back, and shows nothing now", l.kind, l.publisher, l.room).After(retryAfter)
+		}
 		return context.Cause(ctx)
 	}
+}
+
+// connected reports whether there is a session with the owner.
+func (l *pull) connected() bool {
+	l.puller.mu.Lock()
+	defer l.puller.mu.Unlock()
+	return l.up
 }
 
 // enter counts a viewer who has his subscription.

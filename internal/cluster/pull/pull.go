@@ -197,8 +197,8 @@ type session struct{ viewers []*viewer }
 func (v *viewer) counts() bool { return v.session.viewers[0] == v }
 
 // Play is as rooms.Registry.Play, for a room that owner has: it pulls what is not pulled yet,
-// and waits until that has something to show. Errors are those of the owner, and Unavailable
-// if it does not answer in time.
+// and waits until that has something to show. Errors are those of the owner, Conflict if the
+// publisher is away for a moment, and Unavailable if the owner does not answer in time.
 func (p *Puller) Play(ctx context.Context, owner cluster.Member, req rooms.PlayRequest) ([]*Subscription, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, joinTimeout, errLate(owner))
 	defer cancel()

@@ -399,6 +399,23 @@ func TestAnOwnerThatDoesNotAnswerIsGivenUpInTime(t *testing.T) {
 	b.watch(t, "mri/console", video).more(t, video, 5)
 }
 
+// Who comes while the publisher is away is not told that a node were busy.
+func TestWhoIsEarlierThanThePublisherIsToldSo(t *testing.T) {
+	m := newMesh()
+	a, b := m.join(t, "a"), m.join(t, "b")
+	m.own("mri", a)
+	doortest.Publish(t, a.Gateway, "mri", "console", doortest.VP8).Stop()
+	res := b.Post(t, "/whep/mri/console/video", doortest.NewPeerOffer(t))
+	if res.StatusCode != http.StatusConflict || res.Header.Get("Retry-After") == "" {
+		t.Errorf("got %d %s, want 409 for a publisher that is away", res.StatusCode, res.Text)
+	}
+	doortest.Publish(t, a.Gateway, "mri", "console", doortest.VP8)
+	b.watch(t, "mri/console/video", video).more(t, video, 5)
+	if n := a.posts.Load(); n != 1 {
+		t.Errorf("the owner was asked %d times, want the session to be kept until the publisher is back", n)
+	}
+}
+
 // Its answers come, its media doesn't.
 func TestAnOwnerOutOfReachIsLeftToItsOwnDoors(t *testing.T) {
 	m := newMesh()
