@@ -46,10 +46,12 @@ type mesh struct {
 	nodes    map[string]*node
 	owners   map[string]string // id by room
 	watchers map[chan struct{}]struct{}
+
+	limits rooms.Config // of pullers that are made
 }
 
 func newMesh() *mesh {
-	return &mesh{nodes: make(map[string]*node), owners: make(map[string]string), watchers: make(map[chan struct{}]struct{})}
+	return &mesh{nodes: make(map[string]*node), owners: make(map[string]string), watchers: make(map[chan struct{}]struct{}), limits: rooms.Defaults()}
 }
 
 // A node is a whole gateway. It is a pull.Nodes and a pull.Sender.
@@ -76,7 +78,7 @@ func (m *mesh) join(t *testing.T, id string, near ...string) *node {
 		func(g *doortest.Gateway) doortest.Door {
 			var err error
 			parts := pull.Parts{Nodes: n, Sender: n, Peers: g.Peers, Rooms: g.Rooms, Bridge: g.Bridge}
-			if n.puller, err = pull.New(cluster.Config{Near: near}, rooms.Defaults(), parts, g.Log); err != nil {
+			if n.puller, err = pull.New(cluster.Config{Near: near}, m.limits, parts, g.Log); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(n.puller.Close)

@@ -129,15 +129,23 @@ func (p *Puller) Close() {
 
 // Wanted reports whether this node shall play to a client what owner has, instead of sending
 // his request there: the owner is busy and this node is not, or the client is near.
-// It shall not for a while if the owner's media has not come here.
+// It shall not for a while if the owner's media has not come here, nor at a limit: the owner may
+// have a place.
 func (p *Puller) Wanted(client netip.Addr, owner cluster.Member) bool {
 	self := p.Nodes.Self()
-	if owner.ID == self.ID || self.Draining || p.avoids(owner.ID, time.Now()) {
+	if owner.ID == self.ID || self.Draining || p.full() || p.avoids(owner.ID, time.Now()) {
 		return false
 	}
 	client = client.Unmap().WithZone("")
 	return slices.ContainsFunc(p.near, func(n netip.Prefix) bool { return n.Contains(client) }) ||
 		owner.Busy && !self.Busy && !self.Full
+}
+
+// full reports whether there is no place for one more viewer, be it of a track that is not pulled yet.
+func (p *Puller) full() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sessions >= p.limits.MaxViewers || len(p.pulls) >= maxPulls
 }
 
 func (p *Puller) avoids(id string, now time.Time) bool {

@@ -522,6 +522,30 @@ func TestTheLimitOfAMixHoldsAtARelay(t *testing.T) {
 	})
 }
 
+// Who finds no place at the relay may find one at the owner.
+func TestWhoFindsNoPlaceHereIsSentOn(t *testing.T) {
+	m := newMesh()
+	m.limits.MaxViewers = 1
+	a, b := m.join(t, "a"), m.join(t, "b", "127.0.0.0/8")
+	m.own("mri", a)
+	doortest.Publish(t, a.Gateway, "mri", "console", doortest.VP8)
+	client, req := netip.MustParseAddr("127.0.0.1"), rooms.PlayRequest{Room: "mri", Publisher: "console", Kind: media.Video}
+	first, err := b.puller.Play(t.Context(), a.member, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.puller.Wanted(client, a.member) {
+		t.Error("one more is wanted than there may be")
+	}
+	if _, err := b.puller.Play(t.Context(), a.member, req); err == nil || !strings.Contains(err.Error(), "rooms.max_viewers") {
+		t.Errorf("got %v for who came all the same, want rooms.max_viewers", err)
+	}
+	first[0].Close()
+	if !b.puller.Wanted(client, a.member) {
+		t.Error("nobody is wanted any more")
+	}
+}
+
 func TestWhoIsServedHere(t *testing.T) {
 	m := newMesh()
 	b := m.join(t, "b", "10.1.0.0/16", "fd00::/8")
