@@ -133,7 +133,7 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	lease := d.auth.Keep(who) // not s: the check outlives it
 	s.lease = lease
 	err = d.sessions.Create(c, httpapi.Resource{
-		Room: room, Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
+		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
 		Authorize: func(r *http.Request) error {
 			who, err := d.authorize(r, room, publisher, kind)
 			if err == nil {

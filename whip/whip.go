@@ -106,7 +106,7 @@ func (d *Door) publish(c *gin.Context) error {
 	lease := d.auth.Keep(who) // not s: the check outlives it
 	s.lease = lease
 	err = d.sessions.Create(c, httpapi.Resource{
-		Room: room, Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
+		Session: s.peer, Offer: offer, Servers: servers(d.peers), Run: s.run,
 		Links:     []httpapi.Link{{Rel: returnAudio, URL: httpapi.MixURL(httpapi.BaseURL(c), room, publisher)}},
 		Authorize: func(r *http.Request) error { return d.again(r, lease, room, publisher, kinds, silent) },
 	})

@@ -30,7 +30,6 @@ type Session interface {
 
 // A Resource is a session of WHIP or WHEP that has been answered.
 type Resource struct {
-	Room    string // that the session is in
 	Session Session
 	Offer   *sdp.Offer
 	Servers []ICEServer // told to the client
@@ -437,20 +436,6 @@ func (r *Resources) Len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.live)
-}
-
-// EndRoom ends all sessions of a room, and returns how many there are. It doesn't wait for them.
-func (r *Resources) EndRoom(room string, cause error) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := 0
-	for _, s := range r.live {
-		if s.Room == room {
-			s.cancel(cause)
-			n++
-		}
-	}
-	return n
 }
 
 // Drain takes no more sessions from now on.

@@ -601,26 +601,11 @@ func TestPanicEndsOneSessionOnly(t *testing.T) {
 	}
 }
 
-// A room that has gone to another node takes its sessions with it, and no others.
-func TestEndOfARoom(t *testing.T) {
+// So each node knows whose a session is.
+func TestIDsOfSessionsBeginWithTheNodes(t *testing.T) {
 	b := newBench(t, Defaults())
 	b.sessions.Node("north")
-	in := func(room string) func(*Resource) { return func(r *Resource) { r.Room = room } }
-	for _, room := range []string{"mri-2", "ct-1", "mri-2"} {
-		if path := b.create(t, newPeer(), in(room)); !strings.HasPrefix(path, "/sessions/north.") {
-			t.Errorf("path %q, want the node's id in it", path)
-		}
-	}
-	moved := errors.New("moved")
-	if n := b.sessions.EndRoom("mri-2", moved); n != 2 {
-		t.Errorf("%d sessions ended, want 2", n)
-	}
-	for range 2 {
-		if err := <-b.ended; !errors.Is(err, moved) {
-			t.Errorf("a session ended because of %v", err)
-		}
-	}
-	if n := b.sessions.EndRoom("mri-9", moved); n != 0 {
-		t.Errorf("%d sessions of a room that is not", n)
+	if path := b.create(t, newPeer(), nil); !strings.HasPrefix(path, "/sessions/north.") {
+		t.Errorf("path %q, want the node's id in it", path)
 	}
 }

@@ -37,7 +37,7 @@ func (l *local) gateway() *doortest.Gateway {
 func (l *local) Load() cluster.Load         { return cluster.Load{} }
 func (l *local) Taken(string, cluster.Keep) {}
 func (l *local) Lost(room string, _ cluster.Member, _ cluster.Why) {
-	l.gateway().Sessions.EndRoom(room, context.Canceled)
+	l.gateway().Rooms.Move(room, "")
 }
 
 func (l *local) Rooms() (out []cluster.RoomState) {
