@@ -169,6 +169,30 @@ func TestKindsAreThoseOfThePair(t *testing.T) {
 	})
 }
 
+// A relay has the sound of a pair before there is any.
+func TestATrackMayBeHadBeforeItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t)
+		defer h.close()
+		s := h.publish(&roomstest.Opus, &roomstest.VP8)
+		play(s.video, 3, true, 1)
+		sound := rooms.PlayRequest{Room: "r", Publisher: "cam", Kind: media.Audio, Relay: "node-b"}
+		if _, err := h.Play(sound); fault.KindOf(err) != fault.Conflict {
+			t.Errorf("got %v for sound that has not begun", err)
+		}
+		sound.Early = true
+		subscriptions, err := h.Play(sound)
+		if err != nil || !subscriptions[0].Codec().Is("opus") {
+			t.Fatalf("got %v, %v, want the sound early", subscriptions, err)
+		}
+		subscriptions[0].Close()
+		sound.Publisher = "nobody"
+		if _, err := h.Play(sound); fault.KindOf(err) != fault.Conflict {
+			t.Errorf("got %v for nobody's sound", err)
+		}
+	})
+}
+
 func TestWhatARelaySaysIsChecked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := open(t)

@@ -57,7 +57,7 @@ type pull struct {
 
 	// Guarded by Puller.mu.
 	owner   cluster.Member // of now
-	up      bool           // there is a session with it
+	up      time.Time      // since when there is a session with it; zero: there is none
 	begun   bool           // live is closed
 	viewers map[*viewer]struct{}
 	others  int // viewers of the track elsewhere, as the owner said last
@@ -70,29 +70,39 @@ func newPull(p *Puller, k key, name string, owner cluster.Member) *pull {
 	}
 }
 
-// await waits until there is something to show.
-func (l *pull) await(ctx context.Context) error {
+// await waits until there is something to show. It is false if there is a session, and its publisher
+// has nothing to show.
+func (l *pull) await(ctx context.Context) (live bool, err error) {
+	if l.silentFor() > quiet { // somebody has waited before
+		return false, nil
+	}
 	select {
 	case <-l.live:
-		return nil
+		return true, nil
 	case <-l.ended:
 		if fault.KindOf(l.err) == "" {
-			return &fault.Error{Kind: fault.Unavailable, Detail: "the node that has this room does not bring what was asked for", RetryAfter: retryAfter, Cause: l.err}
+			return false, &fault.Error{Kind: fault.Unavailable, Detail: "the node that has this room does not bring what was asked for", RetryAfter: retryAfter, Cause: l.err}
 		}
-		return l.err
+		return false, l.err
 	case <-ctx.Done():
-		if l.connected() { // then it is the publisher that there is to wait for, not the owner
-			return fault.New(fault.Conflict, "%s of publisher %q in room %q is about to come back, and shows nothing now", l.kind, l.publisher, l.room).After(retryAfter)
-		}
-		return context.Cause(ctx)
 	}
-}
-
-// connected reports whether there is a session with the owner.
-func (l *pull) connected() bool {
 	l.puller.mu.Lock()
 	defer l.puller.mu.Unlock()
-	return l.up
+	if ctx.Err() == context.DeadlineExceeded && !l.up.IsZero() {
+		return l.begun, nil
+	}
+	return false, context.Cause(ctx)
+}
+
+// silentFor returns for how long there has been a session that has brought nothing; 0 if the pull
+// ever brought something.
+func (l *pull) silentFor() time.Duration {
+	l.puller.mu.Lock()
+	defer l.puller.mu.Unlock()
+	if l.begun || l.up.IsZero() {
+		return 0
+	}
+	return time.Since(l.up)
 }
 
 // enter counts a viewer who has his subscription.
@@ -311,7 +321,7 @@ func (l *pull) setOwner(m cluster.Member) {
 	l.owner = m
 }
 
-func (l *pull) setUp(up bool) {
+func (l *pull) setUp(up time.Time) {
 	l.puller.mu.Lock()
 	l.up = up
 	l.puller.mu.Unlock()
@@ -372,8 +382,8 @@ func (l *pull) forward(ctx context.Context, peer *rtc.Session, publication *room
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	l.setUp(true)
-	defer l.setUp(false)
+	l.setUp(time.Now())
+	defer l.setUp(time.Time{})
 	return publication.Run(ctx, src)
 }
 

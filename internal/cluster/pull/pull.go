@@ -28,6 +28,7 @@ import (
 const (
 	maxPulls    = 1000
 	joinTimeout = 1500 * time.Millisecond // until a track that is pulled for a viewer has something to show
+	quiet       = time.Second             // of a session: its publisher has nothing to show
 	linger      = 5 * time.Second         // of a pull without viewers
 	retryAfter  = 2 * time.Second
 
@@ -261,12 +262,23 @@ func (p *Puller) play(ctx context.Context, owner cluster.Member, keys []key, req
 		}
 		viewers = append(viewers, v)
 	}
+	live := 0
+	for _, v := range viewers {
+		ok, err := v.pull.await(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case ok:
+			live++
+		}
+	}
+	// Of a pair one track will do: an encoder may offer sound that it never sends.
+	if l := viewers[0].pull; live == 0 {
+		return nil, fault.New(fault.Conflict, "%s of publisher %q in room %q shows nothing now", l.kind, l.publisher, l.room).After(retryAfter)
+	}
 	for _, v := range viewers {
 		l := v.pull
-		if err := l.await(ctx); err != nil {
-			return out, err
-		}
-		req.Room, req.Publisher, req.Kind, req.Participant = l.room, l.name, l.kind, ""
+		req.Room, req.Publisher, req.Kind, req.Participant, req.Early = l.room, l.name, l.kind, "", true
 		subscriptions, err := p.registry.Play(req)
 		if err != nil {
 			return out, err

@@ -416,6 +416,39 @@ func TestWhoIsEarlierThanThePublisherIsToldSo(t *testing.T) {
 	}
 }
 
+// An encoder may offer sound and never send any, or begin with it later: its picture is played, and
+// its sound when it comes.
+func TestAPairWithoutSoundIsPlayed(t *testing.T) {
+	m := newMesh()
+	a, b := m.join(t, "a"), m.join(t, "b")
+	m.own("mri", a)
+	speak := make(chan struct{})
+	publishSources(t, a, func(ctx context.Context) []media.Source {
+		silence, end := context.WithCancel(ctx)
+		go func() {
+			defer end()
+			select {
+			case <-speak:
+			case <-ctx.Done():
+			}
+		}()
+		sound := &late{clock: clock{ctx: ctx, codec: doortest.Opus, began: time.Now()}, until: silence}
+		return []media.Source{&clock{ctx: ctx, codec: doortest.VP8, began: time.Now()}, sound}
+	})
+	e := b.watch(t, "mri/console", video, audio)
+	e.more(t, video, 5)
+	began := time.Now()
+	second, err := b.puller.Play(t.Context(), a.member, rooms.PlayRequest{Room: "mri", Publisher: "console"})
+	if err != nil || len(second) != 2 {
+		t.Fatalf("got %d tracks and %v for the second viewer, want 2", len(second), err)
+	}
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("the second viewer had to wait for %v, as the first", d)
+	}
+	close(speak)
+	e.more(t, audio, 5)
+}
+
 // Its answers come, its media doesn't.
 func TestAnOwnerOutOfReachIsLeftToItsOwnDoors(t *testing.T) {
 	m := newMesh()

@@ -32,7 +32,7 @@ func (l *pull) state() State {
 	switch {
 	case !l.begun:
 		return Connecting
-	case !l.up:
+	case l.up.IsZero():
 		return Rebuilding
 	case len(l.viewers) == 0:
 		return Idle

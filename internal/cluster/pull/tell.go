@@ -174,7 +174,7 @@ func (l *pull) report(ctx context.Context) {
 	p.mu.Lock()
 	owner, up, a := l.owner, l.up, l.count()
 	p.mu.Unlock()
-	if !up {
+	if up.IsZero() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
