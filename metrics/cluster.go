@@ -45,6 +45,8 @@ type Cluster struct {
 
 	Relays       int // tracks of other nodes that are pulled
 	RelayViewers int // who play them
+	Rebuilds     uint64
+	RelayLoss    float64 // between nodes, of the pull that loses most, from 0 to 1
 
 	Compared     uint64 // times that this node has asked another for revocations, invitations and sign-ins that it lacked
 	CompareFails uint64 // of them, without success
@@ -144,6 +146,10 @@ var clusterMetrics = []metric[Cluster]{
 		func(s *Cluster) float64 { return float64(s.Relays) }),
 	gaugeOf("cluster_relay_viewers", "Viewers who play relayed tracks.",
 		func(s *Cluster) float64 { return float64(s.RelayViewers) }),
+	counterOf("cluster_relay_rebuilds_total", "Times that a relayed track's session with its owner was lost, and made anew.",
+		func(s *Cluster) uint64 { return s.Rebuilds }),
+	gaugeOf("cluster_relay_loss_ratio", "Packets lost on the way from the owner in the last seconds, before repair, of the relayed track that loses most.",
+		func(s *Cluster) float64 { return s.RelayLoss }),
 	counterOf("cluster_share_requests_total", "Times that this node has asked another for revocations, invitations and sign-ins that it lacked.",
 		func(s *Cluster) uint64 { return s.Compared }),
 	counterOf("cluster_share_failures_total", "Times that it got no answer, or not all of it.",

@@ -159,6 +159,8 @@ func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 		`sightline_cluster_lost_streams_total{}`:                            628,
 		`sightline_cluster_relays{}`:                                        629,
 		`sightline_cluster_relay_viewers{}`:                                 630,
+		`sightline_cluster_relay_rebuilds_total{}`:                          634,
+		`sightline_cluster_relay_loss_ratio{}`:                              0.635,
 		`sightline_cluster_share_requests_total{}`:                          631,
 		`sightline_cluster_share_failures_total{}`:                          632,
 		`sightline_cluster_share_refused_total{}`:                           633,

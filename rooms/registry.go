@@ -131,6 +131,7 @@ type PlayRequest struct {
 	Session         string     // public id of the viewer's session
 	Client, Subject string
 	Participant     string // whose session it is, by ID; one that is not in the room counts as ""
+	Early           bool   // of one track: it will do though it has had nothing to show yet
 
 	// Relay is the node that plays one track on to viewers of its own, "" for a viewer. It counts
 	// as nobody; for whom it stands Represent says.
@@ -200,7 +201,7 @@ func (r *Registry) playableLocked(req PlayRequest, now time.Time) []*trackEntry 
 	}
 	p := m.publishers[req.Publisher]
 	if req.Kind != "" {
-		if e := *p.entry(req.Kind); e != nil && e.begunSince(now) >= 0 {
+		if e := *p.entry(req.Kind); e != nil && (req.Early || e.begunSince(now) >= 0) {
 			return []*trackEntry{e}
 		}
 		return nil

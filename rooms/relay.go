@@ -87,8 +87,8 @@ func (e *trackEntry) stopStandingLocked(v *viewer) {
 }
 
 // Forget lets a publisher go that is away, at once instead of after the grace: whoever plays it
-// ends with ErrGone. It does nothing to one that has a session.
-func (r *Registry) Forget(room, publisher string) {
+// ends with the cause. It does nothing to one that has a session.
+func (r *Registry) Forget(room, publisher string, cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.rooms[room]
@@ -97,6 +97,7 @@ func (r *Registry) Forget(room, publisher string) {
 	}
 	now, p := time.Now(), m.publishers[publisher]
 	for _, e := range p.entries() {
+		e.end(cause)
 		r.removeLocked(p, e, now)
 	}
 	r.endTalkLocked(p, true, now)

@@ -108,9 +108,9 @@ func TestARelaysViewersLeaveWithTheTrack(t *testing.T) {
 		if _, _, err := h.Enter(rooms.EnterRequest{Room: "r", ParticipantChange: rooms.ParticipantChange{Name: new("Anna")}}); err != nil { // keeps the room
 			t.Fatal(err)
 		}
-		h.Forget("r", "cam")
-		if err := <-r.ended; !errors.Is(err, rooms.ErrGone) {
-			t.Errorf("the relay ended with %v, want ErrGone", err)
+		h.Forget("r", "cam", rooms.ErrMoved)
+		if err := <-r.ended; !errors.Is(err, rooms.ErrMoved) {
+			t.Errorf("the relay ended with %v, want the cause, ErrMoved", err)
 		}
 		if m, err := h.Room("r"); err != nil || m.Viewers != 0 || len(m.Publishers) != 0 {
 			t.Errorf("got %+v, %v, want a room without viewers and publishers", m, err)
@@ -123,16 +123,16 @@ func TestAPublisherWithASessionIsNotForgotten(t *testing.T) {
 		s := h.publish(nil, &roomstest.VP8)
 		play(s.video, 3, true, 1)
 		v := h.watch(media.Video)
-		h.Forget("r", "cam")
-		h.Forget("r", "nobody")
-		h.Forget("nowhere", "cam")
+		h.Forget("r", "cam", rooms.ErrGone)
+		h.Forget("r", "nobody", rooms.ErrGone)
+		h.Forget("nowhere", "cam", rooms.ErrGone)
 		play(s.video, 3, true, 1)
 		if len(v.Got()) == 0 {
 			t.Error("nothing comes any more")
 		}
 		began := time.Now()
 		s.end()
-		h.Forget("r", "cam")
+		h.Forget("r", "cam", rooms.ErrGone)
 		if err := <-v.ended; !errors.Is(err, rooms.ErrGone) || time.Since(began) > time.Second {
 			t.Errorf("the viewer ended with %v after %v, want ErrGone at once", err, time.Since(began))
 		}
@@ -160,6 +160,30 @@ func TestKindsAreThoseOfThePair(t *testing.T) {
 		want("both are there", "", media.Audio, media.Video)
 		s.end()
 		want("within the grace", "", media.Audio, media.Video)
+	})
+}
+
+// A relay has the sound of a pair before there is any.
+func TestATrackMayBeHadBeforeItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t)
+		defer h.close()
+		s := h.publish(&roomstest.Opus, &roomstest.VP8)
+		play(s.video, 3, true, 1)
+		sound := rooms.PlayRequest{Room: "r", Publisher: "cam", Kind: media.Audio, Relay: "node-b"}
+		if _, err := h.Play(sound); fault.KindOf(err) != fault.Conflict {
+			t.Errorf("got %v for sound that has not begun", err)
+		}
+		sound.Early = true
+		subscriptions, err := h.Play(sound)
+		if err != nil || !subscriptions[0].Codec().Is("opus") {
+			t.Fatalf("got %v, %v, want the sound early", subscriptions, err)
+		}
+		subscriptions[0].Close()
+		sound.Publisher = "nobody"
+		if _, err := h.Play(sound); fault.KindOf(err) != fault.Conflict {
+			t.Errorf("got %v for nobody's sound", err)
+		}
 	})
 }
 

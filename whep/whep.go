@@ -114,7 +114,7 @@ func (d *Door) play(c *gin.Context, suffix string, kind media.Kind) error {
 	} else {
 		s.subscriptions, err = d.subscribe(c.Request.Context(), from, rooms.PlayRequest{
 			Room: room, Publisher: publisher, Kind: kind, Session: s.id, Client: client, Subject: who.Name,
-			Participant: c.Query("participant"), Relay: from.relay,
+			Participant: c.Query("participant"), Relay: from.relay, Early: from.relay != "",
 		})
 	}
 	if err != nil {

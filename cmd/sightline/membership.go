@@ -125,7 +125,7 @@ func (m *membership) snapshot() metrics.Cluster {
 	}
 	out := metrics.ClusterOf(m.node.Snapshot(), forward.Verb, m.shared.Snapshot())
 	p := m.puller.Snapshot()
-	out.RelayViewers = p.Viewers
+	out.RelayViewers, out.Rebuilds, out.RelayLoss = p.Viewers, p.Rebuilds, p.Loss
 	for _, n := range p.Pulls {
 		out.Relays += n
 	}

@@ -179,6 +179,9 @@ func (b *Bridge) Listeners(name string) int {
 	return 0
 }
 
+// MaxListeners returns how many may listen, in all rooms together.
+func (b *Bridge) MaxListeners() int { return b.config.MaxListeners }
+
 // Audiences tells how many listen to the mix of each room in which somebody does.
 func (b *Bridge) Audiences(tell func(room string, listeners int)) {
 	b.mu.Lock()

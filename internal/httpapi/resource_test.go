@@ -600,3 +600,12 @@ func TestPanicEndsOneSessionOnly(t *testing.T) {
 		t.Errorf("the other session: got %d", res.StatusCode)
 	}
 }
+
+// So each node knows whose a session is.
+func TestIDsOfSessionsBeginWithTheNodes(t *testing.T) {
+	b := newBench(t, Defaults())
+	b.sessions.Node("north")
+	if path := b.create(t, newPeer(), nil); !strings.HasPrefix(path, "/sessions/north.") {
+		t.Errorf("path %q, want the node's id in it", path)
+	}
+}

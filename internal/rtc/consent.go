@@ -16,13 +16,30 @@ const (
 	consentInterval = 5 * time.Second
 	consentTimeout  = 30 * time.Second
 	maxChecks       = 8
+
+	// A pull has given up the other gateway after this without a word of it: that answers checks and
+	// reports, be it that it has no media to send, and viewers wait.
+	pullSilence = 10 * time.Second
 )
+
+// A moment is an instant that any goroutine may set and get, by the monotonic clock: when the machine's
+// clock is set nobody has been silent for that. The zero value is long ago.
+type moment struct{ sinceEpoch atomic.Int64 } // nanoseconds; 0: never
+
+func (m *moment) set(t time.Time) { m.sinceEpoch.Store(int64(t.Sub(epoch))) }
+
+func (m *moment) get() time.Time {
+	if d := m.sinceEpoch.Load(); d != 0 {
+		return epoch.Add(time.Duration(d))
+	}
+	return time.Time{}
+}
 
 // consent watches that the peer still wants what it gets. Only valid responses renew it.
 // The session's goroutine owns it.
 type consent struct {
 	rtt   atomic.Int64 // nanoseconds
-	heard atomic.Int64 // UnixNano of the last valid response; 0: none
+	heard moment       // of the last valid response
 
 	tieBreaker uint64
 	checks     []check // sent and not answered
@@ -92,7 +109,7 @@ func (c *consent) receive(s *Session, d datagram) {
 		}
 		c.rtt.Store(int64(max(d.arrival.Sub(k.sent), time.Microsecond)))
 		c.renewed, c.answered = d.arrival, true
-		c.heard.Store(d.arrival.UnixNano())
+		c.heard.set(d.arrival)
 		c.checks = append(c.checks[:i], c.checks[i+1:]...)
 		return
 	}
@@ -101,10 +118,13 @@ func (c *consent) receive(s *Session, d datagram) {
 // expired tells whether consent is gone. FFmpeg 8 stops answering once DTLS is up: a peer
 // that has never answered lives on while authenticated media of its own comes in.
 func (c *consent) expired(s *Session, now time.Time) bool {
+	media := s.lastMedia.get()
+	if s.offers && now.Sub(c.renewed) >= pullSilence && now.Sub(media) >= pullSilence {
+		return true
+	}
 	if now.Sub(c.renewed) < consentTimeout {
 		return false
 	}
-	media := time.Unix(0, s.lastMedia.Load())
 	if c.answered || s.receiver == nil || now.Sub(media) >= consentTimeout {
 		return true
 	}

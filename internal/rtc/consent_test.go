@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/pion/stun/v4"
 	"github.com/pion/webrtc/v4"
@@ -121,7 +122,7 @@ func TestConsentExpires(t *testing.T) {
 		begin := time.Now()
 		b.consent.begin(begin)
 		now, check := b.next(t, begin)
-		b.lastMedia.Store(now.Add(time.Hour).UnixNano()) // of a peer that can answer, media doesn't count
+		b.lastMedia.set(now.Add(time.Hour)) // of a peer that can answer, media doesn't count
 		b.answer(t, check, stun.BindingSuccess, b.current.remotePwd, b.addr, now)
 		if got := b.RTT(); got <= 0 {
 			t.Errorf("round-trip time %v after a response", got)
@@ -162,7 +163,7 @@ func TestMediaCountsAsConsentOnlyOfAPublisherThatNeverAnswered(t *testing.T) {
 		b := newConsentBench(t, publishes)
 		b.consent.begin(begin)
 		now := begin.Add(10 * time.Minute)
-		b.lastMedia.Store(now.UnixNano())
+		b.lastMedia.set(now)
 		if got := b.consent.expired(b.Session, now.Add(time.Second)); got == publishes {
 			t.Errorf("publisher %t with media and without an answer: expired %t", publishes, got)
 		}
@@ -171,6 +172,55 @@ func TestMediaCountsAsConsentOnlyOfAPublisherThatNeverAnswered(t *testing.T) {
 		}
 		if !b.consent.expired(b.Session, now.Add(consentTimeout)) {
 			t.Errorf("publisher %t: lives on 30 s after its last packet", publishes)
+		}
+	}
+}
+
+// setForward is the instant t on a machine whose clock has been set forward since.
+func setForward(t *testing.T, at time.Time, by time.Duration) time.Time {
+	t.Helper()
+	out := at
+	// Of a time with a monotonic reading the wall clock's seconds begin at bit 30 of the first word.
+	*(*uint64)(unsafe.Pointer(&out)) += uint64(by/time.Second) << 30
+	if out.Sub(at) != 0 || out.Round(0).Sub(at.Round(0)) != by {
+		t.Fatal("package time keeps its times in another way now")
+	}
+	return out
+}
+
+// A clock that is set, as at boot by NTP, makes nobody silent.
+func TestAClockThatIsSetEndsNothing(t *testing.T) {
+	b := newConsentBench(t, true)
+	begin := time.Now()
+	b.consent.begin(begin)
+	media := begin.Add(10 * time.Minute)
+	b.lastMedia.set(media)
+	for _, by := range []time.Duration{time.Hour, -time.Hour} {
+		if b.consent.expired(b.Session, setForward(t, media.Add(time.Second), by)) {
+			t.Errorf("clock set by %v: a publisher whose media came a second ago has expired", by)
+		}
+		if !b.alive(setForward(t, media.Add(time.Second), by)) {
+			t.Errorf("clock set by %v: who was heard a second ago is taken for dead", by)
+		}
+		if !b.consent.expired(b.Session, setForward(t, media.Add(consentTimeout), by)) || b.alive(setForward(t, media.Add(consentTimeout), by)) {
+			t.Errorf("clock set by %v: who was not heard for 30 s lives", by)
+		}
+	}
+}
+
+// The other side of a pull is a gateway: it answers, and reports, be it that no media comes.
+func TestAPullGivesUpASilentGatewaySooner(t *testing.T) {
+	for _, offers := range []bool{false, true} {
+		b := newConsentBench(t, true)
+		b.offers = offers
+		begin := time.Now()
+		b.consent.begin(begin)
+		if b.consent.expired(b.Session, begin.Add(pullSilence-time.Second)) || b.consent.expired(b.Session, begin.Add(pullSilence)) != offers {
+			t.Errorf("a pull %t: want it to give up after %v, if it is one", offers, pullSilence)
+		}
+		b.lastMedia.set(begin.Add(8 * time.Second)) // a report, perhaps
+		if b.consent.expired(b.Session, begin.Add(15*time.Second)) {
+			t.Errorf("a pull %t: what was heard 7 s ago has expired", offers)
 		}
 	}
 }

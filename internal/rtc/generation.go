@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -166,7 +167,9 @@ func (g *generation) add(values []string, end bool) {
 		if !take {
 			continue
 		}
-		if candidate, err := ice.UnmarshalCandidate(v); err == nil {
+		// As it was read here: the agent splits at single spaces only, and would find another address
+		// in what has tabs in it.
+		if candidate, err := ice.UnmarshalCandidate(strings.Join(strings.Fields(v), " ")); err == nil {
 			_ = g.agent.AddRemoteCandidate(candidate)
 		}
 	}

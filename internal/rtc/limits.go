@@ -20,8 +20,7 @@ func (c *limitCounts) snapshot() map[string]uint64 {
 	}
 }
 
-// An rtcpBudget bounds how many RTCP packets are looked at: each costs an authentication, and
-// may ask for much. It is a token bucket of two seconds' packets. The zero value is full.
+// An rtcpBudget bounds how many RTCP packets of the peer are looked at: each may ask for much. It is a token bucket of two seconds' packets. The zero value is full.
 type rtcpBudget struct {
 	spent float64
 	at    time.Time

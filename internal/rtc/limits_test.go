@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"net/netip"
@@ -101,7 +102,7 @@ func TestRTCPBudget(t *testing.T) {
 	}
 }
 
-// A flood of RTCP is not even decrypted, and the session goes on.
+// Of a flood of RTCP what is beyond the limit is dropped, and the session goes on.
 func TestAFloodOfRTCPIsDropped(t *testing.T) {
 	const perSecond, sent = 10, 400
 	e := testEngine(t, func(c *Config) { c.MaxRTCP = perSecond })
@@ -124,6 +125,36 @@ func TestAFloodOfRTCPIsDropped(t *testing.T) {
 	eventually(t, "the flood is counted", func() bool { return e.Snapshot().Limited["ice.max_rtcp"] >= sent-allowed })
 	if s := p.life.State(); s != "connected" {
 		t.Errorf("the session is %s", s)
+	}
+}
+
+// Whoever forges datagrams from a client's address has no part in that client's budget: it is asked
+// for a keyframe all the same.
+func TestForgedRTCPSpendsNothing(t *testing.T) {
+	const perSecond, sent = 10, 400
+	e := testEngine(t, func(c *Config) { c.MaxRTCP = perSecond })
+	p := newRawPeer(t, e, rawOptions{})
+	sink := p.life.Sinks()[0]
+	pli, err := (&rtcp.PictureLossIndication{SenderSSRC: 1, MediaSSRC: sink.section.SSRC}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := e.udp.stats.received.Load()
+	for i := range uint64(sent) {
+		forged := append(bytes.Clone(pli), make([]byte, 20)...) // no tag that anybody could make without the keys
+		forged[15] = byte(i)
+		p.send(forged)
+		if i%32 == 31 { // as fast as the session reads
+			eventually(t, "they are read", func() bool { return e.udp.stats.received.Load() > before+i && len(p.life.in) == 0 })
+		}
+	}
+	if pli, err = p.out.EncryptRTCP(nil, pli, nil); err != nil {
+		t.Fatal(err)
+	}
+	p.send(pli)
+	eventually(t, "the viewer's own request is taken", func() bool { return sink.Stats().Keyframes == 1 })
+	if n := e.Snapshot().Limited["ice.max_rtcp"]; n != 0 {
+		t.Errorf("%d packets were beyond the viewer's limit, want none", n)
 	}
 }
 

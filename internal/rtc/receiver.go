@@ -103,7 +103,7 @@ func (r *receiver) receiveRTP(d datagram) {
 		}
 		return
 	}
-	s.lastMedia.Store(d.arrival.UnixNano())
+	s.lastMedia.set(d.arrival)
 	r.receivePlain(plain, d.arrival)
 }
 

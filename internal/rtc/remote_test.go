@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/ice/v4"
 	"github.com/pion/stun/v4"
 
 	"sightline/internal/sdp"
@@ -83,6 +84,38 @@ func TestNothingIsSentToWhatAClientNames(t *testing.T) {
 			t.Errorf("%v: %d datagrams are sent", tt.policy, got)
 		}
 		p.check(t)
+	}
+}
+
+// The agent reads a candidate in its own way: it must not find another address in it than the one
+// that the policy has seen.
+func TestTheAgentTakesTheAddressThatWasLookedAt(t *testing.T) {
+	for _, value := range []string{
+		"1 1 udp 2130706431 203.0.113.9 5000 typ host",
+		"1 1 udp\t2130706431\t203.0.113.9\t5000\ttyp\thost 2130706431 10.9.8.7 22 typ host",
+		"1  1 udp 2130706431 203.0.113.9 5000 typ host",
+		"1 1 udp 2130706431\u00a0203.0.113.9 5000\u00a0typ host",
+	} {
+		e := testEngine(t, func(c *Config) { c.RemoteCandidates = []string{"203.0.113.0/24"} })
+		p := newRawPeer(t, e, rawOptions{publish: true, noHandshake: true})
+		if _, err := p.life.Patch(&sdp.Fragment{Ufrag: rawUfrag, Pwd: rawPwd, Candidates: []string{value}}, false); err != nil {
+			t.Fatal(err)
+		}
+		agent := p.life.current.agent
+		var all []ice.Candidate
+		for range 100 { // it takes them one after another, on a goroutine of its own
+			var err error
+			if all, err = agent.GetRemoteCandidates(); err != nil {
+				t.Fatal(err)
+			}
+			if len(all) > 0 {
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		if len(all) != 1 || all[0].Address() != "203.0.113.9" {
+			t.Errorf("%q: the agent has %v, want 203.0.113.9 alone", value, all)
+		}
 	}
 }
 

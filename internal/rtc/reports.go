@@ -10,14 +10,15 @@ import (
 )
 
 // receiveRTCP takes a compound packet of the peer. Bytes that are no RTCP end the
-// compound; what was understood before counts.
+// compound; what was understood before counts. The peer's budget is spent by what is authentic
+// alone: who forges its address must not keep its requests away.
 func (s *Session) receiveRTCP(d datagram) {
-	if !s.rtcp.take(d.arrival, s.engine.config.MaxRTCP) {
-		s.engine.limited.rtcp.Add(1)
-		return
-	}
 	plain, ok := s.openRTCP(d)
 	if !ok {
+		return
+	}
+	if !s.rtcp.take(d.arrival, s.engine.config.MaxRTCP) {
+		s.engine.limited.rtcp.Add(1)
 		return
 	}
 	s.receiveReports(plain, d.arrival)
@@ -151,6 +152,6 @@ func (s *Session) openRTCP(d datagram) ([]byte, bool) {
 		return nil, false
 	}
 	s.opener.reports[binary.BigEndian.Uint32(d.buf[4:])] = struct{}{}
-	s.lastMedia.Store(d.arrival.UnixNano())
+	s.lastMedia.set(d.arrival)
 	return plain, true
 }

@@ -337,15 +337,15 @@ func TestByeAndSilenceLeaveTheSession(t *testing.T) {
 	p.lives(t, 7, 1)
 	p.rtcp(t, &rtcp.Goodbye{Sources: []uint32{7}})
 	p.lives(t, 7, 2)
-	eventually(t, "a check is answered", func() bool { return p.life.consent.heard.Load() != 0 })
+	eventually(t, "a check is answered", func() bool { return !p.life.consent.heard.get().IsZero() })
 	if p.life.State() != "connected" {
 		t.Errorf("state %q", p.life.State())
 	}
 	s := p.life.Session
 	p.life.cancel(Deleted) // from here on the test is its clock
 	_ = p.life.waitEnd(t)
-	heard := time.Unix(0, s.consent.heard.Load())
-	s.lastMedia.Store(0)
+	heard := s.consent.heard.get()
+	s.lastMedia = moment{}
 	if s.consent.expired(s, heard.Add(consentTimeout-time.Second)) || !s.consent.expired(s, heard.Add(consentTimeout+time.Second)) {
 		t.Error("the session's life must hang on the checks, not on media")
 	}

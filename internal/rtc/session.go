@@ -75,7 +75,7 @@ type Session struct {
 	closeOnce sync.Once
 
 	early     []datagram    // of the session's goroutine: RTP that is there before the keys are
-	lastMedia atomic.Int64  // UnixNano of the last packet with a valid tag
+	lastMedia moment        // of the last packet with a valid tag
 	rtcp      rtcpBudget    // of the session's goroutine
 	discarded atomic.Uint64 // packets without a valid tag, or of nobody
 	opener    opener        // of the session's goroutine
@@ -427,7 +427,7 @@ func (s *Session) alive(now time.Time) bool {
 	// Consent checks are 6 s apart at most. Who is silent for longer has left, and a new
 	// client, perhaps on the same port, must not wait for the old one's consent to expire.
 	const lately = consentInterval + 2*time.Second
-	return now.UnixNano()-max(s.lastMedia.Load(), s.consent.heard.Load()) < int64(lately)
+	return now.Sub(s.lastMedia.get()) < lately || now.Sub(s.consent.heard.get()) < lately
 }
 
 // uses tells whether the session's path leads to remote.

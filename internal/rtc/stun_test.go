@@ -195,11 +195,11 @@ func TestADeadSessionsAddressGoesOver(t *testing.T) {
 	now := time.Now()
 	first, second := &Session{}, &Session{}
 	first.path.Store(&path{udp: newDestination(false, a, netip.Addr{})})
-	first.lastMedia.Store(now.UnixNano())
+	first.lastMedia.set(now)
 	if !u.claim(a, first, now) || u.claim(a, second, now.Add(6*time.Second)) {
 		t.Error("a live session has to keep its address")
 	}
-	first.consent.heard.Store(now.Add(6 * time.Second).UnixNano())
+	first.consent.heard.set(now.Add(6 * time.Second))
 	if u.claim(a, second, now.Add(12*time.Second)) {
 		t.Error("a response to a check shows life too")
 	}

@@ -57,7 +57,7 @@ type pull struct {
 
 	// Guarded by Puller.mu.
 	owner   cluster.Member // of now
-	up      bool           // there is a session with it
+	up      time.Time      // since when there is a session with it; zero: there is none
 	begun   bool           // live is closed
 	viewers map[*viewer]struct{}
 	others  int // viewers of the track elsewhere, as the owner said last
@@ -70,19 +70,39 @@ func newPull(p *Puller, k key, name string, owner cluster.Member) *pull {
 	}
 }
 
-// await waits until there is something to show.
-func (l *pull) await(ctx context.Context) error {
+// await waits until there is something to show. It is false if there is a session, and its publisher
+// has nothing to show.
+func (l *pull) await(ctx context.Context) (live bool, err error) {
+	if l.silentFor() > quiet { // somebody has waited before
+		return false, nil
+	}
 	select {
 	case <-l.live:
-		return nil
+		return true, nil
 	case <-l.ended:
 		if fault.KindOf(l.err) == "" {
-			return &fault.Error{Kind: fault.Unavailable, Detail: "the node that has this room does not bring what was asked for", RetryAfter: retryAfter, Cause: l.err}
+			return false, &fault.Error{Kind: fault.Unavailable, Detail: "the node that has this room does not bring what was asked for", RetryAfter: retryAfter, Cause: l.err}
 		}
-		return l.err
+		return false, l.err
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	l.puller.mu.Lock()
+	defer l.puller.mu.Unlock()
+	if ctx.Err() == context.DeadlineExceeded && !l.up.IsZero() {
+		return l.begun, nil
+	}
+	return false, context.Cause(ctx)
+}
+
+// silentFor returns for how long there has been a session that has brought nothing; 0 if the pull
+// ever brought something.
+func (l *pull) silentFor() time.Duration {
+	l.puller.mu.Lock()
+	defer l.puller.mu.Unlock()
+	if l.begun || l.up.IsZero() {
+		return 0
+	}
+	return time.Since(l.up)
 }
 
 // enter counts a viewer who has his subscription.
@@ -136,7 +156,11 @@ func (l *pull) run() {
 	l.err = err
 	close(l.ended)
 	p.mu.Unlock()
-	p.registry.Forget(l.room, l.name)
+	gone := rooms.ErrGone
+	if errors.Is(err, rtc.Moved) || unreached(err) { // it can be had at once, by another way
+		gone = rooms.ErrMoved
+	}
+	p.registry.Forget(l.room, l.name, gone)
 	l.log.Info("pull ended", "cause", err, "lasted", time.Since(began).Round(time.Millisecond))
 }
 
@@ -218,10 +242,10 @@ func (l *pull) keep(ctx context.Context) error {
 			source, lost, gone, retry = owner.ID, now, 0, firstRetry
 			l.puller.rebuilding()
 			l.log.Info("pull lost its session", "node", owner.Name, "cause", err)
+		case unreached(err) && now.Sub(lost) > 2*connectTimeout: // that it never was live is long ago
+			l.puller.avoid(owner.ID, now)
+			return err
 		case lost.IsZero() && (final(err) || now.Sub(began) > joinTimeout):
-			if errors.Is(err, rtc.Unreached) || errors.Is(err, rtc.SetupTimeout) {
-				l.puller.avoid(owner.ID, now)
-			}
 			return err
 		case !lost.IsZero() && now.Sub(lost) > patience:
 			return rooms.ErrGone
@@ -233,7 +257,7 @@ func (l *pull) keep(ctx context.Context) error {
 		default:
 			retry = min(2*retry, lastRetry)
 		}
-		if err := l.pause(ctx, changed, retry); err != nil {
+		if err := l.pause(ctx, changed, owner, retry); err != nil {
 			return err
 		}
 		if here, ok := l.puller.Nodes.Owner(l.room); ok {
@@ -243,6 +267,11 @@ func (l *pull) keep(ctx context.Context) error {
 			l.setOwner(here)
 		}
 	}
+}
+
+// unreached reports whether the owner answers, and its media doesn't come.
+func unreached(err error) bool {
+	return errors.Is(err, rtc.Unreached) || errors.Is(err, rtc.SetupTimeout)
 }
 
 // final reports whether asking again at once is of no use.
@@ -261,17 +290,22 @@ func isGone(err error) bool {
 	return kind == fault.Conflict || kind == fault.NotFound
 }
 
-// pause waits, half of the time to twice that, or until something of the cluster has changed.
-func (l *pull) pause(ctx context.Context, changed <-chan struct{}, about time.Duration) error {
+// pause waits, half of the time to half as much again, or until the room has another owner. In a
+// large cluster something else changes all the time.
+func (l *pull) pause(ctx context.Context, changed <-chan struct{}, owner cluster.Member, about time.Duration) error {
 	timer := time.NewTimer(about/2 + rand.N(about))
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-changed:
-		return nil
-	case <-timer.C:
-		return nil
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+			if now, ok := l.puller.Nodes.Owner(l.room); ok && now.ID != owner.ID {
+				return nil
+			}
+		case <-timer.C:
+			return nil
+		}
 	}
 }
 
@@ -287,7 +321,7 @@ func (l *pull) setOwner(m cluster.Member) {
 	l.owner = m
 }
 
-func (l *pull) setUp(up bool) {
+func (l *pull) setUp(up time.Time) {
 	l.puller.mu.Lock()
 	l.up = up
 	l.puller.mu.Unlock()
@@ -348,8 +382,8 @@ func (l *pull) forward(ctx context.Context, peer *rtc.Session, publication *room
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	l.setUp(true)
-	defer l.setUp(false)
+	l.setUp(time.Now())
+	defer l.setUp(time.Time{})
 	return publication.Run(ctx, src)
 }
 

@@ -23,12 +23,14 @@ import (
 	"github.com/pion/webrtc/v4"
 	"go.uber.org/goleak"
 
+	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/cluster"
 	"sightline/internal/cluster/pull"
 	"sightline/internal/doortest"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
+	"sightline/internal/rtc"
 	"sightline/internal/rtpstream"
 	"sightline/rooms"
 	"sightline/whep"
@@ -44,10 +46,12 @@ type mesh struct {
 	nodes    map[string]*node
 	owners   map[string]string // id by room
 	watchers map[chan struct{}]struct{}
+
+	limits rooms.Config // of pullers that are made
 }
 
 func newMesh() *mesh {
-	return &mesh{nodes: make(map[string]*node), owners: make(map[string]string), watchers: make(map[chan struct{}]struct{})}
+	return &mesh{nodes: make(map[string]*node), owners: make(map[string]string), watchers: make(map[chan struct{}]struct{}), limits: rooms.Defaults()}
 }
 
 // A node is a whole gateway. It is a pull.Nodes and a pull.Sender.
@@ -58,8 +62,8 @@ type node struct {
 	puller   *pull.Puller
 	handlers map[string]cluster.Handler
 	wire     atomic.Pointer[wire] // that lies before it, if any
-	posts    atomic.Int32         // offers of other nodes that came
-	refuses  atomic.Bool          // requests of other nodes
+	posts    atomic.Int32         // offers of other nodes that came, also those that it
+	refuses  atomic.Bool          // as all requests of other nodes
 }
 
 // join starts a gateway. Its name is its id.
@@ -74,7 +78,7 @@ func (m *mesh) join(t *testing.T, id string, near ...string) *node {
 		func(g *doortest.Gateway) doortest.Door {
 			var err error
 			parts := pull.Parts{Nodes: n, Sender: n, Peers: g.Peers, Rooms: g.Rooms, Bridge: g.Bridge}
-			if n.puller, err = pull.New(cluster.Config{Near: near}, rooms.Defaults(), parts, g.Log); err != nil {
+			if n.puller, err = pull.New(cluster.Config{Near: near}, m.limits, parts, g.Log); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(n.puller.Close)
@@ -177,19 +181,22 @@ func (n *node) Call(ctx context.Context, to cluster.Member, verb string, data []
 // Do gives a request to the other's router, as the forwarder does there.
 func (n *node) Do(_ context.Context, to cluster.Member, r *http.Request) (*http.Response, error) {
 	other := n.mesh.node(to.ID)
-	if other == nil || other.refuses.Load() {
+	if other == nil {
 		return nil, errors.New("no such node")
 	}
-	w := other.wire.Load()
 	if r.Method == http.MethodPost {
 		other.posts.Add(1)
-		if w != nil {
-			offer, err := io.ReadAll(r.Body)
-			if err != nil {
-				return nil, err
-			}
-			r.Body = io.NopCloser(bytes.NewReader(withoutCandidates(offer)))
+	}
+	if other.refuses.Load() {
+		return nil, errors.New("it does not answer")
+	}
+	w := other.wire.Load()
+	if r.Method == http.MethodPost && w != nil {
+		offer, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
 		}
+		r.Body = io.NopCloser(bytes.NewReader(withoutCandidates(offer)))
 	}
 	answer := httptest.NewRecorder()
 	other.Router.ServeHTTP(answer, auth.AsNode(httpapi.WithArrival(r, httpapi.Arrival{Node: n.member.Name, Own: true}), n.member.Name))
@@ -417,6 +424,23 @@ func (n *node) pulls(t *testing.T, want int) {
 		}
 		if all != want {
 			return fmt.Sprintf("%d pulls, want %d: %v", all, want, n.puller.Snapshot().Pulls)
+		}
+		return ""
+	})
+}
+
+// ended waits until a viewer's session has ended at the node, by that.
+func (n *node) ended(t *testing.T, by rtc.End) {
+	t.Helper()
+	doortest.Eventually(t, func() string {
+		var causes []string
+		for _, e := range n.Audit.Events("watched") {
+			if e.Phase == audit.Ended {
+				causes = append(causes, e.Cause)
+			}
+		}
+		if !slices.Equal(causes, []string{string(by)}) {
+			return fmt.Sprintf("viewers' sessions have ended by %q, want one by %s", causes, by)
 		}
 		return ""
 	})

@@ -28,6 +28,7 @@ import (
 const (
 	maxPulls    = 1000
 	joinTimeout = 1500 * time.Millisecond // until a track that is pulled for a viewer has something to show
+	quiet       = time.Second             // of a session: its publisher has nothing to show
 	linger      = 5 * time.Second         // of a pull without viewers
 	retryAfter  = 2 * time.Second
 
@@ -107,7 +108,8 @@ func New(c cluster.Config, limits rooms.Config, parts Parts, log *slog.Logger) (
 	}
 	// A track lives as long as its pull says. Each viewer of a pair counts twice.
 	held := limits
-	held.MaxRooms, held.MaxPublishers, held.MaxViewers = maxPulls, maxPulls, 2*limits.MaxViewers
+	held.MaxRooms, held.MaxPublishers = maxPulls, maxPulls
+	held.MaxViewers, held.MaxViewersPerTrack = 2*limits.MaxViewers, 2*limits.MaxViewers // join keeps to what is configured
 	held.Takeover, held.Grace = rooms.TakeoverNewest, opt.Duration(time.Hour)
 	p.registry = rooms.New(held, log.With("part", "relay"))
 	p.ctx, p.close = context.WithCancelCause(context.Background())
@@ -128,15 +130,23 @@ func (p *Puller) Close() {
 
 // Wanted reports whether this node shall play to a client what owner has, instead of sending
 // his request there: the owner is busy and this node is not, or the client is near.
-// It shall not for a while if the owner's media has not come here.
+// It shall not for a while if the owner's media has not come here, nor at a limit: the owner may
+// have a place.
 func (p *Puller) Wanted(client netip.Addr, owner cluster.Member) bool {
 	self := p.Nodes.Self()
-	if owner.ID == self.ID || self.Draining || p.avoids(owner.ID, time.Now()) {
+	if owner.ID == self.ID || self.Draining || p.full() || p.avoids(owner.ID, time.Now()) {
 		return false
 	}
 	client = client.Unmap().WithZone("")
 	return slices.ContainsFunc(p.near, func(n netip.Prefix) bool { return n.Contains(client) }) ||
 		owner.Busy && !self.Busy && !self.Full
+}
+
+// full reports whether there is no place for one more viewer, be it of a track that is not pulled yet.
+func (p *Puller) full() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sessions >= p.limits.MaxViewers || len(p.pulls) >= maxPulls
 }
 
 func (p *Puller) avoids(id string, now time.Time) bool {
@@ -196,8 +206,8 @@ type session struct{ viewers []*viewer }
 func (v *viewer) counts() bool { return v.session.viewers[0] == v }
 
 // Play is as rooms.Registry.Play, for a room that owner has: it pulls what is not pulled yet,
-// and waits until that has something to show. Errors are those of the owner, and Unavailable
-// if it does not answer in time.
+// and waits until that has something to show. Errors are those of the owner, Conflict if the
+// publisher is away for a moment, and Unavailable if the owner does not answer in time.
 func (p *Puller) Play(ctx context.Context, owner cluster.Member, req rooms.PlayRequest) ([]*Subscription, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, joinTimeout, errLate(owner))
 	defer cancel()
@@ -252,12 +262,23 @@ func (p *Puller) play(ctx context.Context, owner cluster.Member, keys []key, req
 		}
 		viewers = append(viewers, v)
 	}
+	live := 0
+	for _, v := range viewers {
+		ok, err := v.pull.await(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case ok:
+			live++
+		}
+	}
+	// Of a pair one track will do: an encoder may offer sound that it never sends.
+	if l := viewers[0].pull; live == 0 {
+		return nil, fault.New(fault.Conflict, "%s of publisher %q in room %q shows nothing now", l.kind, l.publisher, l.room).After(retryAfter)
+	}
 	for _, v := range viewers {
 		l := v.pull
-		if err := l.await(ctx); err != nil {
-			return out, err
-		}
-		req.Room, req.Publisher, req.Kind, req.Participant = l.room, l.name, l.kind, ""
+		req.Room, req.Publisher, req.Kind, req.Participant, req.Early = l.room, l.name, l.kind, "", true
 		subscriptions, err := p.registry.Play(req)
 		if err != nil {
 			return out, err
@@ -277,6 +298,10 @@ func errLate(owner cluster.Member) error {
 // join makes a viewer of a session, who uses the pull of a key, and begins that if there is none.
 // The error is a fault.Unavailable at a limit.
 func (p *Puller) join(owner cluster.Member, k key, s *session, participant string) (*viewer, error) {
+	what, key, most := "viewers of track "+k.publisher+"/"+string(k.kind), "rooms.max_viewers_per_track", p.limits.MaxViewersPerTrack
+	if k.publisher == bridge.Mix {
+		what, key, most = "listeners", "bridge.max_listeners", p.Bridge.MaxListeners()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := p.pulls[k]
@@ -284,9 +309,9 @@ func (p *Puller) join(owner cluster.Member, k key, s *session, participant strin
 	case p.closed:
 		return nil, fault.New(fault.Unavailable, "the gateway is shutting down").After(retryAfter)
 	case len(s.viewers) == 0 && p.sessions >= p.limits.MaxViewers:
-		return nil, limit("viewers", "max_viewers", p.limits.MaxViewers)
-	case l != nil && k.publisher != bridge.Mix && l.count().Viewers+l.others >= p.limits.MaxViewersPerTrack:
-		return nil, limit("viewers of track "+k.publisher+"/"+string(k.kind), "max_viewers_per_track", p.limits.MaxViewersPerTrack)
+		return nil, limit("viewers", "rooms.max_viewers", p.limits.MaxViewers)
+	case l != nil && len(l.viewers)+l.others >= most:
+		return nil, limit(what, key, most)
 	case l == nil && len(p.pulls) >= maxPulls:
 		return nil, fault.New(fault.Unavailable, "this node relays %d tracks of other nodes, which is all it can", maxPulls).After(retryAfter)
 	}
@@ -306,6 +331,6 @@ func (p *Puller) join(owner cluster.Member, k key, s *session, participant strin
 }
 
 func limit(what, key string, n int) error {
-	return fault.New(fault.Unavailable, "no more %s: the limit of %d is reached (rooms.%s)", what, n, key).
-		After(retryAfter).With("limit", "rooms."+key)
+	return fault.New(fault.Unavailable, "no more %s: the limit of %d is reached (%s)", what, n, key).
+		After(retryAfter).With("limit", key)
 }

@@ -4,14 +4,12 @@ package pull
 type Snapshot struct {
 	Pulls    map[State]int // all states are there
 	Made     uint64        // pulls that were begun
-	Rebuilds uint64        // sessions that were lost, and had to be made anew
+	Rebuilds uint64        // times that a session was lost, and made anew
 	Viewers  int           // sessions of viewers here, as rooms.Snapshot.Viewers counts them
 
-	// Totals of the pulls of now: what came from owners, and what went to viewers here.
-	Received, Sent           uint64 // packets
-	ReceivedBytes, SentBytes uint64 // of RTP payload
-	Lost, Repaired           uint64 // packets, on the way between nodes
-	Dropped                  uint64 // packets that a viewer had no room for
+	// Loss is how much was lost between the nodes in the last seconds, of the pull that lost most: from
+	// 0 to 1, before what was repaired.
+	Loss float64
 }
 
 // Snapshot returns the puller's numbers.
@@ -24,13 +22,7 @@ func (p *Puller) Snapshot() Snapshot {
 	}
 	p.mu.Unlock()
 	for _, t := range p.registry.Snapshot().Tracks {
-		out.Received += t.Source.Packets
-		out.ReceivedBytes += t.Source.Bytes
-		out.Lost += t.Source.Lost
-		out.Repaired += t.Source.Repaired
-		out.Sent += t.Sinks.Packets
-		out.SentBytes += t.Sinks.Bytes
-		out.Dropped += t.Sinks.Dropped
+		out.Loss = max(out.Loss, t.Source.Loss)
 	}
 	return out
 }
@@ -40,7 +32,7 @@ func (l *pull) state() State {
 	switch {
 	case !l.begun:
 		return Connecting
-	case !l.up:
+	case l.up.IsZero():
 		return Rebuilding
 	case len(l.viewers) == 0:
 		return Idle

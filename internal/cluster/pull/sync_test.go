@@ -70,6 +70,17 @@ func (c *clock) Kind() media.Kind {
 	return media.Video
 }
 
+// A late one says nothing until it is time.
+type late struct {
+	clock
+	until context.Context
+}
+
+func (l *late) ReadBurst(dst []*media.Packet) ([]*media.Packet, error) {
+	<-l.until.Done()
+	return l.clock.ReadBurst(dst)
+}
+
 func (c *clock) ReadBurst(dst []*media.Packet) ([]*media.Packet, error) {
 	select {
 	case <-c.ctx.Done():
@@ -85,15 +96,22 @@ func (c *clock) ReadBurst(dst []*media.Packet) ([]*media.Packet, error) {
 
 func publishByTheClock(t *testing.T, n *node) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
 	began := time.Now()
+	publishSources(t, n, func(ctx context.Context) []media.Source {
+		return []media.Source{&clock{ctx: ctx, codec: doortest.VP8, began: began}, &clock{ctx: ctx, codec: doortest.Opus, began: began}}
+	})
+}
+
+func publishSources(t *testing.T, n *node, sources func(context.Context) []media.Source) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	publication, err := n.Rooms.Publish(rooms.PublishRequest{Room: "mri", Publisher: "console"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() {
-		ended <- publication.Run(ctx, &clock{ctx: ctx, codec: doortest.VP8, began: began}, &clock{ctx: ctx, codec: doortest.Opus, began: began})
+		ended <- publication.Run(ctx, sources(ctx)...)
 	}()
 	t.Cleanup(func() { cancel(); <-ended; publication.Close() })
 	doortest.Eventually(t, func() string {

@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"sightline/internal/bridge"
@@ -139,10 +140,13 @@ func (p *Puller) kinds(ctx context.Context, owner cluster.Member, room, publishe
 		return nil, err
 	}
 	var all kinds
-	if err := json.Unmarshal(reply, &all); err != nil || len(all.Kinds) == 0 || len(all.Kinds) > len(pair) {
-		return nil, fault.New(fault.Unavailable, "node %q can't be understood", owner.Name).After(retryAfter)
+	err = json.Unmarshal(reply, &all)
+	for _, known := range [][]media.Kind{pair, pair[:1], pair[1:]} {
+		if err == nil && slices.Equal(all.Kinds, known) {
+			return known, nil
+		}
 	}
-	return all.Kinds, nil
+	return nil, fault.New(fault.Unavailable, "node %q can't be understood", owner.Name).After(retryAfter)
 }
 
 // count says who plays the track here. The caller holds Puller.mu.
@@ -170,7 +174,7 @@ func (l *pull) report(ctx context.Context) {
 	p.mu.Lock()
 	owner, up, a := l.owner, l.up, l.count()
 	p.mu.Unlock()
-	if !up {
+	if up.IsZero() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
