@@ -24,39 +24,51 @@ func (s *Session) receiveRTCP(d datagram) {
 	s.receiveReports(plain, d.arrival)
 }
 
-// receiveReports takes a compound packet that is authentic.
+// receiveReports takes a compound packet that is authentic. A packet in it that can't be read is passed
+// over, as its length says.
 func (s *Session) receiveReports(plain []byte, arrival time.Time) {
-	packets, err := rtcp.Unmarshal(plain)
-	if err != nil {
-		return
+	for len(plain) > 0 {
+		var h rtcp.Header
+		if h.Unmarshal(plain) != nil {
+			return
+		}
+		n := 4 * (int(h.Length) + 1) // RFC 3550, section 6.4.1
+		if n > len(plain) {
+			return
+		}
+		if packets, err := rtcp.Unmarshal(plain[:n]); err == nil {
+			s.receiveReport(packets[0], arrival)
+		}
+		plain = plain[n:]
 	}
-	for _, p := range packets {
-		switch p := p.(type) {
-		case *rtcp.SenderReport:
-			if s.receiver != nil {
-				s.receiver.senderReport(p, arrival)
-			}
-			s.reception(p.Reports, arrival)
-		case *rtcp.ReceiverReport:
-			s.reception(p.Reports, arrival)
-		case *rtcp.TransportLayerNack:
-			if t := s.sink(p.MediaSSRC); t != nil {
-				t.resend(nackedSequences(p), arrival)
-			}
-		case *rtcp.PictureLossIndication:
-			if t := s.sink(p.MediaSSRC); t != nil {
+}
+
+func (s *Session) receiveReport(p rtcp.Packet, arrival time.Time) {
+	switch p := p.(type) {
+	case *rtcp.SenderReport:
+		if s.receiver != nil {
+			s.receiver.senderReport(p, arrival)
+		}
+		s.reception(p.Reports, arrival)
+	case *rtcp.ReceiverReport:
+		s.reception(p.Reports, arrival)
+	case *rtcp.TransportLayerNack:
+		if t := s.sink(p.MediaSSRC); t != nil {
+			t.resend(nackedSequences(p), arrival)
+		}
+	case *rtcp.PictureLossIndication:
+		if t := s.sink(p.MediaSSRC); t != nil {
+			t.requestKeyframe()
+		}
+	case *rtcp.FullIntraRequest:
+		for _, e := range p.FIR {
+			// A repeated command number is the same request (RFC 5104, section 4.3.1.1).
+			if t := s.sink(e.SSRC); t != nil && t.newFIR(p.SenderSSRC, e.SequenceNumber) {
 				t.requestKeyframe()
 			}
-		case *rtcp.FullIntraRequest:
-			for _, e := range p.FIR {
-				// A repeated command number is the same request (RFC 5104, section 4.3.1.1).
-				if t := s.sink(e.SSRC); t != nil && t.newFIR(p.SenderSSRC, e.SequenceNumber) {
-					t.requestKeyframe()
-				}
-			}
 		}
-		// BYE says nothing about the session (RFC 7675, section 5.2).
 	}
+	// BYE says nothing about the session (RFC 7675, section 5.2).
 }
 
 func (t *LocalTrack) newFIR(sender uint32, number uint8) bool {

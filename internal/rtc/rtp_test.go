@@ -300,6 +300,33 @@ func TestHostileRTCPIsBounded(t *testing.T) {
 	}
 }
 
+// What a compound asks for counts, whatever else is in it: a packet that can't be read is passed over, and
+// bytes that are none end the compound.
+func TestRTCPBesideWhatCannotBeReadCounts(t *testing.T) {
+	p := newRawPeer(t, testEngine(t), rawOptions{})
+	sink := p.life.Sinks()[0]
+	cache := &countingFeedback{}
+	sink.SetFeedback(cache)
+	pli, err := (&rtcp.PictureLossIndication{SenderSSRC: 1, MediaSSRC: sink.section.SSRC}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, tt := range []struct {
+		name          string
+		before, after []byte
+	}{
+		{"before a length that lies", nil, []byte{0x81, 205, 0x40, 0, 0, 0, 0, 1}},
+		{"before half a header", nil, []byte{0x81, 205}},
+		{"before bytes that are no RTCP", nil, []byte{0, 0, 0, 0}},
+		{"behind a report with more blocks than it has room for", []byte{0x9f, 201, 0, 1, 0, 0, 0, 1}, nil},
+		{"behind a NACK of nothing", []byte{0x81, 205, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0}, nil},
+		{"behind a type that nobody knows", []byte{0x80, 222, 0, 1, 0, 0, 0, 1}, nil},
+	} {
+		p.rtcpRaw(t, slices.Concat(tt.before, pli, tt.after))
+		eventually(t, "a request for a keyframe "+tt.name+" counts", func() bool { return cache.keyframes.Load() == int32(i+1) })
+	}
+}
+
 // A countingFeedback is a cache that counts requests for keyframes.
 type countingFeedback struct {
 	cacheFeedback
