@@ -26,7 +26,11 @@ func ParseFragment(body []byte, offer *Offer) (*Fragment, error) {
 		return nil, err
 	}
 	out := &Fragment{}
-	if out.Ufrag, out.Pwd, err = fragmentCredentials(sections, offer); err != nil {
+	tag := ""
+	if len(offer.order) > 0 {
+		tag = offer.Media[offer.order[0]].MID
+	}
+	if out.Ufrag, out.Pwd, err = fragmentCredentials(sections, tag); err != nil {
 		return nil, err
 	}
 	known := make(map[string]bool)
@@ -41,7 +45,8 @@ func ParseFragment(body []byte, offer *Offer) (*Fragment, error) {
 		case s.mid == "" && i == 0:
 			out.EndOfCandidates = out.EndOfCandidates || s.ended // for all sections
 		case known[s.mid]:
-			out.EndOfCandidates = out.EndOfCandidates || s.ended
+			// Of another section it says nothing of the transport that all have (RFC 8840, section 4.1).
+			out.EndOfCandidates = out.EndOfCandidates || s.ended && s.mid == tag
 			for _, c := range s.candidates {
 				if key := candidateKey(c); !seen[key] && len(out.Candidates) < maxCandidates {
 					seen[key] = true
@@ -101,13 +106,9 @@ func readFragment(all []line) ([]fragmentSection, error) {
 	return sections, nil
 }
 
-// fragmentCredentials chooses among the levels: those of the offerer-tagged section, of
-// the session level, else the first there are.
-func fragmentCredentials(sections []fragmentSection, offer *Offer) (ufrag, pwd string, err error) {
-	tag := ""
-	if len(offer.order) > 0 {
-		tag = offer.Media[offer.order[0]].MID
-	}
+// fragmentCredentials chooses among the levels: those of the offerer-tagged section, whose mid is
+// tag, of the session level, else the first there are.
+func fragmentCredentials(sections []fragmentSection, tag string) (ufrag, pwd string, err error) {
 	take := func(s *fragmentSection) bool {
 		// One may stand at session level and the other below.
 		u, p := s.ufrag, s.pwd

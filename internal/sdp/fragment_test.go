@@ -135,6 +135,7 @@ func TestFragments(t *testing.T) {
 		{"row 45: candidates after the end", credentials + section + one + end + two, []string{host1}, true},
 		{"the end alone", credentials + section + end, nil, true},
 		{"the end at session level", credentials + end, nil, true},
+		{"the end of a section whose transport is not the bundle's", credentials + "m=video 9 RTP/AVP 0\r\na=mid:v\r\n" + one + end, []string{host1}, false},
 		{"the end of an unknown section", credentials + "m=audio 9 RTP/AVP 0\r\na=mid:z\r\n" + end, nil, false},
 	} {
 		f, err := ParseFragment([]byte(tt.body), plain(t))

@@ -135,7 +135,7 @@ const (
 type Fragment struct {
 	Ufrag, Pwd      string
 	Candidates      []string // of sections that the offer has; others are left out
-	EndOfCandidates bool
+	EndOfCandidates bool     // of the offerer-tagged section, or of all
 }
 
 // A Candidate is what the gateway reads of a=candidate (RFC 8839, section 5.1).
