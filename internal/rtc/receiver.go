@@ -25,6 +25,7 @@ type receiver struct {
 	byPT    map[uint8]*RemoteTrack // payload types that only one track has
 	streams map[uint32]*stream     // by SSRC, retransmissions included
 	refused map[uint32]uint8       // SSRCs that belong nowhere, with how often they were tried
+	others  map[uint32]bool        // SSRCs that a section names beside its first
 
 	header     rtp.Header // scratch
 	recorder   *twcc.Recorder
@@ -46,7 +47,7 @@ type stream struct {
 func newReceiver(s *Session, sections []sdp.Section) *receiver {
 	r := &receiver{
 		session: s, byMID: make(map[string]*RemoteTrack), byPT: make(map[uint8]*RemoteTrack),
-		streams: make(map[uint32]*stream), refused: make(map[uint32]uint8),
+		streams: make(map[uint32]*stream), refused: make(map[uint32]uint8), others: make(map[uint32]bool),
 	}
 	shared := make(map[uint8]bool)
 	for i := range sections {
@@ -74,10 +75,12 @@ func newReceiver(s *Session, sections []sdp.Section) *receiver {
 			continue // its SSRCs are told by RID
 		}
 		for i, ssrc := range section.SSRCs {
-			if i == 0 {
-				r.streams[ssrc] = &stream{ssrc: ssrc, track: t, layer: t.layers[0]}
-				t.layers[0].ssrc.Store(ssrc)
+			if i > 0 {
+				r.others[ssrc] = true
+				continue
 			}
+			r.streams[ssrc] = &stream{ssrc: ssrc, track: t, layer: t.layers[0]}
+			t.layers[0].ssrc.Store(ssrc)
 		}
 		for rtx, primary := range section.RTX {
 			if st := r.streams[primary]; st != nil {
@@ -125,7 +128,7 @@ func (r *receiver) receivePlain(plain []byte, arrival time.Time) {
 	}
 	st := r.streams[h.SSRC]
 	if st == nil {
-		if st = r.adopt(h); st == nil {
+		if st = r.adopt(h, arrival); st == nil {
 			s.discarded.Add(1)
 			return
 		}
@@ -162,8 +165,11 @@ func (r *receiver) receivePlain(plain []byte, arrival time.Time) {
 
 // adopt finds out what an unknown SSRC is: by MID and RID (RFC 9143, section 9.2; RFC
 // 8852), else by a payload type that only one track has.
-func (r *receiver) adopt(h *rtp.Header) *stream {
-	const patience = 100 // packets; MID may come a few packets late
+func (r *receiver) adopt(h *rtp.Header, now time.Time) *stream {
+	const (
+		patience = 100 // packets; MID may come a few packets late
+		dead     = time.Second
+	)
 	if r.refused[h.SSRC] >= patience {
 		return nil
 	}
@@ -205,6 +211,10 @@ func (r *receiver) adopt(h *rtp.Header) *stream {
 	}
 	if l == nil {
 		r.refused[h.SSRC]++
+		return nil
+	}
+	// Simulcast of old, by a=ssrc-group:SIM, sends several at once: one of them is taken.
+	if !rtx && r.others[h.SSRC] && now.Sub(l.last) < dead {
 		return nil
 	}
 	delete(r.refused, h.SSRC)

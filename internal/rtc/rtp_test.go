@@ -152,13 +152,38 @@ func TestUnknownStreamsAreBounded(t *testing.T) {
 // taken for a flood.
 func TestEncodersBeginAnew(t *testing.T) {
 	r := newReceiver(&Session{engine: &Engine{config: Defaults()}}, []sdp.Section{{Kind: media.Video, MID: "0", Formats: []sdp.Format{{PayloadType: 96, RTX: 97, Codec: vp8Codec}}}})
+	now := time.Now()
 	for i := range uint32(2 * Defaults().MaxSSRCs) {
-		if r.adopt(&rtp.Header{SSRC: 1000 + i, PayloadType: 96}) == nil || r.adopt(&rtp.Header{SSRC: 5000 + i, PayloadType: 97}) == nil {
+		if r.adopt(&rtp.Header{SSRC: 1000 + i, PayloadType: 96}, now) == nil || r.adopt(&rtp.Header{SSRC: 5000 + i, PayloadType: 97}, now) == nil {
 			t.Fatalf("encoder %d is refused", i)
 		}
 	}
 	if len(r.streams) != 2 {
 		t.Errorf("%d streams, want one and its retransmissions", len(r.streams))
+	}
+}
+
+// A publisher who sends several encodings by the simulcast of old, without RIDs, is seen by one of them:
+// the first that he names, another only when nothing comes of that.
+func TestOfSSRCsWithoutRIDsOneIsTaken(t *testing.T) {
+	p := newRawPeer(t, testEngine(t), rawOptions{publish: true, video: rawVideo + "a=ssrc-group:SIM 7 8 9\r\na=ssrc:7 cname:c\r\na=ssrc:8 cname:c\r\na=ssrc:9 cname:c\r\n"})
+	for i := range uint16(20) {
+		p.send(p.rtp(t, rawVP8(7, 100+i, 0)))
+		p.send(p.rtp(t, rawVP8(8, 5000+i, 0)))
+		p.send(p.rtp(t, rawVP8(9, 9000+i, 0)))
+	}
+	if got := drained(t, p, 119); len(got) != 20 {
+		t.Errorf("%v came out, want 100 to 119 alone", got)
+	}
+	p.life.cancel(Deleted) // from here on the test has the receiver
+	_ = p.life.waitEnd(t)
+	r := p.life.receiver
+	last := r.tracks[0].layers[0].last
+	if r.adopt(&rtp.Header{SSRC: 8, PayloadType: 96}, last.Add(500*time.Millisecond)) != nil {
+		t.Error("another one is taken while the first goes on")
+	}
+	if r.adopt(&rtp.Header{SSRC: 8, PayloadType: 96}, last.Add(2*time.Second)) == nil {
+		t.Error("another one is not taken though the first has ended")
 	}
 }
 
