@@ -1,6 +1,9 @@
 package rtc
 
 import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -146,6 +149,23 @@ func TestAWrongCertificateIsAnsweredWithAnAlert(t *testing.T) {
 		t.Errorf("ended by %v, want DTLSFailed", err)
 	}
 	eventually(t, "an alert", func() bool { return p.sawAlert.Load() > 0 })
+}
+
+// Row 54: a certificate is right by the hashes that an offer may name, and by no weaker one.
+func TestCertificatesAreVerifiedByStrongHashesAlone(t *testing.T) {
+	der := []byte("certificate")
+	print1, print224, print256 := sha1.Sum(der), sha256.Sum224(der), sha256.Sum256(der)
+	print384, print512 := sha512.Sum384(der), sha512.Sum512(der)
+	for name, value := range map[string][]byte{"sha-256": print256[:], "sha-384": print384[:], "sha-512": print512[:], "sha-1": print1[:], "sha-224": print224[:]} {
+		want := !(name == "sha-1" || name == "sha-224")
+		err := verifyFingerprint([][]byte{der}, []sdp.Fingerprint{{Hash: "md5", Value: value}, {Hash: name, Value: value}})
+		if (err == nil) != want {
+			t.Errorf("%s: got %v, want right %t", name, err, want)
+		}
+		if verifyFingerprint([][]byte{der[:3]}, []sdp.Fingerprint{{Hash: name, Value: value}}) == nil || verifyFingerprint(nil, []sdp.Fingerprint{{Hash: name, Value: value}}) == nil {
+			t.Errorf("%s: another certificate, or none, is right", name)
+		}
+	}
 }
 
 // Nobody can close a session, or shake it, by DTLS records that are not protected.

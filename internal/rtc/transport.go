@@ -3,7 +3,6 @@ package rtc
 import (
 	"bytes"
 	"context"
-	"crypto/sha1" //nolint:gosec // RFC 8122 lets clients send it; it is accepted beside a better one only
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
@@ -265,12 +264,9 @@ func verifyFingerprint(raw [][]byte, offered []sdp.Fingerprint) error {
 	return errFingerprint
 }
 
+// newHash returns nil for a hash function that an offer's fingerprint can't have.
 func newHash(name string) hash.Hash {
 	switch name {
-	case "sha-1":
-		return sha1.New() //nolint:gosec // see above
-	case "sha-224":
-		return sha256.New224()
 	case "sha-256":
 		return sha256.New()
 	case "sha-384":
