@@ -40,6 +40,8 @@ type generation struct {
 
 	reader sync.WaitGroup // of ICE-TCP
 
+	asked []transactionID // the agent's last checks, the oldest first; guarded by the socket
+
 	mu         sync.Mutex // guards what follows
 	conn       *ice.Conn  // once started; used for ICE-TCP
 	conns      []*agentConn
@@ -300,6 +302,7 @@ func (g *generation) close() {
 	g.closed = true
 	g.mu.Unlock()
 	_ = g.agent.GracefulClose()
+	g.session.udp.forget(g)
 	g.reader.Wait()
 }
 
@@ -389,7 +392,7 @@ func (c *agentConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 		return len(p), nil // as if it were lost
 	}
 	if request, id, ok := peekSTUN(p); ok && request {
-		u.expect(id, c, remote, now)
+		u.ask(id, c, remote, now)
 	}
 	u.send(p, u.destination(remote, c.local))
 	return len(p), nil

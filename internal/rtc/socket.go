@@ -17,7 +17,8 @@ const (
 	maxDatagram = 1600 // what a datagram of ours may hold: an Ethernet frame and some
 	readBatch   = 32   // datagrams taken by one system call
 
-	maxTransactions    = 1 << 14 // STUN requests of ours that wait for a response
+	maxTransactions    = 1 << 16 // checks of agents that wait for a response
+	maxAsked           = 128     // of one agent
 	transactionTimeout = 10 * time.Second
 
 	maxTombstones    = 1 << 12
@@ -232,14 +233,39 @@ func (s *socket) answered(id transactionID, remote netip.AddrPort) (transaction,
 	return t, ok
 }
 
-// expect registers a request of ours, so that its response finds the way back.
+// expect registers a consent check, so that its response finds the way back. A session has few of them,
+// and lives by them.
 func (s *socket) expect(id transactionID, to stunReceiver, remote netip.AddrPort, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.transactions[id] = transaction{to, remote, now.Add(transactionTimeout)}
+}
+
+// ask registers a check of an agent. An agent forgets its oldest for it if it has too many: a client that
+// answers none takes no place from others.
+func (s *socket) ask(id transactionID, c *agentConn, remote netip.AddrPort, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := c.g
+	if len(g.asked) == maxAsked {
+		delete(s.transactions, g.asked[0])
+		g.asked = g.asked[1:]
+	}
 	if len(s.transactions) >= maxTransactions {
 		return // the response will be dropped, the check be repeated
 	}
-	s.transactions[id] = transaction{to, remote, now.Add(transactionTimeout)}
+	g.asked = append(g.asked, id)
+	s.transactions[id] = transaction{c, remote, now.Add(transactionTimeout)}
+}
+
+// forget forgets the checks of a closed agent.
+func (s *socket) forget(g *generation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range g.asked {
+		delete(s.transactions, id)
+	}
+	g.asked = nil
 }
 
 // sweep forgets what has expired. The engine calls it now and then.

@@ -257,10 +257,14 @@ func TestAFloodOfSTUNIsBounded(t *testing.T) {
 
 	u := &socket{ufrags: map[string]*generation{}, tombstones: map[string]tombstone{}, transactions: map[transactionID]transaction{}}
 	now := time.Now()
+	c := &agentConn{}
 	for i := range 2 * maxTransactions {
+		if i%maxAsked == 0 {
+			c = &agentConn{g: &generation{}}
+		}
 		var id transactionID
 		binary.BigEndian.PutUint32(id[:], uint32(i))
-		u.expect(id, nil, netip.AddrPort{}, now)
+		u.ask(id, c, netip.AddrPort{}, now)
 		u.removeUfrag(string(id[:]), &tombstone{expires: now.Add(tombstoneTimeout)})
 	}
 	if len(u.transactions) != maxTransactions || len(u.tombstones) != maxTombstones {
@@ -269,6 +273,48 @@ func TestAFloodOfSTUNIsBounded(t *testing.T) {
 	u.sweep(now.Add(time.Hour))
 	if len(u.transactions)+len(u.tombstones) != 0 {
 		t.Errorf("%d transactions, %d tombstones after their time", len(u.transactions), len(u.tombstones))
+	}
+}
+
+// A client that names addresses where nobody answers, or checks and answers no check, takes no place from the
+// checks of others: neither do they lose their consent, nor do new ones not connect.
+func TestChecksThatOneClientAnswersNeverLeaveRoom(t *testing.T) {
+	e := testEngine(t)
+	hostile := newRawPeer(t, e, rawOptions{noHandshake: true})
+	hostile.mute.Store(true)
+	g := hostile.life.current
+	to := hostile.addr()
+	g.mu.Lock()
+	g.accountLocked(to).verified = true
+	c := g.conns[0]
+	g.mu.Unlock()
+	id := func(n int) (id transactionID) {
+		binary.BigEndian.PutUint32(id[:], uint32(n))
+		return id
+	}
+	const many = 1<<16 + 1
+	for i := range many {
+		m := stun.MustBuild(stun.BindingRequest, stun.NewTransactionIDSetter(id(i)))
+		if _, err := c.WriteTo(m.Raw, net.UDPAddrFromAddrPort(to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting := func() int {
+		e.udp.mu.RLock()
+		defer e.udp.mu.RUnlock()
+		return len(e.udp.transactions)
+	}
+	if n := waiting(); n > 2*maxAsked {
+		t.Errorf("%d checks wait for one client's responses", n)
+	}
+	if _, ok := e.udp.answered(id(many-1), to); !ok {
+		t.Error("his newest check is forgotten, too")
+	}
+	newRawPeer(t, e, rawOptions{publish: true}).lives(t, 7, 1) // somebody else connects
+	hostile.life.cancel(Deleted)
+	_ = hostile.life.waitEnd(t)
+	if n := waiting(); n != 0 {
+		t.Errorf("%d checks wait for the responses of a session that has ended", n)
 	}
 }
 
