@@ -8,6 +8,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/stun/v4"
 	"github.com/pion/webrtc/v4"
 
@@ -186,6 +187,22 @@ func setForward(t *testing.T, at time.Time, by time.Duration) time.Time {
 		t.Fatal("package time keeps its times in another way now")
 	}
 	return out
+}
+
+// Neither does it move sound and picture apart, nor count as a round trip.
+func TestAClockThatIsSetLeavesReportsAlone(t *testing.T) {
+	sent := time.Now()
+	for _, by := range []time.Duration{time.Minute, -time.Minute, time.Hour} {
+		arrival := setForward(t, sent.Add(50*time.Millisecond), by)
+		if got, want := toNTP(arrival), toNTP(sent.Add(50*time.Millisecond)); got != want {
+			t.Errorf("clock set by %v: %v s later in reports", by, float64(int64(got-want))/(1<<32))
+		}
+		var track LocalTrack
+		track.reported(rtcp.ReceptionReport{LastSenderReport: uint32(toNTP(sent) >> 16)}, arrival)
+		if rtt := time.Duration(track.rtt.Load()); rtt < 49*time.Millisecond || rtt > 51*time.Millisecond {
+			t.Errorf("clock set by %v: the round trip takes %v", by, rtt)
+		}
+	}
 }
 
 // A clock that is set, as at boot by NTP, makes nobody silent.

@@ -336,6 +336,9 @@ var epoch = time.Now()
 // ntpEpoch is 1970 in NTP's seconds.
 const ntpEpoch = 2208988800
 
+// toNTP returns t as NTP says it, by the monotonic clock: where the machine's clock is set, the reports of sound and
+// picture go on together, and no round trip takes the time that it was set by.
 func toNTP(t time.Time) uint64 {
+	t = epoch.Add(t.Sub(epoch))
 	return uint64(t.Unix()+ntpEpoch)<<32 | uint64(t.Nanosecond())<<32/1e9
 }
