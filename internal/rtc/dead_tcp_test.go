@@ -1,6 +1,8 @@
 package rtc
 
 import (
+	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -68,7 +70,7 @@ func (p *tap) stall() {
 }
 
 // playTCP connects a viewer over ICE-TCP (RFC 6544).
-func playTCP(t *testing.T, e *Engine) (*tap, *life) {
+func playTCP(t *testing.T, e *Engine) (*webrtc.PeerConnection, *tap, *life) {
 	t.Helper()
 	pc := newTCPPeer(t)
 	if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
@@ -90,14 +92,14 @@ func playTCP(t *testing.T, e *Engine) (*tap, *life) {
 	if l.Path() != "tcp" {
 		t.Fatalf("path %q, want tcp", l.Path())
 	}
-	return p, l
+	return pc, p, l
 }
 
 // A viewer over TCP that takes nothing any more fills what the gateway and the kernel hold for
 // it. From then on its packets are dropped and it is told so, while the others get everything.
 func TestAViewerThatReadsItsTCPNoMoreCostsTheOthersNothing(t *testing.T) {
 	e := testEngine(t, func(c *Config) { c.TCPListen = "127.0.0.1:0" })
-	tap, stuck := playTCP(t, e)
+	_, tap, stuck := playTCP(t, e)
 	alive := []*rawPeer{newRawPeer(t, e, rawOptions{}), newRawPeer(t, e, rawOptions{})}
 	s := &stage{t: t, sequence: 1000, sinks: []*LocalTrack{alive[0].life.Sinks()[0], stuck.Sinks()[0], alive[1].life.Sinks()[0]}}
 	write := func() (stuckOK bool) {
@@ -143,5 +145,23 @@ func TestAViewerThatReadsItsTCPNoMoreCostsTheOthersNothing(t *testing.T) {
 		if st := v.life.Sinks()[0].Stats(); st.Packets != s.written-stageBurst || st.Dropped != 0 {
 			t.Errorf("a viewer over UDP: %d packets sent, %d dropped; want %d, 0", st.Packets, st.Dropped, s.written-stageBurst)
 		}
+	}
+}
+
+// A frame may be longer than any datagram: it is lost, as that would be, and what comes behind it is not.
+func TestAFrameThatIsTooLongIsLostAlone(t *testing.T) {
+	e := testEngine(t, func(c *Config) { c.TCPListen = "127.0.0.1:0" })
+	pc, tap, l := playTCP(t, e)
+	frame := make([]byte, 2+maxDatagram+1)
+	binary.BigEndian.PutUint16(frame, maxDatagram+1)
+	frame[2] = 0x80 // RTP
+	if _, err := tap.gateway.Write(frame); err != nil {
+		t.Fatal(err)
+	}
+	if err := pc.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.waitEnd(t); !errors.Is(err, PeerClosed) {
+		t.Errorf("ended by %v, want %v", err, PeerClosed)
 	}
 }

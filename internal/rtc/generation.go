@@ -1,7 +1,9 @@
 package rtc
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -278,7 +280,10 @@ func (g *generation) readTCP(conn *ice.Conn) {
 	buf := make([]byte, maxDatagram)
 	for {
 		n, err := conn.Read(buf)
-		if err != nil {
+		switch {
+		case errors.Is(err, io.ErrShortBuffer): // longer than any datagram may be: lost, as over UDP
+			continue
+		case err != nil:
 			return
 		}
 		g.session.enqueue(datagram{append([]byte(nil), buf[:n]...), netip.AddrPort{}, time.Now()})
