@@ -29,6 +29,8 @@ func (s *Session) Patch(f *sdp.Fragment, single bool) (restart []byte, err error
 		return nil, fault.New(fault.BadRequest, "an ICE restart needs a new ice-ufrag and a new ice-pwd (RFC 8445, section 9); only one of them has changed")
 	case used:
 		return nil, fault.New(fault.Precondition, "these ICE credentials belong to an ICE session that a restart has replaced")
+	case s.request.Offer != nil && s.request.Offer.Names(f.Ufrag, f.Pwd):
+		return nil, nil // of a section that has the bundle's transport instead: nothing comes from there
 	}
 	g, err := newGeneration(s, f.Ufrag, f.Pwd)
 	if err != nil {

@@ -3,11 +3,13 @@ package rtc
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"sightline/internal/fault"
 	"sightline/internal/sdp"
 )
 
@@ -44,6 +46,42 @@ func TestARestartForgetsTheOldCandidates(t *testing.T) {
 	})
 	if !slices.Equal(ports, []int{5003}) {
 		t.Errorf("candidates with ports %v after the restart, want 5003 alone", ports)
+	}
+}
+
+// A client that has credentials of its own for each section may trickle for each: those of a section that goes
+// over the bundle's transport are no restart.
+func TestTricklingForAnotherSectionIsNoRestart(t *testing.T) {
+	raw, err := os.ReadFile("../sdp/testdata/offers/aiortc-1.4.0-whip.sdp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := sdp.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := testEngine(t).Answer(AnswerRequest{Offer: o, Publish: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	ufrags := regexp.MustCompile(`a=ice-ufrag:(\w+)`).FindAllStringSubmatch(string(raw), -1)
+	pwds := regexp.MustCompile(`a=ice-pwd:(\w+)`).FindAllStringSubmatch(string(raw), -1)
+	if len(ufrags) != 2 || len(pwds) != 2 || ufrags[1][1] == s.current.remoteUfrag {
+		t.Fatalf("the offer has credentials %v", ufrags)
+	}
+	etag := s.ETag()
+	other := &sdp.Fragment{Ufrag: ufrags[1][1], Pwd: pwds[1][1], Candidates: []string{"1 1 udp 2130706431 127.0.0.1 5001 typ host"}}
+	if restart, err := s.Patch(other, false); restart != nil || err != nil || s.ETag() != etag {
+		t.Errorf("got %q, %v, and another ETag %t, want nothing", restart, err, s.ETag() != etag)
+	}
+	first := &sdp.Fragment{Ufrag: ufrags[0][1], Pwd: pwds[0][1]}
+	ufrag, pwd := secret(1)
+	if restart, err := s.Patch(&sdp.Fragment{Ufrag: ufrag, Pwd: pwd}, false); restart == nil || err != nil {
+		t.Errorf("a restart: got %q, %v", restart, err)
+	}
+	if _, err := s.Patch(first, false); fault.KindOf(err) != fault.Precondition {
+		t.Errorf("the first section's after a restart: got %v, want a %s", err, fault.Precondition)
 	}
 }
 

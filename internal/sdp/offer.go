@@ -192,6 +192,12 @@ func (o *Offer) tag(index map[string]int) error {
 	return nil
 }
 
+// Names reports whether some section of the offer has these ICE credentials. A client may have others for
+// each, before it knows that all go over one transport.
+func (o *Offer) Names(ufrag, pwd string) bool {
+	return slices.ContainsFunc(o.Media, func(m Media) bool { return m.transport.Ufrag == ufrag && m.transport.Pwd == pwd })
+}
+
 // directionOf returns the direction attribute, or "".
 func directionOf(attributes []attribute) string {
 	for _, a := range attributes {
