@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"sightline/internal/audit"
+	"sightline/internal/auth"
+	"sightline/internal/doortest"
 	"sightline/internal/fault"
 )
 
@@ -32,6 +34,21 @@ func TestPublishingIsRecorded(t *testing.T) {
 	never := g.Audit.Await(t, audit.Published, 3)[2]
 	if never.Phase != audit.Ended || never.Publisher != "gantry" || !never.From.IsZero() || never.To.IsZero() {
 		t.Errorf("never connected: %+v", never)
+	}
+}
+
+// Who speaks is named as he who has published is, and from where.
+func TestWhoSpeaksIsRecordedAsWhoPublishes(t *testing.T) {
+	g := start(t, func(o *doortest.Options) { o.Auth.JWT = jwts() })
+	publish(t, g, "/whip/mri-2/console", "Authorization", "Bearer "+signed(t, "1", time.Hour, auth.Publish, auth.Speak))
+	began := g.Audit.Await(t, audit.Published, 1)[0]
+	if began.Name != "camera" || began.Kind != "jwt" || began.ID != "1" || began.Address == "" {
+		t.Fatalf("published: %+v", began)
+	}
+	flows(t, g)
+	g.Rooms.SetSpeaking("mri-2", []string{"console"})
+	if spoke := g.Audit.Await(t, audit.Spoke, 1)[0]; spoke.Who != began.Who || spoke.Session != began.Session {
+		t.Errorf("spoke: %+v, want who has begun: %+v", spoke, began)
 	}
 }
 
