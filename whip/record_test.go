@@ -52,6 +52,40 @@ func TestWhoSpeaksIsRecordedAsWhoPublishes(t *testing.T) {
 	}
 }
 
+// Who is refused for something else than his token is named all the same.
+func TestRefusedAreRecordedByName(t *testing.T) {
+	g := start(t, func(o *doortest.Options) {
+		o.Auth.JWT = jwts()
+		o.HTTP.TokenRateLimit, o.HTTP.TokenRateBurst = 0.001, 2
+	})
+	publish(t, g, "/whip/mri-2/console", "Authorization", "Bearer "+signed(t, "1", time.Hour, auth.Publish))
+	other, err := auth.Mint(jwts(), auth.Grant{
+		Identity: auth.Identity{Name: "mallory", Role: "technician", Expires: time.Now().Add(time.Hour)}, Scopes: []auth.Scope{auth.Publish},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, tt := range []struct {
+		path   string
+		status int
+	}{
+		{"/whip/mri-2/console", 403},              // the name is another's
+		{"/whip/mri-2/gantry?role=hospital", 403}, // the role is not his
+		{"/whip/mri-2/gantry", 429},
+	} {
+		if res := g.Post(t, tt.path, lines(offer), "Authorization", "Bearer "+other); res.StatusCode != tt.status {
+			t.Fatalf("%s: got %d %s, want %d", tt.path, res.StatusCode, res.Text, tt.status)
+		}
+		if e := g.Audit.Await(t, audit.Refused, i+1)[i]; e.Name != "mallory" || e.Kind != "jwt" || e.Role != "technician" || e.Room != "mri-2" || e.Address == "" {
+			t.Errorf("%s: recorded %+v, want who it was", tt.path, e)
+		}
+	}
+	g.Post(t, "/whip/mri-2/gantry", lines(offer), "Authorization", "Bearer "+other+"x")
+	if e := g.Audit.Await(t, audit.Refused, 4)[3]; e.Name != "" {
+		t.Errorf("a wrong token: recorded %+v, want nobody", e)
+	}
+}
+
 // No session begins that nobody would know of later.
 func TestNoSessionWithoutARecord(t *testing.T) {
 	closed := false
