@@ -308,12 +308,12 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 
 // detach ends p's time as the feed of its publisher.
 func (r *Registry) detach(p *Publication, feeds map[*track]*feed) {
-	now := time.Now()
 	for t, f := range feeds {
-		t.detach(f, now)
+		t.detach(f, time.Now())
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := time.Now()
 	m := r.rooms[p.request.Room]
 	if m == nil {
 		return
