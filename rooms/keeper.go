@@ -29,7 +29,7 @@ func (r *Registry) keepTime() {
 			r.mu.Unlock()
 		case <-r.alarm.C:
 			n--
-			r.tellWaiting(time.Now())
+			r.tellWaiting()
 		case <-ticker.C:
 			r.look(time.Now(), n%statTicks == 0)
 		}
@@ -54,6 +54,7 @@ func (r *Registry) look(now time.Time, stats bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now = time.Now()
 	r.tellLocked(now)
 	r.sweepLocked(now)
 }

@@ -26,12 +26,12 @@ const (
 // RoomMoved with the reason as their last event. It waits for nobody, and returns how many sessions
 // of publishers and viewers there were.
 func (r *Registry) Move(name, reason string) (sessions int) {
-	now := time.Now()
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
 		return 0
 	}
+	now := time.Now() // with the lock: nothing that ends here has begun later
 	var tracks []*trackEntry
 	if m := r.rooms[name]; m != nil {
 		delete(r.rooms, name)

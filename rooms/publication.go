@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"sightline/internal/audit"
 	"sightline/internal/fault"
 	"sightline/internal/media"
 )
@@ -25,13 +26,14 @@ var (
 // A PublishRequest says who wants to publish.
 type PublishRequest struct {
 	Room, Publisher string
-	Subject         string // who is behind it: another one can't have the name while it is taken
-	Session         string // public id of the session
-	Client          string // its User-Agent
-	Label           string // for people; may be empty
-	Role            string // what it is to the others in the room; a name, or "" for none
-	Deaf            bool   // its client can't be told of an end, and takes long to notice one
-	Silent          bool   // it may not be heard: its audio is silence, and Mute can't change that
+	Subject         string    // who is behind it: another one can't have the name while it is taken
+	Session         string    // public id of the session
+	Client          string    // its User-Agent
+	Who             audit.Who // as the audit log names him when he speaks
+	Label           string    // for people; may be empty
+	Role            string    // what it is to the others in the room; a name, or "" for none
+	Deaf            bool      // its client can't be told of an end, and takes long to notice one
+	Silent          bool      // it may not be heard: its audio is silence, and Mute can't change that
 	Codecs          map[media.Kind]media.Codec
 }
 
@@ -306,12 +308,12 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 
 // detach ends p's time as the feed of its publisher.
 func (r *Registry) detach(p *Publication, feeds map[*track]*feed) {
-	now := time.Now()
 	for t, f := range feeds {
-		t.detach(f, now)
+		t.detach(f, time.Now())
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := time.Now()
 	m := r.rooms[p.request.Room]
 	if m == nil {
 		return

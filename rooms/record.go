@@ -34,7 +34,8 @@ type talk struct {
 	word    time.Time     // since when he speaks; zero: he is silent
 	last    time.Time     // when he fell silent
 	spoken  time.Duration // before that
-	session string        // that he began in
+	session string        // that he began in, and
+	who     audit.Who     // whose that is
 }
 
 // talkLocked notes that a publisher speaks, or speaks no longer.
@@ -42,7 +43,7 @@ func (r *Registry) talkLocked(p *publisher, now time.Time) {
 	t := &p.talk
 	switch {
 	case p.speaking && t.from.IsZero():
-		*t = talk{from: now, word: now, session: p.session}
+		*t = talk{from: now, word: now, session: p.session, who: p.feed.request.Who}
 		r.record.Record(p.talkEvent(audit.Began, now))
 	case p.speaking:
 		t.word = now
@@ -71,8 +72,7 @@ func (r *Registry) endTalkLocked(p *publisher, gone bool, now time.Time) {
 
 func (p *publisher) talkEvent(phase audit.Phase, now time.Time) audit.Event {
 	return audit.Event{
-		Time: now, What: audit.Spoke, Phase: phase, Room: p.room.name, Publisher: p.name, Session: p.talk.session,
-		Who: audit.Who{Name: p.subject, Role: p.role, Agent: p.client},
+		Time: now, What: audit.Spoke, Phase: phase, Room: p.room.name, Publisher: p.name, Session: p.talk.session, Who: p.talk.who,
 	}
 }
 

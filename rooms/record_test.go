@@ -1,13 +1,17 @@
 package rooms_test
 
 import (
+	"context"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"sightline/internal/audit"
+	"sightline/internal/media"
 	"sightline/rooms"
+	"sightline/rooms/roomstest"
 )
 
 // A witness remembers what was recorded.
@@ -76,6 +80,67 @@ func TestSpeechIsRecordedAsAWhole(t *testing.T) {
 			t.Errorf("at the end of the gateway: %+v", got)
 		}
 	})
+}
+
+// What waits for its turn is not from before it: a room may move, and a session end, while others come.
+func TestNothingEndsBeforeItHasBegun(t *testing.T) {
+	r := rooms.New(rooms.Defaults(), slog.New(slog.DiscardHandler))
+	w := &witness{}
+	busy := &slow{witness: w}
+	r.Record(busy)
+	tape := roomstest.NewTape(media.Audio, roomstest.Opus)
+	publication := must(r.Publish(rooms.PublishRequest{Room: "r", Publisher: "cam"}))
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- publication.Run(ctx, tape) }()
+	for room, err := r.Room("r"); err != nil || len(room.Publishers) == 0; room, err = r.Room("r") {
+		time.Sleep(time.Millisecond)
+	}
+	enter := func(room string) {
+		name := "Ada"
+		if _, _, err := r.Enter(rooms.EnterRequest{Room: room, ParticipantChange: rooms.ParticipantChange{Name: &name}}); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, next := range [][]func(){
+		{func() { r.SetSpeaking("r", []string{"cam"}) }, func() { stop(); <-ended }},
+		{func() { enter("r") }, func() { r.Move("r", "drained") }},
+	} {
+		var waiting sync.WaitGroup
+		busy.hook = func() { // the registry is held: what follows waits for it, in this order
+			for _, f := range next {
+				waiting.Go(f)
+				time.Sleep(20 * time.Millisecond)
+			}
+		}
+		enter("another")
+		waiting.Wait()
+	}
+	tape.End()
+	publication.Close()
+	r.Close()
+	if len(w.of(audit.Spoke))%2 != 0 || len(w.of(audit.Left)) != 3 {
+		t.Errorf("recorded %+v and %+v, want whole speeches and three who have left", w.of(audit.Spoke), w.of(audit.Left))
+	}
+	for _, e := range append(w.of(audit.Spoke), w.of(audit.Left)...) {
+		if e.To.Before(e.From) || e.Seconds < 0 {
+			t.Errorf("recorded %+v", e)
+		}
+	}
+}
+
+// A slow witness calls hook once, with the next event.
+type slow struct {
+	*witness
+	hook func()
+}
+
+func (s *slow) Record(e audit.Event) {
+	s.witness.Record(e)
+	if hook := s.hook; hook != nil {
+		s.hook = nil
+		hook()
+	}
 }
 
 // Participants are recorded with who let them in, and under each name that they take.

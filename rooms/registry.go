@@ -96,6 +96,11 @@ func (r *Registry) Close() {
 				tracks = append(tracks, e.track)
 			}
 		}
+		for _, all := range m.reserved {
+			for _, p := range all {
+				p.endLocked(ErrClosed)
+			}
+		}
 	}
 	for w := range r.watchers {
 		w.end()

@@ -87,9 +87,10 @@ func (r *Registry) wakeAtLocked(at time.Time) {
 }
 
 // tellWaiting tells who speaks in the rooms whose interval is over.
-func (r *Registry) tellWaiting(now time.Time) {
+func (r *Registry) tellWaiting() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := time.Now()
 	r.alarmAt = time.Time{}
 	for _, m := range r.rooms {
 		if m.speech.waits {

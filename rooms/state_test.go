@@ -410,8 +410,12 @@ func TestCloseEndsEverything(t *testing.T) {
 			s.video.End()
 			s.ended <- err
 		}()
+		late := must(h.Publish(rooms.PublishRequest{Room: "r", Publisher: "late"})) // it has not connected yet
 		h.Close()
 		h.Close()
+		if err := late.Run(t.Context()); !errors.Is(err, rooms.ErrClosed) {
+			t.Errorf("who connects after Close ends with %v, want ErrClosed", err)
+		}
 		for name, c := range map[string]chan error{"publisher": s.ended, "video": v.ended, "audio": a.ended, "watcher": next} {
 			if err := <-c; !errors.Is(err, rooms.ErrClosed) {
 				t.Errorf("%s ended with %v, want ErrClosed", name, err)

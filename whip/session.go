@@ -83,7 +83,7 @@ func cause(err error) error {
 		return rtc.Moved
 	case errors.Is(err, rooms.ErrClosed):
 		return rtc.Draining
-	case fault.KindOf(err) == fault.Unavailable: // others connected first, and took the last place
+	case fault.KindOf(err) != "": // others connected first, and took the last place, or the name
 		return fmt.Errorf("%w: %w", rtc.CrowdedOut, err)
 	}
 	return err

@@ -96,7 +96,7 @@ func (d *Door) publish(c *gin.Context) error {
 	}
 	silent := !caller.Allows(auth.Speak, room, publisher+"/audio")
 	s.publication, err = d.rooms.Publish(rooms.PublishRequest{
-		Room: room, Publisher: publisher, Subject: who.Subject(), Session: s.id, Silent: silent,
+		Room: room, Publisher: publisher, Subject: who.Subject(), Session: s.id, Who: s.who, Silent: silent,
 		Deaf: s.peer.Deaf(), Client: client, Label: rooms.Label(c.Query("label")), Role: role, Codecs: s.codecs,
 	})
 	if err != nil {

@@ -406,8 +406,21 @@ func TestNameOfAnotherSubject(t *testing.T) {
 			{Name: "two", SHA256: auth.HashToken(two), Scopes: []auth.Scope{auth.Publish}},
 		}
 	})
+	late := doortest.NewPeer(t) // who asks before the other has connected
+	late.Send(t, doortest.Keyframe, webrtc.MimeTypeVP8)
+	answer := g.Post(t, "/whip/mri-2/console", late.Offer(t, nil), "Authorization", "Bearer "+two)
 	publish(t, g, "/whip/mri-2/console", "Authorization", "Bearer "+one)
 	waitFor(t, g, "console/video", rooms.Live)
+	if err := late.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.Text}); err != nil {
+		t.Fatal(err)
+	}
+	late.WaitClosed(t)
+	doortest.Eventually(t, func() string {
+		if n := g.Peers.Snapshot().Ended[string(rtc.CrowdedOut)]; n != 1 {
+			return fmt.Sprintf("ended by %v, want one %s", g.Peers.Snapshot().Ended, rtc.CrowdedOut)
+		}
+		return ""
+	})
 	if res := g.Post(t, "/whip/mri-2/console", lines(offer), "Authorization", "Bearer "+two); res.StatusCode != 403 {
 		t.Errorf("got %d %s, want 403", res.StatusCode, res.Text)
 	}

@@ -107,7 +107,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	build := metrics.ReadBuild(buildVersion())
 	router := httpapi.NewRouter(c.HTTP, log)
 	router.Recognize(tokens.Subject, sessions)
-	router.Record(ledger)
+	router.Record(ledger, tokens.Bearer)
 	viewers := whep.New(registry, mixer, peers, tokens, sessions, ledger, log)
 	member, err := join(c, newLocal(registry, mixer, peers, sessions, limits, log), router, tokens, people, roomAPI, viewers, log)
 	if err != nil {

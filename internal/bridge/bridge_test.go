@@ -497,6 +497,83 @@ func TestOneWaySoundIsSuspected(t *testing.T) {
 	})
 }
 
+// A gate is a viewer whose sink can be made to wait.
+type gate struct {
+	roomstest.Recorder
+	shut, waits chan struct{} // shut is closed to let nothing through, waits when something has come since
+	open        chan struct{}
+	once        sync.Once
+}
+
+func (g *gate) Write([]media.Outgoing) bool {
+	select {
+	case <-g.shut:
+		g.once.Do(func() { close(g.waits) })
+		<-g.open
+	default:
+	}
+	return true
+}
+
+// Who listens again as the last one leaves has a room of his own, while the one before is about to end.
+// Each speaker is told once all the same: Prometheus takes nothing at all from who tells one twice.
+func TestWhoSpeaksIsToldOnceWhileARoomFollowsOnAnother(t *testing.T) {
+	h := newHall(t, Defaults())
+	defer h.close()
+	h.publish("mri", "console", "", 400, 0)
+	until := func(what string, f func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !f(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal(what)
+			}
+		}
+	}
+	var viewer []*rooms.Subscription
+	until("the track can't be played", func() (ok bool) {
+		var err error
+		viewer, err = h.rooms.Play(rooms.PlayRequest{Room: "mri", Publisher: "console", Kind: media.Audio})
+		return err == nil
+	})
+	g := &gate{shut: make(chan struct{}), waits: make(chan struct{}), open: make(chan struct{})}
+	open := sync.OnceFunc(func() { close(g.open) })
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer viewer[0].Close()
+	defer open()
+	watching.Go(func() { _ = viewer[0].Run(t.Context(), g) })
+
+	before := h.listen(ListenRequest{Room: "mri"})
+	until("nobody speaks", func() bool {
+		return len(h.bridge.Snapshot().Speakers) == 1 && h.bridge.Snapshot().Speakers[0].Stats.Frames > 0
+	})
+	close(g.shut)
+	<-g.waits // the track's reader is busy: nobody can leave it
+	before.stop()
+	h.listen(ListenRequest{Room: "mri"})
+	until("the second room has no speaker", func() bool {
+		h.bridge.mu.Lock()
+		r := h.bridge.rooms["mri"]
+		h.bridge.mu.Unlock()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.cast.speakers) == 1
+	})
+	s := h.bridge.Snapshot()
+	if len(s.Speakers) != 1 || s.Rooms != 1 || s.Past.Frames == 0 {
+		t.Errorf("got %d speakers in %d rooms, and %d frames of past ones; want 1, 1 and those of the room before", len(s.Speakers), s.Rooms, s.Past.Frames)
+	}
+	open()
+	until("the room before does not end", func() bool {
+		h.bridge.mu.Lock()
+		defer h.bridge.mu.Unlock()
+		return len(h.bridge.leaving) == 0
+	})
+	if now := h.bridge.Snapshot().Past.Frames; now < s.Past.Frames {
+		t.Errorf("past frames fell from %d to %d", s.Past.Frames, now)
+	}
+}
+
 func TestListenIsRefusedWithTheReason(t *testing.T) {
 	run(t, func(c *Config) { c.MaxListeners = 1 }, func(h *hall) {
 		for _, req := range []ListenRequest{{Room: "~mix"}, {}, {Room: "r", For: "a b"}, {Room: "r", Role: "~"}} {

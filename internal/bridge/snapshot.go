@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -54,13 +55,22 @@ func (s *Snapshot) add(c counts) {
 
 // retire keeps the totals of a room that is no more.
 func (b *Bridge) retire(r *room) {
-	r.mu.Lock()
-	c := r.counts
-	r.mu.Unlock()
+	c := r.totals()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.leaving, r)
 	b.past.add(c)
+}
+
+// totals returns the room's counts with those of its speakers.
+func (r *room) totals() counts {
+	r.mu.Lock()
+	c, cast := r.counts, r.cast
+	r.mu.Unlock()
+	for _, s := range cast.speakers {
+		c.Past = c.Past.Plus(s.leg.Stats())
+	}
+	return c
 }
 
 // Snapshot returns what the bridge does now.
@@ -68,17 +78,15 @@ func (b *Bridge) Snapshot() Snapshot {
 	b.mu.Lock()
 	s := b.past
 	s.Listeners, s.Rooms = b.listeners, len(b.rooms)
-	all := make([]*room, 0, len(b.rooms)+len(b.leaving))
-	for _, r := range b.rooms {
-		all = append(all, r)
-	}
-	for r := range b.leaving {
-		all = append(all, r)
-	}
+	mixed, leaving := slices.Collect(maps.Values(b.rooms)), slices.Collect(maps.Keys(b.leaving))
 	b.mu.Unlock()
-	// A room that retires meanwhile is in s.past not yet, and told by its own counts.
-	for _, r := range all {
+	for _, r := range mixed {
 		r.snapshot(&s)
+	}
+	// A room that retires meanwhile is not in b.past as it was read. Who has spoken there may be a speaker
+	// already in another room of that name, and is told once.
+	for _, r := range leaving {
+		s.add(r.totals())
 	}
 	slices.SortFunc(s.Speakers, func(a, b SpeakerSnapshot) int {
 		return cmp.Or(cmp.Compare(a.Room, b.Room), cmp.Compare(a.Publisher, b.Publisher))

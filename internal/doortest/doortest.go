@@ -87,7 +87,7 @@ func Start(t testing.TB, change func(*Options), doors ...func(*Gateway) Door) *G
 	router := httpapi.NewRouter(o.HTTP, g.Log)
 	g.Router = router
 	router.Recognize(g.Auth.Subject, g.Sessions)
-	router.Record(g.Audit)
+	router.Record(g.Audit, g.Auth.Bearer)
 	g.Sessions.Route(router)
 	for _, door := range doors {
 		door(g).Route(router)

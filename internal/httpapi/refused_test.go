@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"log/slog"
+	"net/http"
 	"sync"
 	"testing"
 
@@ -33,7 +34,7 @@ func (n named) Who() audit.Who { return audit.Who{Name: "nurse", Kind: "token"} 
 func TestRefusalsAreRecorded(t *testing.T) {
 	router := NewRouter(Defaults(), slog.New(slog.DiscardHandler))
 	k := &kept{}
-	router.Record(k)
+	router.Record(k, func(*http.Request) audit.Who { return audit.Who{} })
 	var answer error
 	router.GET("/rooms/:room/:publisher", Handle(func(*gin.Context) error { return answer }))
 	router.GET("/sessions/:id", Handle(func(*gin.Context) error { return answer }))

@@ -34,6 +34,7 @@ type Router struct {
 	limits   *limits
 	plain    atomic.Uint64 // requests refused because they came in the clear
 	record   audit.Recorder
+	bearer   func(*http.Request) audit.Who // see Record
 
 	elsewhere gin.HandlerFunc // nil: all is answered here
 }
@@ -46,7 +47,7 @@ func (r *Router) Requests() []RequestCount { return r.requests.snapshot() }
 // 404, 405 and 500.
 func NewRouter(c Config, log *slog.Logger) *Router {
 	gin.SetMode(gin.ReleaseMode) // gin's own, for all routers: no banner, no warnings
-	r := &Router{Engine: gin.New(), limits: newLimits(c), record: audit.Discard}
+	r := &Router{Engine: gin.New(), limits: newLimits(c), record: audit.Discard, bearer: func(*http.Request) audit.Who { return audit.Who{} }}
 	r.HandleMethodNotAllowed = true
 	// A redirect of gin's is a 301 or 307 with a relative target, which clients follow
 	// without their token or with GET (RFC 9725, section 4.5).
