@@ -73,6 +73,14 @@ func isURL(where string) bool {
 	return strings.HasPrefix(where, "https://") || strings.HasPrefix(where, "http://")
 }
 
+// withoutPassword returns where keys or an issuer are as it can be shown.
+func withoutPassword(where string) string {
+	if at := strings.LastIndexByte(where, '@'); at >= 0 {
+		return "…" + where[at:]
+	}
+	return where
+}
+
 // checkKeysURL says why keys can't be trusted that come from there.
 func checkKeysURL(u *url.URL) error {
 	if u.Scheme == "https" && u.Host != "" || u.Scheme == "http" && Loopback(hostPort(u)) {
@@ -137,7 +145,7 @@ func (k *keys) run(ctx context.Context) {
 		last = time.Now()
 		wait := k.refresh
 		if err := k.load(ctx); err != nil && ctx.Err() == nil {
-			k.log.Warn("keys of the tokens' issuer not loaded, the old ones hold", "from", k.where, "err", err, "have", k.set.Load() != nil)
+			k.log.Warn("keys of the tokens' issuer not loaded, the old ones hold", "from", withoutPassword(k.where), "err", err, "have", k.set.Load() != nil)
 			wait = min(wait, loadRetry)
 		}
 		timer.Reset(wait)
@@ -170,7 +178,7 @@ func (k *keys) load(ctx context.Context) error {
 	if old := k.set.Swap(set); old != nil && old.raw == set.raw {
 		return nil
 	}
-	k.log.Info("keys of the tokens' issuer loaded", "from", k.where)
+	k.log.Info("keys of the tokens' issuer loaded", "from", withoutPassword(k.where))
 	if k.kept != "" {
 		if err := writeFile(k.kept, raw); err != nil {
 			k.log.Warn("keys of the tokens' issuer not kept", "err", err)
