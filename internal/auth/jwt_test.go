@@ -139,6 +139,7 @@ func open(t *testing.T, change func(*Config)) *Auth {
 	t.Cleanup(func() {
 		cancel()
 		<-done
+		a.Close()
 	})
 	return a
 }
@@ -326,13 +327,16 @@ func TestKeysRotateAndSurviveTheIssuersAbsence(t *testing.T) {
 	if err := a.jwts.keys.load(t.Context()); err == nil {
 		t.Error("the issuer is away, and that is no error")
 	}
-	for name, a := range map[string]*Auth{"while it is away": a, "restarted while it is away": open(t, change)} {
+	a.Close() // which is about the files alone
+	again := open(t, change)
+	for name, a := range map[string]*Auth{"while it is away": a, "restarted while it is away": again} {
 		for _, token := range []string{one, two} {
 			if _, err := ask(a, token); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 	}
+	again.Close()
 	// What was kept of one issuer counts for no other.
 	other := newIssuer(t)
 	other.away = true
@@ -371,6 +375,7 @@ func TestAnIssuerCanWithdrawItsLastKey(t *testing.T) {
 	i.mu.Lock()
 	i.away = true
 	i.mu.Unlock()
+	a.Close()
 	if _, err := ask(open(t, change), token); fault.KindOf(err) != fault.Unauthenticated {
 		t.Errorf("after a restart: got %v", err)
 	}

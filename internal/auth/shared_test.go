@@ -76,6 +76,7 @@ func (m *mesh) stop(i int) {
 	if err := m.nodes[i].Run(ctx); err != nil {
 		m.t.Fatal(err)
 	}
+	m.nodes[i].Close()
 }
 
 // compare lets a node learn what another has and it lacks.
@@ -356,6 +357,7 @@ func TestNodesAgreeInTheEnd(t *testing.T) {
 				m.stop(i)
 				m.start(i)
 			case "crash": // what it has done itself is kept
+				a.Close()
 				m.start(i)
 			}
 		}

@@ -257,6 +257,7 @@ func TestRevocationsHoldUntilTheyAreTakenBack(t *testing.T) {
 	}
 
 	// The same after a restart.
+	l.Auth.Close()
 	again := openLobby(t, func(o *doortest.Options) { o.Auth.StateDir = dir })
 	again.ask(401, alice, "GET", invitationsPath, probe, "")
 	again.ask(401, newer, "GET", invitationsPath, probe, "")
