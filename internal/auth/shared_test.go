@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"sightline/internal/fault"
+	"sightline/internal/replica"
 )
 
 // A mesh is nodes that tell each other of changes, as far as they are on one side.
@@ -65,6 +66,27 @@ func (m *mesh) start(i int) {
 		}
 	}); err != nil {
 		m.t.Fatal(err)
+	}
+}
+
+// What another node says of the end of something is one thing: the records are limited, and nothing is kept without one.
+func TestWhatAnotherNodeToldEndsWithItsRecord(t *testing.T) {
+	m := newMesh(t, withHost(), 1)
+	a, soon := m.nodes[0], time.Now().Add(time.Hour)
+	invitation := Invitation{Room: "mri-2", Hash: HashToken("x"), Scopes: []Scope{Play}, Expires: soon.Add(time.Hour)}
+	for key, v := range map[string]any{"revocation/1": Revocation{Name: "alice"}, "invitation/1": invitation} {
+		r, err := record(key, v, soon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, message := range replica.Encode([]replica.Record{r}) {
+			if err := a.Merge(message); err == nil {
+				t.Errorf("%s: it was taken", key)
+			}
+		}
+	}
+	if n := len(a.Revocations()) + len(a.Invitations("mri-2")); n != 0 {
+		t.Errorf("%d are kept for longer than their records", n)
 	}
 }
 
