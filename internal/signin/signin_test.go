@@ -410,6 +410,14 @@ func TestTheLogSaysWhySignInFails(t *testing.T) {
 	}
 }
 
+// A 401 has a challenge, be it a page (RFC 9110, section 15.5.2).
+func TestAPageThatIsNotForStrangersHasAChallenge(t *testing.T) {
+	h := open(t, nil)
+	if res := h.browser().ask("GET", "/auth/done", ""); res.StatusCode != 401 || !strings.HasPrefix(res.Header.Get("WWW-Authenticate"), "Bearer realm=") {
+		t.Errorf("got %d with %q", res.StatusCode, res.Header.Get("WWW-Authenticate"))
+	}
+}
+
 // Each answer has the provider asked: who makes them up has to wait.
 func TestWhoComesBackTooOftenHasToWait(t *testing.T) {
 	h := open(t, func(o *doortest.Options) { o.HTTP.RateLimit, o.HTTP.RateBurst = 0.01, 3 })
