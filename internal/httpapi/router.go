@@ -66,6 +66,7 @@ func NewRouter(c Config, log *slog.Logger) *Router {
 		entryOnly(hsts(c, base)),
 		entryOnly(cors(c.AllowedOrigins)),
 		locate(base),
+		entryOnly(lastIfChunked),
 		bound(c),
 		entryOnly(r.encrypted(c, base)),
 		r.limits.middleware,
@@ -218,6 +219,16 @@ func bound(c Config) gin.HandlerFunc {
 		g.Next()
 		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // of what is left, be it the end of a stream
 	}
+}
+
+// lastIfChunked closes the connection after a request in chunks: it may have had a Content-Length besides, which
+// net/http drops. What a proxy took for the rest of this request must not be read as the next one (RFC 9112,
+// section 6.1).
+func lastIfChunked(c *gin.Context) {
+	if c.Request.ProtoMajor == 1 && len(c.Request.TransferEncoding) > 0 {
+		c.Header("Connection", "close")
+	}
+	c.Next()
 }
 
 // unwrap returns net/http's own writer: MaxBytesReader tells it to close the connection
