@@ -118,7 +118,7 @@ func (a *Auth) Run(ctx context.Context) error {
 	if a.jwts != nil && a.jwts.keys != nil {
 		wg.Go(func() { a.jwts.keys.run(ctx) })
 	}
-	if a.store.shared != nil && a.store.path != "" {
+	if a.store.path != "" {
 		wg.Go(func() { a.store.keep(ctx) })
 	}
 	a.keeper.run(ctx)

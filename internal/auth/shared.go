@@ -77,10 +77,7 @@ func (a *Auth) Merge(message []byte) error {
 	s.mu.Unlock()
 	if news > 0 {
 		a.keeper.wake()
-		select {
-		case s.unsaved <- struct{}{}:
-		default: // it is about to be saved anyway
-		}
+		s.later()
 	}
 	return err
 }
@@ -88,7 +85,7 @@ func (a *Auth) Merge(message []byte) error {
 // saveAgain is how long a state that could not be kept waits for the next attempt.
 const saveAgain = 5 * time.Second
 
-// keep saves what other nodes have told, until ctx is done.
+// keep saves what other nodes have told, and what could not be saved at once, until ctx is done.
 func (s *store) keep(ctx context.Context) {
 	again := time.NewTimer(0)
 	defer again.Stop()
@@ -107,7 +104,7 @@ func (s *store) keep(ctx context.Context) {
 			continue
 		case err.Error() != said: // not every few seconds
 			said = err.Error()
-			s.log.Error("what other nodes have told of revocations and invitations holds, but is not kept", "err", err)
+			s.log.Error("what has changed of revocations and invitations holds, but is not kept", "err", err)
 		}
 		again.Reset(saveAgain)
 	}

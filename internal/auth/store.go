@@ -44,7 +44,7 @@ type store struct {
 	tell           func([]byte)     // tells them; nil likewise
 	kept           []replica.Record // tombstones of the file, for shared
 
-	unsaved chan struct{} // holds one token when another node has changed something
+	unsaved chan struct{} // holds one token when something is to be saved: another node's, or what could not be
 	log     *slog.Logger
 
 	saving sync.Mutex // held while the file is written; before mu
@@ -138,7 +138,8 @@ func (s *store) read(raw []byte) error {
 }
 
 // change changes the store by f, which has the lock, tells the other nodes, and keeps what it is
-// then. An error of f means that nothing has changed; after one of the file the change holds in memory.
+// then. An error of f means that nothing has changed; after one of the file the change holds in memory, and Run tries
+// again to keep it.
 func (s *store) change(f func(now time.Time) error) error {
 	s.mu.Lock()
 	now := time.Now()
@@ -154,7 +155,19 @@ func (s *store) change(f func(now time.Time) error) error {
 	for _, message := range replica.Encode(news) {
 		s.tell(message)
 	}
-	return s.save(change)
+	err := s.save(change)
+	if err != nil {
+		s.later()
+	}
+	return err
+}
+
+// later has Run save what has changed.
+func (s *store) later() {
+	select {
+	case s.unsaved <- struct{}{}:
+	default: // it is about to be saved anyway
+	}
 }
 
 // save sees to it that the file has a change. What changed meanwhile is in it, too.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -84,6 +85,40 @@ func TestStateIsWrittenAtOnce(t *testing.T) {
 	if !a.keeper.revoked(Identity{Name: "y"}) {
 		t.Error("a revocation that can't be kept doesn't hold")
 	}
+}
+
+// Who was told that a revocation could not be kept makes room; a restart must not let in what was revoked.
+func TestWhatCouldNotBeKeptIsKeptOnceThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Defaults()
+		c.StateDir = filepath.Join(t.TempDir(), "state")
+		a, err := Open(c, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
+		if err := os.RemoveAll(c.StateDir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Revoke(Identity{}, Revocation{Name: "eve"}); err == nil {
+			t.Error("it could be kept")
+		}
+		if err := os.Mkdir(c.StateDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * saveAgain) // of the bubble
+		synctest.Wait()
+		if text, err := os.ReadFile(filepath.Join(c.StateDir, "auth.json")); err != nil || !strings.Contains(string(text), "eve") {
+			t.Errorf("%v: it is not kept: %s", err, text)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		a.Close()
+	})
 }
 
 func TestRevocationsAndInvitationsAreForgottenInTime(t *testing.T) {
