@@ -94,6 +94,7 @@ func (d *Door) callback(c *gin.Context) error {
 		return err
 	}
 	if err := httpapi.Charge(c); err != nil {
+		d.recordRefusal(c, auth.Identity{}, fault.KindOf(err), err.Error())
 		return err
 	}
 	f, err := d.flow(c)
@@ -310,7 +311,8 @@ func sameGrants(a, b []*auth.Grant) bool {
 	})
 }
 
-// fail counts a sign-in that has failed and tells the log why, and returns the error.
+// fail counts and records a sign-in that has failed, tells the log why, and returns the error. Somebody may have
+// tried to come in by an answer or a token that he has made up.
 func (d *Door) fail(c *gin.Context, err error) error {
 	d.failed.Add(1)
 	cause := errors.Unwrap(err)
@@ -318,6 +320,7 @@ func (d *Door) fail(c *gin.Context, err error) error {
 		cause = err
 	}
 	d.log.Warn("sign-in failed", "err", brief(cause), "addr", c.ClientIP())
+	d.recordRefusal(c, auth.Identity{}, fault.KindOf(err), brief(err))
 	return err
 }
 
@@ -325,11 +328,15 @@ func (d *Door) fail(c *gin.Context, err error) error {
 func (d *Door) refuse(c *gin.Context, id auth.Identity, f *fault.Error) error {
 	d.refused.Add(1)
 	d.log.Warn("sign-in refused", "err", brief(f), "name", id.Name, "addr", c.ClientIP())
-	d.record.Record(audit.Event{
-		What: audit.Refused, Who: id.Who(c.ClientIP(), httpapi.UserAgent(c)), Cause: string(f.Kind),
-		Request: c.Request.Method + " " + c.FullPath(), Detail: f.Detail,
-	})
+	d.recordRefusal(c, id, f.Kind, f.Detail)
 	return f
+}
+
+func (d *Door) recordRefusal(c *gin.Context, id auth.Identity, kind fault.Kind, detail string) {
+	d.record.Record(audit.Event{
+		What: audit.Refused, Who: id.Who(c.ClientIP(), httpapi.UserAgent(c)), Cause: string(kind),
+		Request: c.Request.Method + " " + c.FullPath(), Detail: detail,
+	})
 }
 
 // brief returns an error's text as far as a line of the log or of a page has room for it: libraries

@@ -407,6 +407,9 @@ func TestTheLogSaysWhySignInFails(t *testing.T) {
 		if text := log.String(); !strings.Contains(text, "sign-in") || !strings.Contains(text, tt.says) {
 			t.Errorf("%s: the log does not say %q: %s", name, tt.says, text)
 		}
+		if e := h.Audit.Await(t, audit.Refused, 1)[0]; e.Request != "GET /auth/callback" || e.Address == "" || e.Detail == "" {
+			t.Errorf("%s: the audit log has %+v", name, e)
+		}
 	}
 }
 
