@@ -158,7 +158,7 @@ func TestHashTokenReadsAToken(t *testing.T) {
 			t.Errorf("%q: got %d, %q, want %q", stdin, got.code, got.stdout, want)
 		}
 	}
-	for _, stdin := range []string{"", "short", "white space in between it", "tökentökentökentöken"} {
+	for _, stdin := range []string{"", "short", "white space in between it", "tökentökentökentöken", strings.Repeat("x", 5000)} {
 		got := run(t, nil, stdin, "hash-token", "-stdin")
 		if got.code != 2 || got.stdout != "" {
 			t.Errorf("%q: got %d, %q, want 2 and nothing", stdin, got.code, got.stdout)

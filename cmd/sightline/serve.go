@@ -85,6 +85,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	if err != nil {
 		return err
 	}
+	defer tokens.Close()
 	people, err := signin.New(c.Auth.OIDC, c.HTTP, tokens, ledger, log)
 	if err != nil {
 		return err

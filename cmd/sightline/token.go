@@ -25,9 +25,13 @@ func (p *process) hashToken(context.Context) error {
 		fmt.Fprintf(p.stdout, "token  = %q\nsha256 = %q\n", token, auth.HashToken(token))
 		return nil
 	}
-	line, err := bufio.NewReader(io.LimitReader(p.stdin, 4096)).ReadString('\n')
+	const longest = 4096
+	line, err := bufio.NewReader(io.LimitReader(p.stdin, longest+1)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the token: %w", err)
+	}
+	if len(line) > longest {
+		return &usageError{fmt.Sprintf("hash-token: a token must have less than %d characters", longest)}
 	}
 	token := strings.TrimRight(line, "\r\n")
 	if err := checkToken(token); err != nil {

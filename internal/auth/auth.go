@@ -41,7 +41,7 @@ type token struct {
 }
 
 // Open returns the check for a configuration that Validate found no fault with, with all that
-// it keeps in files. The error names the key whose file can't be read or written.
+// it keeps in files, which are its own until Close. The error names the key whose file can't be read or written.
 func Open(c Config, log *slog.Logger) (*Auth, error) {
 	a := New(c)
 	var err error
@@ -52,8 +52,17 @@ func Open(c Config, log *slog.Logger) (*Auth, error) {
 	if c.Enabled() && c.StateDir == "" {
 		log.Warn("auth.state_dir is empty: revocations and invitations are forgotten when the gateway ends")
 	}
+	if a.jwts, err = openVerifier(c, log); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// openVerifier returns the reader of JWTs, nil where none are taken.
+func openVerifier(c Config, log *slog.Logger) (*verifier, error) {
 	if !c.JWT.Enabled() {
-		return a, nil
+		return nil, nil
 	}
 	secret, err := c.JWT.secret()
 	if err != nil {
@@ -65,8 +74,14 @@ func Open(c Config, log *slog.Logger) (*Auth, error) {
 			return nil, fmt.Errorf("auth.jwt.jwks: %w", err)
 		}
 	}
-	a.jwts = newVerifier(c.JWT, secret, k)
-	return a, nil
+	return newVerifier(c.JWT, secret, k), nil
+}
+
+// Close lets another have auth.state_dir. Nothing may be changed after it.
+func (a *Auth) Close() {
+	if a.store.lock != nil {
+		_ = a.store.lock.Close() // nothing was written to it
+	}
 }
 
 // New returns the check by the tokens that the configuration names, which keeps nothing: for
@@ -103,7 +118,7 @@ func (a *Auth) Run(ctx context.Context) error {
 	if a.jwts != nil && a.jwts.keys != nil {
 		wg.Go(func() { a.jwts.keys.run(ctx) })
 	}
-	if a.store.shared != nil && a.store.path != "" {
+	if a.store.path != "" {
 		wg.Go(func() { a.store.keep(ctx) })
 	}
 	a.keeper.run(ctx)

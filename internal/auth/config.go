@@ -149,7 +149,7 @@ func (c JWTConfig) Validate() error {
 	}
 	if isURL(c.JWKS) {
 		if u, err := url.Parse(c.JWKS); err != nil || checkKeysURL(u) != nil {
-			bad("jwks", "must be an https URL (http on loopback) or the name of a file, got %q", c.JWKS)
+			bad("jwks", "must be an https URL (http on loopback) or the name of a file, got %q", withoutPassword(c.JWKS))
 		}
 	}
 	if d := c.Refresh.D(); d < 10*time.Second || d > 24*time.Hour {

@@ -70,7 +70,7 @@ func (i *issuer) set(t *testing.T) []byte {
 }
 
 func (i *issuer) setLocked(t *testing.T) []byte {
-	var doc jwkset.JWKSMarshal
+	doc := jwkset.JWKSMarshal{Keys: []jwkset.JWKMarshal{}}
 	for kid, key := range i.keys {
 		k, err := jwkset.NewJWKFromKey(key.Public(), jwkset.JWKOptions{Metadata: jwkset.JWKMetadataOptions{KID: kid, USE: jwkset.UseSig}})
 		if err != nil {
@@ -139,6 +139,7 @@ func open(t *testing.T, change func(*Config)) *Auth {
 	t.Cleanup(func() {
 		cancel()
 		<-done
+		a.Close()
 	})
 	return a
 }
@@ -326,13 +327,16 @@ func TestKeysRotateAndSurviveTheIssuersAbsence(t *testing.T) {
 	if err := a.jwts.keys.load(t.Context()); err == nil {
 		t.Error("the issuer is away, and that is no error")
 	}
-	for name, a := range map[string]*Auth{"while it is away": a, "restarted while it is away": open(t, change)} {
+	a.Close() // which is about the files alone
+	again := open(t, change)
+	for name, a := range map[string]*Auth{"while it is away": a, "restarted while it is away": again} {
 		for _, token := range []string{one, two} {
 			if _, err := ask(a, token); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 	}
+	again.Close()
 	// What was kept of one issuer counts for no other.
 	other := newIssuer(t)
 	other.away = true
@@ -344,6 +348,36 @@ func TestKeysRotateAndSurviveTheIssuersAbsence(t *testing.T) {
 	_, err := ask(open(t, func(c *Config) { c.JWT.JWKS = i.server.URL }), one)
 	if fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("without keys: got %v, want %v", err, fault.Unavailable)
+	}
+}
+
+// What an issuer has no more counts no more, and over a restart, too: its key may have been stolen.
+func TestAnIssuerCanWithdrawItsLastKey(t *testing.T) {
+	rs, _, _ := keysOf(t)
+	i := newIssuer(t)
+	i.has("1", rs)
+	dir := t.TempDir()
+	change := func(c *Config) { c.JWT.JWKS, c.StateDir = i.server.URL, dir }
+	a := open(t, change)
+	token := sign(t, jwt.SigningMethodRS256, "1", rs, said())
+	if _, err := ask(a, token); err != nil {
+		t.Fatal(err)
+	}
+	i.mu.Lock()
+	clear(i.keys)
+	i.mu.Unlock()
+	if err := a.jwts.keys.load(t.Context()); err != nil {
+		t.Errorf("an empty set: %v", err)
+	}
+	if _, err := ask(a, token); fault.KindOf(err) != fault.Unauthenticated {
+		t.Errorf("a token of a key that was withdrawn: got %v", err)
+	}
+	i.mu.Lock()
+	i.away = true
+	i.mu.Unlock()
+	a.Close()
+	if _, err := ask(open(t, change), token); fault.KindOf(err) != fault.Unauthenticated {
+		t.Errorf("after a restart: got %v", err)
 	}
 }
 

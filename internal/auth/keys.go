@@ -31,7 +31,8 @@ const (
 )
 
 // keys are an issuer's public keys (RFC 7517), of a file or a URL. What was loaded last holds
-// until something newer can be: the issuer may be away. It is safe for concurrent use.
+// until something newer can be: the issuer may be away. A key that it has no more counts no more, be it the
+// last one. It is safe for concurrent use.
 type keys struct {
 	where   string // a path or a URL
 	refresh time.Duration
@@ -45,7 +46,8 @@ type keys struct {
 
 type keyset struct {
 	keyfunc.Keyfunc
-	raw string
+	raw  string
+	keys int // that can be used
 }
 
 // newKeys returns the keys of a file, which must be right, or of a URL, whose are loaded while
@@ -56,7 +58,11 @@ func newKeys(c JWTConfig, stateDir string, log *slog.Logger) (*keys, error) {
 		client: &http.Client{Timeout: loadTimeout, CheckRedirect: CheckRedirect},
 	}
 	if !isURL(c.JWKS) {
-		return k, k.load(context.Background())
+		err := k.load(context.Background())
+		if err == nil && k.set.Load().keys == 0 {
+			err = errNoKeys
+		}
+		return k, err
 	}
 	if stateDir != "" {
 		k.kept = filepath.Join(stateDir, "jwks-"+HashToken(c.JWKS)[:16]+".json") // no other issuer's
@@ -71,6 +77,14 @@ func newKeys(c JWTConfig, stateDir string, log *slog.Logger) (*keys, error) {
 
 func isURL(where string) bool {
 	return strings.HasPrefix(where, "https://") || strings.HasPrefix(where, "http://")
+}
+
+// withoutPassword returns where keys or an issuer are as it can be shown.
+func withoutPassword(where string) string {
+	if at := strings.LastIndexByte(where, '@'); at >= 0 {
+		return "…" + where[at:]
+	}
+	return where
 }
 
 // checkKeysURL says why keys can't be trusted that come from there.
@@ -137,7 +151,7 @@ func (k *keys) run(ctx context.Context) {
 		last = time.Now()
 		wait := k.refresh
 		if err := k.load(ctx); err != nil && ctx.Err() == nil {
-			k.log.Warn("keys of the tokens' issuer not loaded, the old ones hold", "from", k.where, "err", err, "have", k.set.Load() != nil)
+			k.log.Warn("keys of the tokens' issuer not loaded, the old ones hold", "from", withoutPassword(k.where), "err", err, "have", k.set.Load() != nil)
 			wait = min(wait, loadRetry)
 		}
 		timer.Reset(wait)
@@ -170,7 +184,11 @@ func (k *keys) load(ctx context.Context) error {
 	if old := k.set.Swap(set); old != nil && old.raw == set.raw {
 		return nil
 	}
-	k.log.Info("keys of the tokens' issuer loaded", "from", k.where)
+	if set.keys == 0 {
+		k.log.Warn("the tokens' issuer has withdrawn its keys: its tokens let nobody in", "from", withoutPassword(k.where), "err", errNoKeys)
+	} else {
+		k.log.Info("keys of the tokens' issuer loaded", "from", withoutPassword(k.where))
+	}
 	if k.kept != "" {
 		if err := writeFile(k.kept, raw); err != nil {
 			k.log.Warn("keys of the tokens' issuer not kept", "err", err)
@@ -204,12 +222,17 @@ func (k *keys) read(ctx context.Context) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(res.Body, maxKeys))
 }
 
-// parseKeys reads a set of keys. Keys that can't sign what is allowed here are left out (RFC
+var errNoKeys = errors.New("has no public key that can be used for RS256, ES256 or EdDSA")
+
+// parseKeys reads a set of keys, which may be empty. Keys that can't sign what is allowed here are left out (RFC
 // 7517, section 5); where keys name other documents, these are not fetched.
 func parseKeys(raw []byte) (*keyset, error) {
 	var doc jwkset.JWKSMarshal
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		return nil, fmt.Errorf("is no JSON Web Key Set: %w", err)
+	}
+	if doc.Keys == nil {
+		return nil, errors.New("is no JSON Web Key Set: it has no keys")
 	}
 	store, n := jwkset.NewMemoryStorage(), 0
 	for _, m := range doc.Keys {
@@ -225,12 +248,9 @@ func parseKeys(raw []byte) (*keyset, error) {
 			n++
 		}
 	}
-	if n == 0 {
-		return nil, errors.New("has no public key that can be used for RS256, ES256 or EdDSA")
-	}
 	f, err := keyfunc.New(keyfunc.Options{Storage: store})
 	if err != nil {
 		return nil, err
 	}
-	return &keyset{f, string(raw)}, nil
+	return &keyset{f, string(raw), n}, nil
 }

@@ -103,7 +103,7 @@ func (c OIDCConfig) Grants(id Identity, values []string) []*Grant {
 func CheckIssuerURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || checkKeysURL(u) != nil || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return fmt.Errorf("must be an https URL (http on loopback) such as \"https://login.example.org/realms/hospital\", got %q", text)
+		return fmt.Errorf("must be an https URL (http on loopback) such as \"https://login.example.org/realms/hospital\", got %q", withoutPassword(text))
 	}
 	return nil
 }

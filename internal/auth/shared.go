@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -76,10 +77,7 @@ func (a *Auth) Merge(message []byte) error {
 	s.mu.Unlock()
 	if news > 0 {
 		a.keeper.wake()
-		select {
-		case s.unsaved <- struct{}{}:
-		default: // it is about to be saved anyway
-		}
+		s.later()
 	}
 	return err
 }
@@ -87,7 +85,7 @@ func (a *Auth) Merge(message []byte) error {
 // saveAgain is how long a state that could not be kept waits for the next attempt.
 const saveAgain = 5 * time.Second
 
-// keep saves what other nodes have told, until ctx is done.
+// keep saves what other nodes have told, and what could not be saved at once, until ctx is done.
 func (s *store) keep(ctx context.Context) {
 	again := time.NewTimer(0)
 	defer again.Stop()
@@ -106,7 +104,7 @@ func (s *store) keep(ctx context.Context) {
 			continue
 		case err.Error() != said: // not every few seconds
 			said = err.Error()
-			s.log.Error("what other nodes have told of revocations and invitations holds, but is not kept", "err", err)
+			s.log.Error("what has changed of revocations and invitations holds, but is not kept", "err", err)
 		}
 		again.Reset(saveAgain)
 	}
@@ -198,7 +196,7 @@ func (s *store) applyLocked(rec replica.Record) error {
 			return err
 		}
 		r.ID = id
-		if err := r.check(); err != nil {
+		if err := cmp.Or(r.check(), rec.CheckEnd(r.Expires)); err != nil {
 			return err
 		}
 		s.putLocked(r)
@@ -222,7 +220,7 @@ func (s *store) applyLocked(rec replica.Record) error {
 	if len(i.Hash) != len(HashToken("")) || i.Room == "" {
 		return errors.New("an invitation must be to a room, and have the hash of a secret")
 	}
-	if err := i.check(time.Now()); err != nil {
+	if err := cmp.Or(i.check(time.Now()), rec.CheckEnd(i.Expires)); err != nil {
 		return err
 	}
 	s.admitLocked(i)

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"sightline/internal/fault"
+	"sightline/internal/replica"
 )
 
 // A mesh is nodes that tell each other of changes, as far as they are on one side.
@@ -68,6 +69,27 @@ func (m *mesh) start(i int) {
 	}
 }
 
+// What another node says of the end of something is one thing: the records are limited, and nothing is kept without one.
+func TestWhatAnotherNodeToldEndsWithItsRecord(t *testing.T) {
+	m := newMesh(t, withHost(), 1)
+	a, soon := m.nodes[0], time.Now().Add(time.Hour)
+	invitation := Invitation{Room: "mri-2", Hash: HashToken("x"), Scopes: []Scope{Play}, Expires: soon.Add(time.Hour)}
+	for key, v := range map[string]any{"revocation/1": Revocation{Name: "alice"}, "invitation/1": invitation} {
+		r, err := record(key, v, soon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, message := range replica.Encode([]replica.Record{r}) {
+			if err := a.Merge(message); err == nil {
+				t.Errorf("%s: it was taken", key)
+			}
+		}
+	}
+	if n := len(a.Revocations()) + len(a.Invitations("mri-2")); n != 0 {
+		t.Errorf("%d are kept for longer than their records", n)
+	}
+}
+
 // stop lets a node run until what it was told is kept.
 func (m *mesh) stop(i int) {
 	m.t.Helper()
@@ -76,6 +98,7 @@ func (m *mesh) stop(i int) {
 	if err := m.nodes[i].Run(ctx); err != nil {
 		m.t.Fatal(err)
 	}
+	m.nodes[i].Close()
 }
 
 // compare lets a node learn what another has and it lacks.
@@ -356,6 +379,7 @@ func TestNodesAgreeInTheEnd(t *testing.T) {
 				m.stop(i)
 				m.start(i)
 			case "crash": // what it has done itself is kept
+				a.Close()
 				m.start(i)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sightline/internal/fault"
+	"sightline/internal/filelock"
 	"sightline/internal/replica"
 )
 
@@ -35,14 +36,15 @@ type Revocation struct {
 // A store keeps revocations and invitations, in memory and, if it has a path, in one file. It is
 // safe for concurrent use.
 type store struct {
-	path           string // "": memory only
+	path           string   // "": memory only
+	lock           *os.File // keeps other processes from path; nil likewise
 	maxRevocations int
 	maxInvitations int              // of one room
 	shared         *replica.Set     // what other nodes know, too; nil: there are none
 	tell           func([]byte)     // tells them; nil likewise
 	kept           []replica.Record // tombstones of the file, for shared
 
-	unsaved chan struct{} // holds one token when another node has changed something
+	unsaved chan struct{} // holds one token when something is to be saved: another node's, or what could not be
 	log     *slog.Logger
 
 	saving sync.Mutex // held while the file is written; before mu
@@ -70,7 +72,8 @@ type document struct {
 
 const stateVersion = 1
 
-// openStore reads what is kept in dir, which is made if it is not there. "" keeps nothing.
+// openStore reads what is kept in dir, which is made if it is not there. "" keeps nothing. Two gateways with one
+// dir would undo each other's revocations: the second one gets an error.
 func openStore(dir string, maxRevocations, maxInvitations int, log *slog.Logger) (*store, error) {
 	s := &store{
 		maxRevocations: maxRevocations, maxInvitations: maxInvitations,
@@ -85,22 +88,35 @@ func openStore(dir string, maxRevocations, maxInvitations int, log *slog.Logger)
 		return nil, fmt.Errorf("auth.state_dir: %w", err)
 	}
 	s.path = filepath.Join(dir, "auth.json")
+	lock, err := filelock.Take(s.path + ".lock")
+	if errors.Is(err, filelock.ErrHeld) {
+		return nil, fmt.Errorf("auth.state_dir: another process uses %s: each gateway needs one of its own", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("auth.state_dir: %w", err)
+	}
+	s.lock = lock
+	if err := s.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("auth.state_dir: %w", err), lock.Close())
+	}
+	log.Info("revocations and invitations are kept", "file", s.path, "revocations", len(s.revocations), "invitations", len(s.invitations))
+	return s, nil
+}
+
+// open reads the file, if there is one, and writes it: whether it can be written shall not turn out at the first
+// revocation.
+func (s *store) open() error {
 	raw, err := os.ReadFile(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return nil, fmt.Errorf("auth.state_dir: %w", err)
+		return err
 	default:
 		if err := s.read(raw); err != nil {
-			return nil, fmt.Errorf("auth.state_dir: %s: %w: put a copy of it back, or remove it and revoke again what was revoked", s.path, err)
+			return fmt.Errorf("%s: %w: put a copy of it back, or remove it and revoke again what was revoked", s.path, err)
 		}
 	}
-	// Whether it can be written shall not turn out at the first revocation.
-	if err := s.change(func(time.Time) error { return nil }); err != nil {
-		return nil, fmt.Errorf("auth.state_dir: %w", err)
-	}
-	log.Info("revocations and invitations are kept", "file", s.path, "revocations", len(s.revocations), "invitations", len(s.invitations))
-	return s, nil
+	return s.change(func(time.Time) error { return nil })
 }
 
 func (s *store) read(raw []byte) error {
@@ -122,7 +138,8 @@ func (s *store) read(raw []byte) error {
 }
 
 // change changes the store by f, which has the lock, tells the other nodes, and keeps what it is
-// then. An error of f means that nothing has changed; after one of the file the change holds in memory.
+// then. An error of f means that nothing has changed; after one of the file the change holds in memory, and Run tries
+// again to keep it.
 func (s *store) change(f func(now time.Time) error) error {
 	s.mu.Lock()
 	now := time.Now()
@@ -138,7 +155,19 @@ func (s *store) change(f func(now time.Time) error) error {
 	for _, message := range replica.Encode(news) {
 		s.tell(message)
 	}
-	return s.save(change)
+	err := s.save(change)
+	if err != nil {
+		s.later()
+	}
+	return err
+}
+
+// later has Run save what has changed.
+func (s *store) later() {
+	select {
+	case s.unsaved <- struct{}{}:
+	default: // it is about to be saved anyway
+	}
 }
 
 // save sees to it that the file has a change. What changed meanwhile is in it, too.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -36,6 +37,27 @@ func TestStateThatCannotBeReadOrWrittenStopsTheGateway(t *testing.T) {
 	}
 }
 
+// Each would write what it knows over what the other has revoked.
+func TestTwoGatewaysHaveNoStateTogether(t *testing.T) {
+	c, quiet := Defaults(), slog.New(slog.DiscardHandler)
+	c.StateDir = t.TempDir()
+	a, err := Open(c, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(c, quiet); err == nil || !strings.HasPrefix(err.Error(), "auth.state_dir: another process uses "+c.StateDir) {
+		t.Errorf("a second one: got %v", err)
+	}
+	a.Close()
+	for range 2 { // what could not start has let go of it
+		wrong := c
+		wrong.JWT.JWKS = filepath.Join(c.StateDir, "no such file")
+		if _, err := Open(wrong, quiet); err == nil || !strings.HasPrefix(err.Error(), "auth.jwt.jwks: ") {
+			t.Errorf("with keys that are not there: got %v", err)
+		}
+	}
+}
+
 func TestStateIsWrittenAtOnce(t *testing.T) {
 	c := Defaults()
 	c.StateDir = filepath.Join(t.TempDir(), "made", "for", "it")
@@ -47,8 +69,8 @@ func TestStateIsWrittenAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(c.StateDir)
-	if err != nil || len(entries) != 1 {
-		t.Errorf("%v, %v: want one file, and none that is half of it", entries, err)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("%v, %v: want one file with its lock, and none that is half of it", entries, err)
 	}
 	if info, err := os.Stat(c.StateDir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the directory's mode is %v, %v, want 0700", info.Mode(), err)
@@ -63,6 +85,40 @@ func TestStateIsWrittenAtOnce(t *testing.T) {
 	if !a.keeper.revoked(Identity{Name: "y"}) {
 		t.Error("a revocation that can't be kept doesn't hold")
 	}
+}
+
+// Who was told that a revocation could not be kept makes room; a restart must not let in what was revoked.
+func TestWhatCouldNotBeKeptIsKeptOnceThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Defaults()
+		c.StateDir = filepath.Join(t.TempDir(), "state")
+		a, err := Open(c, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- a.Run(ctx) }()
+		if err := os.RemoveAll(c.StateDir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Revoke(Identity{}, Revocation{Name: "eve"}); err == nil {
+			t.Error("it could be kept")
+		}
+		if err := os.Mkdir(c.StateDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * saveAgain) // of the bubble
+		synctest.Wait()
+		if text, err := os.ReadFile(filepath.Join(c.StateDir, "auth.json")); err != nil || !strings.Contains(string(text), "eve") {
+			t.Errorf("%v: it is not kept: %s", err, text)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		a.Close()
+	})
 }
 
 func TestRevocationsAndInvitationsAreForgottenInTime(t *testing.T) {

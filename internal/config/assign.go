@@ -61,7 +61,7 @@ func (l *loader) assignTable(structure reflect.Value, table map[string]any, key 
 // assign sets dst, a field, to a value that TOML gave.
 func (l *loader) assign(dst reflect.Value, value any, key string) {
 	wrong := func(want string) {
-		l.add(key, "must be %s, got %s", want, show(value))
+		l.add(key, "must be %s, got %s", want, shown(key, dst, value))
 		l.unset[key] = true
 	}
 
@@ -141,6 +141,17 @@ func textError(dst reflect.Value, err error, value any) string {
 		return fmt.Sprintf("must be \"debug\", \"info\", \"warn\" or \"error\", got %s", show(value))
 	}
 	return err.Error()
+}
+
+// shown is show for the value of a key. What may be a secret is not repeated: that of a key which has one, and
+// what stands in auth where a text, a list or a table belongs, as in auth.tokens = ["…"].
+func shown(key string, dst reflect.Value, value any) string {
+	name := key[strings.LastIndex(key, ".")+1:]
+	structured := dst.Kind() == reflect.Struct || dst.Kind() == reflect.Slice || dst.Kind() == reflect.String
+	if slices.Contains(guessable, name) || strings.HasPrefix(key, "auth.") && structured {
+		return "something else, which is not repeated here"
+	}
+	return show(value)
 }
 
 // show writes a value of the wrong type as its user did. Tables and lists may be long

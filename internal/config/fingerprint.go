@@ -36,7 +36,10 @@ func withoutSecrets(value any) {
 		for _, key := range guessable {
 			delete(v, key)
 		}
-		for _, below := range v {
+		for key, below := range v {
+			if text, ok := below.(string); ok {
+				v[key] = withoutPassword(text)
+			}
 			withoutSecrets(below)
 		}
 	case []any:
@@ -49,7 +52,7 @@ func withoutSecrets(value any) {
 	}
 }
 
-// withoutPassword takes it out of a URL, as those of cluster.urls may be.
+// withoutPassword takes it out of a URL, as that of auth.jwt.jwks and those of cluster.urls may be.
 func withoutPassword(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.User == nil {

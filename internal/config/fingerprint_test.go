@@ -27,4 +27,10 @@ func TestFingerprint(t *testing.T) {
 	if nats == server || c.Fingerprint() != nats {
 		t.Error("a password in a URL can be guessed from the fingerprint")
 	}
+	c.Auth.JWT.JWKS = "https://user:one@keys"
+	keys := c.Fingerprint()
+	c.Auth.JWT.JWKS = "https://user:two@keys"
+	if keys == nats || c.Fingerprint() != keys {
+		t.Error("a password in the URL of keys can be guessed from the fingerprint")
+	}
 }

@@ -52,6 +52,23 @@ func TestARoleIsAName(t *testing.T) {
 	}
 }
 
+// What check-config says goes into tickets and logs.
+func TestASecretInTheWrongPlaceIsNotRepeated(t *testing.T) {
+	for _, text := range []string{
+		"[auth.jwt]\nsecret = 99887766", "[auth.oidc]\nclient_secret = 99887766", "[cluster]\nsecret = 99887766", "[auth]\njwt = \"99887766\"",
+		"[[ice.servers]]\nurl = \"turn:a\"\ncredential = 99887766", "[auth]\ntokens = [\"99887766\"]", "[[auth.tokens]]\nsha256 = 99887766",
+		"[auth.jwt]\njwks = \"http://u:99887766@keys.example/\"", "[auth.oidc]\nissuer = \"https://u:99887766@login.example/\"",
+	} {
+		if _, got := load(t, text); got == "" || strings.Contains(got, "99887766") {
+			t.Errorf("%s: got %s", text, got)
+		}
+	}
+	_, err := Load("", []string{`SIGHTLINE_ICE_SERVERS=[{url = "turn:a", credential = 99887766}]`})
+	if err == nil || strings.Contains(err.Error(), "99887766") {
+		t.Errorf("from the environment: got %v", err)
+	}
+}
+
 func TestDefaultsAreValid(t *testing.T) {
 	if err := Defaults().Validate(); err != nil {
 		t.Error(err)

@@ -82,6 +82,7 @@ func Start(t testing.TB, change func(*Options), doors ...func(*Gateway) Door) *G
 	if g.Auth, err = auth.Open(o.Auth, g.Log); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(g.Auth.Close)
 	g.Sessions = httpapi.NewResources(o.HTTP, httpapi.Causes{Deleted: rtc.Deleted, ShutDown: rtc.Draining, CrowdedOut: rtc.CrowdedOut, Word: rtc.Cause}, g.Log)
 	t.Cleanup(g.Sessions.Close)
 	router := httpapi.NewRouter(o.HTTP, g.Log)

@@ -148,6 +148,17 @@ func (l *limits) middleware(c *gin.Context) {
 	c.Next()
 }
 
+// Charge counts a request that only reads, and costs as much as one that changes something, as one of those. The
+// error is a fault.TooMany.
+func Charge(c *gin.Context) error {
+	l, ok := c.Value(limitsKey).(*limits)
+	if !ok {
+		return nil
+	}
+	_, arrived := Arrived(c.Request)
+	return l.admit(c.Request.URL.Path, callerOf(c), arrived, time.Now())
+}
+
 // Vouch says that another node has answered for a session: that it is live there, or not (any
 // more). It is remembered of the last few thousand.
 func (r *Router) Vouch(id string, live bool) {

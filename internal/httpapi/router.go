@@ -67,14 +67,14 @@ func NewRouter(c Config, log *slog.Logger) *Router {
 		entryOnly(hsts(c, base)),
 		entryOnly(cors(c.AllowedOrigins)),
 		locate(base),
+		entryOnly(lastIfChunked),
 		bound(c),
 		entryOnly(r.encrypted(c, base)),
 		r.limits.middleware,
+		allNamed,
 		r.divert,
 	)
-	r.NoRoute(Handle(func(*gin.Context) error {
-		return fault.New(fault.NotFound, "there is nothing here")
-	}))
+	r.NoRoute(Handle(func(*gin.Context) error { return errNothing }))
 	r.NoMethod(methodNotAllowed)
 	return r
 }
@@ -219,6 +219,28 @@ func bound(c Config) gin.HandlerFunc {
 		g.Next()
 		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // of what is left, be it the end of a stream
 	}
+}
+
+var errNothing = fault.New(fault.NotFound, "there is nothing here")
+
+// allNamed answers 404 where a name in the path is empty, as in /api/rooms//invitations: to gin that is one, and to
+// those who ask what somebody may do it stands for no particular room, which everybody may who may in one.
+func allNamed(c *gin.Context) {
+	if slices.ContainsFunc(c.Params, func(p gin.Param) bool { return p.Value == "" }) {
+		Fail(c, errNothing)
+		return
+	}
+	c.Next()
+}
+
+// lastIfChunked closes the connection after a request in chunks: it may have had a Content-Length besides, which
+// net/http drops. What a proxy took for the rest of this request must not be read as the next one (RFC 9112,
+// section 6.1).
+func lastIfChunked(c *gin.Context) {
+	if c.Request.ProtoMajor == 1 && len(c.Request.TransferEncoding) > 0 {
+		c.Header("Connection", "close")
+	}
+	c.Next()
 }
 
 // unwrap returns net/http's own writer: MaxBytesReader tells it to close the connection

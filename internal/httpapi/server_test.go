@@ -164,6 +164,29 @@ func TestHeaderThatNeverEndsIsCutOff(t *testing.T) {
 }
 
 // Nor may a TLS handshake take longer than a header.
+// A proxy may go by the other length of a request that has two, and take what follows for a part of it.
+func TestNothingIsSmuggledBehindARequestOfTwoLengths(t *testing.T) {
+	r := NewRouter(Defaults(), quiet())
+	r.POST("/", Handle(func(c *gin.Context) error {
+		_, err := ReadBody(c)
+		return err
+	}))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(serve(t, Defaults(), r), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	const one = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
+	if _, err := io.WriteString(conn, one+one); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(conn)
+	if n := bytes.Count(got, []byte("HTTP/1.1 ")); err != nil || n != 1 {
+		t.Errorf("%d answers, %v, want one and the end: %s", n, err, got)
+	}
+}
+
 func TestHandshakeThatNeverBeginsIsCutOff(t *testing.T) {
 	dir := t.TempDir()
 	c := Defaults()

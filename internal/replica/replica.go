@@ -47,6 +47,15 @@ type Record struct {
 	Body    json.RawMessage `json:"b,omitempty"`
 }
 
+// CheckEnd refuses what is to be kept of a record, until it expires (zero: never), if that would be there for longer
+// than the record, of which alone there is a limited number.
+func (r Record) CheckEnd(expires time.Time) error {
+	if r.Until != 0 && (expires.IsZero() || expires.UnixMilli() > r.Until) {
+		return errors.New("it must not outlive its record")
+	}
+	return nil
+}
+
 // compare is the order of records of one key: it is total, so that two that differ are never equal.
 func (r Record) compare(o Record) int {
 	rank := func(gone bool) int {

@@ -87,34 +87,33 @@ func returnPath(asked []string) (string, error) {
 	return to, nil
 }
 
-// callback takes who comes back from the provider.
+// callback takes who comes back from the provider. Anybody can, as often as he likes, and have the provider asked.
 func (d *Door) callback(c *gin.Context) error {
 	p, base, err := d.where(c)
 	if err != nil {
 		return err
 	}
+	if err := httpapi.Charge(c); err != nil {
+		d.recordRefusal(c, auth.Identity{}, fault.KindOf(err), err.Error())
+		return err
+	}
 	f, err := d.flow(c)
 	if err != nil {
-		d.failed.Add(1)
-		return err
+		return d.fail(c, err)
 	}
 	q := c.Request.URL.Query()
 	if word := q.Get("error"); word != "" {
 		return d.refuse(c, auth.Identity{}, fault.New(fault.Forbidden, "the place where people sign in has not let you in (%s)", clip(word)))
 	}
 	if iss, said := q["iss"]; p.namesIss && !said || said && (len(iss) != 1 || iss[0] != d.config.Issuer) {
-		d.failed.Add(1)
-		return fault.New(fault.BadRequest, "this answer comes from another place than you were sent to: sign in again")
+		return d.fail(c, fault.New(fault.BadRequest, "this answer comes from another place than you were sent to: sign in again"))
 	}
 	if q.Get("code") == "" {
-		d.failed.Add(1)
-		return fault.New(fault.BadRequest, "the answer of the place where people sign in has no code: sign in again")
+		return d.fail(c, fault.New(fault.BadRequest, "the answer of the place where people sign in has no code: sign in again"))
 	}
 	claims, token, err := d.exchange(c, p, base, f, q.Get("code"))
 	if err != nil {
-		d.failed.Add(1)
-		d.log.Warn("sign-in failed", "err", brief(err))
-		return err
+		return d.fail(c, err)
 	}
 	who, err := read(d.config, claims)
 	if err != nil {
@@ -228,16 +227,18 @@ func (d *Door) complete(ctx context.Context, p *provider, claims map[string]any,
 	return nil
 }
 
-// exchangeFault words why a code was not taken.
+// exchangeFault words why a code was not taken. Its cause is for the log.
 func exchangeFault(err error) error {
+	f := fault.New(fault.Unavailable, "the place where people sign in does not answer at the moment").After(firstRetry)
 	var said *oauth2.RetrieveError
-	if errors.As(err, &said) && said.ErrorCode == "invalid_grant" {
-		return fault.New(fault.BadRequest, "the place where people sign in does not know this answer any more: sign in again")
+	switch {
+	case errors.As(err, &said) && said.ErrorCode == "invalid_grant":
+		f = fault.New(fault.BadRequest, "the place where people sign in does not know this answer any more: sign in again")
+	case errors.As(err, &said) && said.ErrorCode != "":
+		f = fault.New(fault.Unavailable, "the place where people sign in has refused the gateway (%s)", clip(said.ErrorCode)).After(firstRetry)
 	}
-	if errors.As(err, &said) && said.ErrorCode != "" {
-		return fault.New(fault.Unavailable, "the place where people sign in has refused the gateway (%s)", clip(said.ErrorCode)).After(firstRetry)
-	}
-	return fault.New(fault.Unavailable, "the place where people sign in does not answer at the moment").After(firstRetry)
+	f.Cause = err
+	return f
 }
 
 // admit begins, or renews, the session of who has signed in, and leads him where he wanted to be.
@@ -276,8 +277,7 @@ func (d *Door) admit(c *gin.Context, to string, who person, token *oidc.IDToken)
 	}
 	cookie, err := d.sessions.begin(s)
 	if err != nil {
-		d.failed.Add(1)
-		return err
+		return d.fail(c, err)
 	}
 	if renewed {
 		d.auth.Prolong(s.identity())
@@ -311,14 +311,32 @@ func sameGrants(a, b []*auth.Grant) bool {
 	})
 }
 
+// fail counts and records a sign-in that has failed, tells the log why, and returns the error. Somebody may have
+// tried to come in by an answer or a token that he has made up.
+func (d *Door) fail(c *gin.Context, err error) error {
+	d.failed.Add(1)
+	cause := errors.Unwrap(err)
+	if cause == nil {
+		cause = err
+	}
+	d.log.Warn("sign-in failed", "err", brief(cause), "addr", c.ClientIP())
+	d.recordRefusal(c, auth.Identity{}, fault.KindOf(err), brief(err))
+	return err
+}
+
 // refuse counts and records that somebody is not let in, and returns the fault.
 func (d *Door) refuse(c *gin.Context, id auth.Identity, f *fault.Error) error {
 	d.refused.Add(1)
-	d.record.Record(audit.Event{
-		What: audit.Refused, Who: id.Who(c.ClientIP(), httpapi.UserAgent(c)), Cause: string(f.Kind),
-		Request: c.Request.Method + " " + c.FullPath(), Detail: f.Detail,
-	})
+	d.log.Warn("sign-in refused", "err", brief(f), "name", id.Name, "addr", c.ClientIP())
+	d.recordRefusal(c, id, f.Kind, f.Detail)
 	return f
+}
+
+func (d *Door) recordRefusal(c *gin.Context, id auth.Identity, kind fault.Kind, detail string) {
+	d.record.Record(audit.Event{
+		What: audit.Refused, Who: id.Who(c.ClientIP(), httpapi.UserAgent(c)), Cause: string(kind),
+		Request: c.Request.Method + " " + c.FullPath(), Detail: detail,
+	})
 }
 
 // brief returns an error's text as far as a line of the log or of a page has room for it: libraries

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"sightline/internal/auth"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
 )
@@ -46,6 +48,10 @@ func (d *Door) page(h httpapi.Handler) gin.HandlerFunc {
 			return
 		}
 		httpapi.CountLimit(c, f)
+		var h interface{ Header() http.Header }
+		if errors.As(err, &h) {
+			maps.Copy(c.Writer.Header(), h.Header())
+		}
 		v := view{Title: "Not signed in", Words: sentence(f.Detail)}
 		if d.issuer != nil {
 			v.Again = "login"
@@ -64,7 +70,7 @@ func (d *Door) page(h httpapi.Handler) gin.HandlerFunc {
 func (d *Door) done(c *gin.Context) error {
 	s := d.mine(c)
 	if s == nil {
-		return fault.New(fault.Unauthenticated, "you are not signed in")
+		return auth.NotKnown("you are not signed in")
 	}
 	show(c, http.StatusOK, view{Title: "Signed in", Words: "You are signed in as " + s.label + ". Close this tab, and go on where you were."})
 	return nil

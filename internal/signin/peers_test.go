@@ -2,6 +2,8 @@ package signin
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -64,6 +66,28 @@ func TestUseAtOneNodeKeepsASessionAtAll(t *testing.T) {
 	}
 	if !bytes.Equal(a.with.set.Digest(), b.with.set.Digest()) || !bytes.Equal(a.with.set.Digest(), replica.New(replica.Limits{}).Digest()) {
 		t.Error("something is left of it")
+	}
+}
+
+// What another node says of a session's end is one thing: the records are limited, and nothing is kept without one.
+func TestASessionOfAnotherNodeEndsWithItsRecord(t *testing.T) {
+	a, _, now, c := pair(t, 10, time.Hour)
+	for n := range 100 {
+		id := newID()
+		hash := sha256.Sum256([]byte(id))
+		body, err := json.Marshal(told{Hash: hash[:], Subject: "x", Name: "x", Label: "x", Began: *now, Expires: now.Add(1000 * time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := replica.Record{Key: sessionKey + id, Version: 1, Seen: now.Add(900 * time.Hour).Unix(), Until: now.Add(time.Second).UnixMilli(), Body: body}
+		for _, message := range replica.Encode([]replica.Record{r}) {
+			_, _, _ = a.merge(message, c)
+		}
+		*now = now.Add(2 * time.Second)
+		a.forget()
+		if a.len() > 0 {
+			t.Fatalf("after %d records that have ended %d sessions are kept", n+1, a.len())
+		}
 	}
 }
 

@@ -249,6 +249,9 @@ func (o *others) entry(id string, r replica.Record, c auth.OIDCConfig) (*entry, 
 	if len(t.SID) > 4*maxText {
 		return nil, errors.New("sid is too long")
 	}
+	if err := r.CheckEnd(t.Expires); err != nil {
+		return nil, err
+	}
 	grants := c.Grants(auth.Identity{Name: t.Name, Kind: auth.Person, ID: id, Expires: t.Expires}, t.Values)
 	if len(grants) == 0 {
 		return nil, errors.New("nothing here is for him: nodes must have the same auth.oidc.roles")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -368,6 +369,72 @@ func TestAnswersThatWereNotAskedForAreRefused(t *testing.T) {
 	}
 	if res := b.ask("GET", back.RequestURI(), ""); res.StatusCode != 400 {
 		t.Errorf("the right answer, again: got %d, want 400", res.StatusCode)
+	}
+}
+
+// Who runs the gateway finds in its log why nobody can sign in.
+func TestTheLogSaysWhySignInFails(t *testing.T) {
+	for name, tt := range map[string]struct {
+		sub   string
+		spoil func(*doortest.Options)
+		says  string
+	}{
+		"a wrong secret":  {"anna", func(o *doortest.Options) { o.Auth.OIDC.ClientSecret = "wrong" }, "invalid_client"},
+		"no role":         {"nina", func(*doortest.Options) {}, "nothing here is for you"},
+		"no answer":       {"anna", nil, "503 Service Unavailable"},
+		"no such session": {"", func(*doortest.Options) {}, "not begun in this browser"},
+	} {
+		var log lines
+		away := tt.spoil == nil
+		h := open(t, func(o *doortest.Options) {
+			o.Log = slog.New(slog.NewTextHandler(&log, nil))
+			if !away {
+				tt.spoil(o)
+			}
+		})
+		b := h.browser()
+		if tt.sub == "" {
+			b.ask("GET", "/auth/callback?code=x&state=y", "")
+		} else {
+			b.client.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+				if r.URL.Path == "/auth/callback" {
+					h.issuer.Away(away)
+				}
+				return nil
+			}
+			b.signIn(tt.sub, "/")
+		}
+		if text := log.String(); !strings.Contains(text, "sign-in") || !strings.Contains(text, tt.says) {
+			t.Errorf("%s: the log does not say %q: %s", name, tt.says, text)
+		}
+		if e := h.Audit.Await(t, audit.Refused, 1)[0]; e.Request != "GET /auth/callback" || e.Address == "" || e.Detail == "" {
+			t.Errorf("%s: the audit log has %+v", name, e)
+		}
+	}
+}
+
+// A 401 has a challenge, be it a page (RFC 9110, section 15.5.2).
+func TestAPageThatIsNotForStrangersHasAChallenge(t *testing.T) {
+	h := open(t, nil)
+	if res := h.browser().ask("GET", "/auth/done", ""); res.StatusCode != 401 || !strings.HasPrefix(res.Header.Get("WWW-Authenticate"), "Bearer realm=") {
+		t.Errorf("got %d with %q", res.StatusCode, res.Header.Get("WWW-Authenticate"))
+	}
+}
+
+// Each answer has the provider asked: who makes them up has to wait.
+func TestWhoComesBackTooOftenHasToWait(t *testing.T) {
+	h := open(t, func(o *doortest.Options) { o.HTTP.RateLimit, o.HTTP.RateBurst = 0.01, 3 })
+	b := h.browser()
+	for range 3 {
+		if res := b.ask("GET", "/auth/callback?code=x&state=y", ""); res.StatusCode != 400 {
+			t.Fatalf("got %d %s", res.StatusCode, res.text)
+		}
+	}
+	if res := b.ask("GET", "/auth/callback?code=x&state=y", ""); res.StatusCode != 429 || res.Header.Get("Retry-After") == "" {
+		t.Errorf("the fourth time: got %d %s", res.StatusCode, res.text)
+	}
+	if n := h.Router.Refusals()["http.rate_limit"]; n != 1 {
+		t.Errorf("%d are counted, want 1", n)
 	}
 }
 

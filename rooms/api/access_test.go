@@ -114,6 +114,28 @@ func TestWhatCouldNotBeKeptIsRecorded(t *testing.T) {
 	}
 }
 
+// The room without a name is none: who may something in one room must not see, by it, what there is in others.
+func TestARoomWithoutANameIsNone(t *testing.T) {
+	l := openLobby(t, nil)
+	root := l.sign(auth.Grant{Identity: auth.Identity{Name: "root"}, Scopes: auth.Scopes()}, time.Hour)
+	i := read(t, l.ask(201, root, "POST", invitationsPath, "/api/rooms/ct-1/invitations", `{"label": "of another room", "expires_in": 1800}`))
+	limited := l.sign(auth.Grant{Identity: auth.Identity{Name: "x"}, Scopes: auth.Scopes(), Rooms: []string{"mri-2"}}, time.Hour)
+	for _, request := range []string{
+		"GET invitations", "POST invitations", "DELETE invitations/" + i.ID, "GET tracks", "POST participants", "PATCH participants/x", "GET ",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		res := l.Do(t, method, "/api/rooms//"+path, `{"expires_in": 1800}`, "Authorization", "Bearer "+limited, "Content-Type", "application/json")
+		if res.StatusCode != http.StatusNotFound || strings.Contains(res.Text, "another room") {
+			t.Errorf("%s: got %d %s, want 404", request, res.StatusCode, res.Text)
+		}
+	}
+	for _, path := range []string{"/whip//console", "/whep//console"} {
+		if res := l.Do(t, "POST", path, "v=0", "Authorization", "Bearer "+limited, "Content-Type", "application/sdp"); res.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: got %d, want 404", path, res.StatusCode)
+		}
+	}
+}
+
 func TestInvitationLetsInUntilItIsTakenBack(t *testing.T) {
 	dir := t.TempDir()
 	l := openLobby(t, func(o *doortest.Options) { o.Auth.StateDir, o.Auth.MaxInvitations = dir, 3 })
@@ -257,6 +279,7 @@ func TestRevocationsHoldUntilTheyAreTakenBack(t *testing.T) {
 	}
 
 	// The same after a restart.
+	l.Auth.Close()
 	again := openLobby(t, func(o *doortest.Options) { o.Auth.StateDir = dir })
 	again.ask(401, alice, "GET", invitationsPath, probe, "")
 	again.ask(401, newer, "GET", invitationsPath, probe, "")

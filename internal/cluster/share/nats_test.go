@@ -62,6 +62,7 @@ func start(t *testing.T, name, listen, dir string, routes ...string) *real {
 		cancel()
 		running.Wait()
 		node.Close()
+		a.Close()
 	})
 	t.Cleanup(g.stop)
 	return g
