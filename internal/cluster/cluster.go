@@ -154,6 +154,9 @@ func (n *Node) Place(ctx context.Context, room string) (Member, error) {
 // Hold says that something of the room is in the making here: it is not let go of.
 func (n *Node) Hold(room string) (release func()) { return n.directory.hold(room) }
 
+// Look has the others told at once what has changed in the gateway's rooms, which is done each 100 ms besides.
+func (n *Node) Look() { n.directory.poll() }
+
 // Directory lists all rooms.
 func (n *Node) Directory() []Entry { return n.directory.entries() }
 

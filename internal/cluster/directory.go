@@ -46,6 +46,7 @@ type directory struct {
 
 	lanes   lanes
 	placing singleflight.Group // by room, at its arbiter
+	polling sync.Mutex         // held for a poll, so that no older look comes after a newer one; before mu
 	wakeup  chan struct{}      // there is something to send
 	fetchup chan struct{}      // a peer is behind
 

@@ -20,6 +20,8 @@ const (
 
 // poll compares what the gateway has with what is told of it.
 func (d *directory) poll() {
+	d.polling.Lock()
+	defer d.polling.Unlock()
 	rooms := d.local.Rooms()
 	d.mu.Lock()
 	defer d.mu.Unlock()

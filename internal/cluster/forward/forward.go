@@ -67,6 +67,7 @@ type node interface {
 	Owner(room string) (cluster.Member, bool)
 	Place(ctx context.Context, room string) (cluster.Member, error)
 	Hold(room string) (release func())
+	Look()
 	Watch() (changed <-chan struct{}, stop func())
 	Handle(verb string, f cluster.Handler)
 	HandleStream(verb string, f cluster.StreamHandler)
@@ -292,7 +293,16 @@ func (f *Forwarder) arrive(c *gin.Context, p policy, room string) {
 		c.AbortWithStatus(http.StatusMisdirectedRequest)
 		return
 	}
+	f.serveHere(c, p)
+}
+
+// serveHere has the room's own node, this one, answer. A mute that has been answered shall not be lost with
+// the node, be it a moment later.
+func (f *Forwarder) serveHere(c *gin.Context, p policy) {
 	c.Next()
+	if p.kept {
+		f.node.Look()
+	}
 }
 
 // toRoom brings a request to the owner of its room.
@@ -375,7 +385,7 @@ func (f *Forwarder) stay(c *gin.Context, p policy, room string) bool {
 			return false
 		}
 	}
-	c.Next()
+	f.serveHere(c, p)
 	return true
 }
 

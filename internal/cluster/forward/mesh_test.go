@@ -142,6 +142,8 @@ func (n *fakeNode) Hold(room string) func() {
 	}
 }
 
+func (n *fakeNode) Look() {}
+
 func (n *fakeNode) Watch() (<-chan struct{}, func()) {
 	w := make(chan struct{}, 1)
 	n.mesh.mu.Lock()

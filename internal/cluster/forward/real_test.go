@@ -34,8 +34,8 @@ func (l *local) gateway() *doortest.Gateway {
 	return l.g
 }
 
-func (l *local) Load() cluster.Load         { return cluster.Load{} }
-func (l *local) Taken(string, cluster.Keep) {}
+func (l *local) Load() cluster.Load                { return cluster.Load{} }
+func (l *local) Taken(room string, k cluster.Keep) { l.gateway().Rooms.Keep(room, k.Muted) }
 func (l *local) Lost(room string, _ cluster.Member, why cluster.Why) {
 	l.gateway().Rooms.Move(room, string(why))
 }
@@ -45,8 +45,8 @@ func (l *local) Rooms() (out []cluster.RoomState) {
 	if g == nil {
 		return nil
 	}
-	for _, r := range g.Rooms.Rooms() {
-		out = append(out, cluster.RoomState{Room: r.Name, Publishers: len(r.Publishers), Sessions: len(r.Publishers)})
+	for _, s := range g.Rooms.RoomStates(nil) {
+		out = append(out, cluster.RoomState(s))
 	}
 	return out
 }
@@ -239,6 +239,57 @@ func TestDrainIsTold(t *testing.T) {
 	for _, l := range followers {
 		l.want("room-moved mri-2")
 		l.want("snapshot")
+	}
+}
+
+// Somebody is muted, at another node than the room's, which leaves or dies as soon as that has been answered: he is
+// muted where the room is next.
+func TestMuteGoesWithTheRoom(t *testing.T) {
+	for name, lose := range map[string]func(*testing.T, *realGateway){
+		"leaves": func(t *testing.T, g *realGateway) {
+			if err := g.node.Drain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"dies": func(_ *testing.T, g *realGateway) { g.end() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := startReal(t, 2)
+			owner, other := all[0], all[1]
+			p := doortest.NewPeer(t)
+			p.Send(t, doortest.Keyframe, webrtc.MimeTypeVP8, webrtc.MimeTypeOpus)
+			p.Connect(t, owner.Gateway, "/whip/mri-2/console")
+			eventually(t, func() string {
+				to, ok := other.node.Owner("mri-2")
+				if ok && to.ID == other.node.Self().ID {
+					owner, other = other, owner
+				}
+				if res := other.Do(t, "GET", "/api/rooms/mri-2", ""); !strings.Contains(res.Text, `"state":"live"`) {
+					return res.Text
+				}
+				return ""
+			})
+			for _, muted := range []bool{true, false, true} {
+				r := other.Do(t, "PATCH", "/api/rooms/mri-2/publishers/console", fmt.Sprintf(`{"muted":%t}`, muted), "Content-Type", "application/json")
+				if r.StatusCode != 200 {
+					t.Fatalf("%d %s", r.StatusCode, r.Text)
+				}
+			}
+			lose(t, owner)
+			next := doortest.NewPeer(t)
+			next.Send(t, doortest.Keyframe, webrtc.MimeTypeVP8, webrtc.MimeTypeOpus)
+			next.Connect(t, other.Gateway, "/whip/mri-2/console")
+			eventually(t, func() string {
+				m, err := other.Rooms.Room("mri-2")
+				switch {
+				case err != nil || len(m.Publishers) != 1:
+					return "the publisher has not come"
+				case !m.Publishers[0].Muted:
+					t.Fatal("the mute is lost")
+				}
+				return ""
+			})
+		})
 	}
 }
 

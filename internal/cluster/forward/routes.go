@@ -29,6 +29,7 @@ type policy struct {
 	class   class
 	scope   auth.Scope // that the route needs: who has it not is refused here; "": none, or who asks is known by the URL
 	routine bool       // see httpapi.Routine
+	kept    bool       // what it changes goes with the room to another node: the others are told at once
 }
 
 const (
@@ -58,7 +59,7 @@ var policies = map[string]policy{
 	"GET " + roomPath + "/tracks":                     {class: owner, scope: auth.Read},
 	"GET " + roomPath + "/events":                     {class: stream, scope: auth.Read},
 	"GET /api/events":                                 {class: streams, scope: auth.Read},
-	"PATCH " + roomPath + "/publishers/:publisher":    {class: owner, scope: auth.Admin},
+	"PATCH " + roomPath + "/publishers/:publisher":    {class: owner, scope: auth.Admin, kept: true},
 	"DELETE " + roomPath + "/publishers/:publisher":   {class: owner, scope: auth.Admin},
 	"GET " + roomPath + "/participants":               {class: owner, scope: auth.Read},
 	"POST " + roomPath + "/participants":              {class: placed, scope: auth.Read},
