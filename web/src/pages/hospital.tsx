@@ -359,7 +359,7 @@ function Page({ shared, place }: PartProps): JSX.Element {
         </section>
         <div class="aside">
           <Faces place={place} others={others} />
-          <Present place={place} cameras={Object.fromEntries(cameras.map((c) => [c.publisher, c.name]))} screen={`${voice}-screen`} others={others} privacy={privacy} />
+          <Present place={place} cameras={new Map(cameras.map((c) => [c.publisher, c.name]))} screen={`${voice}-screen`} others={others} privacy={privacy} />
         </div>
       </div>
       <AddCamera desk={desk} quality={bounds({ quality: '', bitrate: 0 }, limits, saver).quality} open={open} onClose={() => adding.set(false)} isTaken={isTaken} />
@@ -397,14 +397,14 @@ function ScreenTile({ desk, voice, privacy, active }: { desk: Desk; voice: strin
 }
 
 // Present is who is here, and what each of them watches.
-function Present({ place, cameras, screen, others, privacy }: { place: Place; cameras: Record<string, string>; screen: string; others: readonly Participant[]; privacy: boolean }): JSX.Element {
+function Present({ place, cameras, screen, others, privacy }: { place: Place; cameras: ReadonlyMap<string, string>; screen: string; others: readonly Participant[]; privacy: boolean }): JSX.Element {
   const { room, people, me } = place;
   const w = words.people;
-  const sources = publishers(room).filter((s) => s.name in cameras || s.name === screen);
+  const sources = publishers(room).filter((s) => cameras.has(s.name) || s.name === screen);
   const does = (p: Participant) => {
     if (p.id === me?.id) return null;
     if (privacy) return <span class="soft">{w.nothing}</span>;
-    const names = sources.filter((s) => s.tracks.some((t) => t.watchers?.includes(p.id))).map((s) => cameras[s.name] ?? words.screen.name);
+    const names = sources.filter((s) => s.tracks.some((t) => t.watchers?.includes(p.id))).map((s) => cameras.get(s.name) ?? words.screen.name);
     const all = [names.length ? w.watches(names) : '', p.listening ? w.listens : ''].filter(Boolean);
     return <span class="soft">{all.join(' · ') || w.doesNot}</span>;
   };

@@ -5,6 +5,7 @@ import type { Participant, Publisher, Room } from '../client/rooms.ts';
 import { clean } from './clean.ts';
 import { duration, grade, list, percent, quality, rate } from './format.ts';
 import { fault, spell } from './names.ts';
+import { roleName } from './people.tsx';
 import { TEST, compare, open, participants, pictures } from './room.ts';
 import { Store } from './store.ts';
 
@@ -105,4 +106,10 @@ test('a store tells of changes only, and nobody who has left', () => {
   leave();
   store.patch({ a: 4 });
   assert.equal(told, 1);
+});
+
+// A participant may call any role, such as "constructor".
+test('a role that is no word of ours is called as it is', () => {
+  assert.equal(roleName('hospital'), 'Hospital');
+  for (const role of ['radiologist', 'constructor', 'toString', '__proto__']) assert.equal(roleName(role), role);
 });
