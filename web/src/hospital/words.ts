@@ -111,6 +111,8 @@ export const words = {
     startingMore: 'If the browser asks, choose “Allow”.',
     unplugged: (name: string) => `${name} is unplugged`,
     unpluggedMore: 'Plug it in again: it goes on by itself. The others know.',
+    stalled: 'No picture comes from it',
+    stalledMore: 'Nobody sees it now. Unplug the camera and plug it in again.',
     again: 'Try again',
     watched: (names: readonly string[], others: number) => {
       const all = others ? [...names, count(others, 'other')] : names;

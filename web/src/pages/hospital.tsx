@@ -287,7 +287,7 @@ function Page({ shared, place }: PartProps): JSX.Element {
     <div class="hospital">
       {voice && asked && <VoiceSource desk={desk} voice={voice} paused={privacy || !microphone} />}
       {voice && <Listener voice={voice} me={me} on={hearing} onChange={(h) => heard.set(h)} />}
-      <Board decided={decided} reports={reports} voice={report} voiceLevel={level} hearing={sound} room={room} people={others} />
+      <Board decided={decided} reports={reports} voice={report} voiceLevel={level} hearing={sound} room={room} known={place.view.state === 'open'} people={others} />
       {muted && (
         <Banner
           kind="warn"
