@@ -227,7 +227,7 @@ function CallBanner({ shared: { desk, call }, place }: PartProps): JSX.Element |
     );
   }
   const some = people.some((p) => p.role === 'technician');
-  const left = Math.max(0, Math.ceil((since + PATIENCE - Date.now()) / 1000));
+  const left = Math.max(0, Math.ceil((since + PATIENCE - performance.now()) / 1000));
   return (
     <Banner
       kind="info"
