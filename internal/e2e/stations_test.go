@@ -1,0 +1,46 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+	"time"
+)
+
+// A browser that plays no sound before a click, and a microphone that is denied: the page says so, does what its buttons
+// say, and calls nobody heard who is not.
+func TestTechnicianWithoutSoundAndMicrophone(t *testing.T) {
+	s := serveStations(t)
+	hospital := launchEncoder(t)
+	hospital.publishes("hospital", published{Label: "Anna Berg", Frequency: 440})
+	hospital.publishes("console", published{Video: true})
+	s.awaitTrack("hospital/audio", 10*time.Second, nil)
+	b := stationPage{launchAt(t, serverSide, "chromium", "--autoplay-policy=user-gesture-required"), local}
+	b.call(nil, 5*time.Second, "prepare", "technician.js")
+	b.call(nil, 5*time.Second, "deny")
+	b.openTechnician(0, drBerg)
+	b.awaitLive(10*time.Second, "console")
+	const speaker = `document.querySelector(".dock [aria-keyshortcuts=l]").textContent`
+	b.await(5*time.Second, `document.querySelector(".banners").textContent.includes("The browser holds the sound back")`)
+	b.await(5*time.Second, `document.querySelector(".banners").textContent.includes("The microphone is not allowed")`)
+	b.await(3*time.Second, speaker+` === "Sound is off"`)
+	b.press("l")
+	b.await(3*time.Second, speaker+` === "Sound is on"`)
+	b.await(3*time.Second, `!document.querySelector(".banners").textContent.includes("holds the sound back")`)
+	b.press("l")
+	b.await(3*time.Second, speaker+` === "Sound is off"`)
+
+	// An answer that does not get through is none: the call rings on.
+	s.enterFor(`{"name": "Anna Berg", "role": "hospital", "call": "technician", "publishers": ["hospital"]}`)
+	b.await(3*time.Second, `document.querySelector(".call") !== null`)
+	b.call(nil, 5*time.Second, "look", `void (window.through = fetch, window.fetch = (url, init) =>
+		init?.body?.includes?.('"answer"') ? Promise.reject(new TypeError("out of reach")) : through(url, init))`)
+	b.press("a")
+	b.await(3*time.Second, `document.querySelector(".toasts").textContent.includes("could not be answered")`)
+	b.await(time.Second, `document.querySelector(".call") !== null`)
+	b.call(nil, 5*time.Second, "look", `void (window.fetch = through)`)
+	b.press("a")
+	b.await(3*time.Second, `document.querySelector(".toasts").textContent.includes("Anna Berg does not hear you")`)
+	b.await(3*time.Second, `document.querySelector(".call") === null`)
+	s.awaitParticipant(`"call":""`)
+}
