@@ -44,3 +44,21 @@ func TestTechnicianWithoutSoundAndMicrophone(t *testing.T) {
 	b.await(3*time.Second, `document.querySelector(".call") === null`)
 	s.awaitParticipant(`"call":""`)
 }
+
+// Browsers may keep a page that was left for who goes back to it: it begins anew then.
+func TestTechnicianGoesBackToThePageThatHeLeft(t *testing.T) {
+	s := serveStations(t)
+	hospital := launchEncoder(t)
+	hospital.publishes("console", published{Video: true})
+	b := launchStation(t, "chromium")
+	b.openTechnician(660, drBerg)
+	b.awaitLive(15*time.Second, "console")
+	// As where nothing is unloaded: Chromium keeps no page of the gateway's, since their answers are not to be stored.
+	b.call(nil, 5*time.Second, "look", `void (window.stay = (e) => e.preventDefault(), navigation.addEventListener("navigate", stay))`)
+	b.touch(".leave", "")
+	s.awaitViewers("console/video", 0, 5*time.Second)
+	b.call(nil, 5*time.Second, "look", `void (navigation.removeEventListener("navigate", stay), dispatchEvent(new PageTransitionEvent("pageshow", {persisted: true})))`)
+	b.await(10*time.Second, `window.stay === undefined`)
+	b.awaitLive(15*time.Second, "console")
+	s.awaitParticipant(`"name":"Dr. Berg","role":"technician"`)
+}
