@@ -78,6 +78,7 @@ export const words = {
     calling: 'Calling the technician',
     callingMore: 'It rings at every technician who has this room open.',
     nobody: 'No technician has this room open. It rings as soon as one opens it.',
+    away: 'The gateway does not answer. It rings as soon as it does.',
     cancel: 'Cancel the call',
     answered: (by: string) => (by ? `${by} has answered` : 'The call was answered'),
     answeredMore: 'You can speak now.',

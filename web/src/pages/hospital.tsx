@@ -239,7 +239,7 @@ function CallBanner({ shared: { desk, call }, place }: PartProps): JSX.Element |
         </Button>
       }
     >
-      {some ? w.callingMore : w.nobody} <span aria-hidden="true">{w.left(left)}</span>
+      {!me ? w.away : some ? w.callingMore : w.nobody} <span aria-hidden="true">{w.left(left)}</span>
     </Banner>
   );
 }
