@@ -566,6 +566,14 @@ func TestHospitalCallsAndSeesTheTechnician(t *testing.T) {
 	h.accessible("hospital speaking while muted", "light")
 	h.press("m")
 	s.awaitHospital("heard", func(p participant) bool { return p.Microphone == "on" })
+
+	// While the gateway is away nobody is called, and nobody is said to be here.
+	h.press("c")
+	s.awaitHospital("calling", func(p participant) bool { return p.Call == "technician" })
+	s.p.cmd.Process.Signal(syscall.SIGTERM)
+	s.p.stop(syscall.SIGTERM, 10*time.Second)
+	h.await(10*time.Second, `document.querySelector(".banners").textContent.includes("It rings as soon as it does")`)
+	h.await(5*time.Second, `document.querySelector("#board-people").textContent.includes("Not known who is here")`)
 }
 
 // What can't be had is said in plain words for each, and the rest goes on; and everything is done by keys alone.

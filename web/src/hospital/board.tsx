@@ -6,7 +6,7 @@ import type { Participant, Room } from '../client/rooms.ts';
 import { Icon, type IconName } from '../ui/icons.tsx';
 import { Meter } from '../ui/meter.tsx';
 import type { Tone } from '../ui/state.tsx';
-import type { Decided, Report } from './desk.ts';
+import type { Camera, Decided, Report } from './desk.ts';
 import type { Hearing } from './sources.tsx';
 import { words } from './words.ts';
 
@@ -42,6 +42,7 @@ export interface BoardProps {
   voiceLevel: (() => number) | undefined;
   hearing: Hearing;
   room: Room | undefined;
+  known: boolean; // the gateway answers: what it says of the room is what is
   people: readonly Participant[]; // the others
 }
 
@@ -61,12 +62,15 @@ export function Board(props: BoardProps): JSX.Element {
 
 type Told = Pick<CellProps, 'icon' | 'tone' | 'title' | 'more'>;
 
-function cameras({ decided: { cameras, privacy, screen }, reports }: BoardProps): Told {
+export function cameras({ decided: { cameras, privacy, screen }, reports, room }: Pick<BoardProps, 'decided' | 'reports' | 'room'>): Told {
   if (privacy) return { icon: 'camera-off', tone: 'privacy', title: w.paused, more: w.pausedMore };
   const on = cameras.filter((c) => c.on);
-  const state = (device: string) => reports.get(device)?.state;
-  const live = on.filter((c) => state(c.device) === 'live').length;
-  const lost = on.filter((c) => ['device-lost', 'failed', 'refused', 'reconnecting'].includes(state(c.device) ?? ''));
+  const source = (c: Camera) => room?.publishers.find((p) => p.name === c.publisher);
+  // A camera may hang: the gateway says that nothing comes, whatever the browser thinks that it sends.
+  const stalled = (c: Camera) => source(c)?.tracks.some((t) => t.kind === 'video' && t.state === 'stalled');
+  const state = (c: Camera) => (reports.get(c.device)?.state === 'live' && stalled(c) ? 'stalled' : reports.get(c.device)?.state);
+  const live = on.filter((c) => state(c) === 'live').length;
+  const lost = on.filter((c) => ['device-lost', 'failed', 'refused', 'reconnecting', 'stalled'].includes(state(c) ?? ''));
   const shared = screen ? w.screen : '';
   if (lost.length) return { icon: 'alarm', tone: 'alarm', title: w.lost(lost.map((c) => c.name)), more: [w.lostMore(live), shared].filter(Boolean).join(' ') };
   if (live < on.length) return { icon: 'camera', tone: 'work', title: w.starting(on.length - live), ...(live ? { more: w.live(live) } : {}) };
@@ -91,13 +95,13 @@ function voice({ decided: { microphone, privacy }, voice: { state, words: said, 
   return { icon: 'microphone', tone: 'work', title: m.starting };
 }
 
-function others({ decided: { hearing, privacy }, hearing: { state }, room, people }: BoardProps): Told {
+export function others({ decided: { hearing, privacy }, hearing: { state }, room, known, people }: Pick<BoardProps, 'decided' | 'hearing' | 'room' | 'known' | 'people'>): Told {
+  if (!room || !known) return { icon: 'people', tone: 'none', title: w.unknown };
   const names = (all: readonly Participant[]) => all.map((p) => p.name);
-  const watching = people.filter((p) => room?.publishers.some((s) => s.tracks.some((t) => t.watchers?.includes(p.id))));
+  const watching = people.filter((p) => room.publishers.some((s) => s.tracks.some((t) => t.watchers?.includes(p.id))));
   const speaking = people.filter((p) => p.speaking);
   const more = !hearing ? words.room.off : state !== 'live' && state !== 'connecting' ? words.room.interrupted : speaking.length ? words.room.speaks(names(speaking)) : undefined;
   if (watching.length && !privacy) return { icon: 'eye', tone: 'good', title: w.watch(names(watching)), ...(more ? { more } : {}) };
   if (people.length) return { icon: 'people', tone: 'none', title: w.here(names(people)), ...(more ? { more } : {}) };
-  if (!room) return { icon: 'people', tone: 'none', title: w.unknown };
   return { icon: 'people', tone: 'none', title: w.nobody, more: more ?? w.nobodyMore };
 }

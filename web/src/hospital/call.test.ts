@@ -59,3 +59,15 @@ test('a call can be called off', () => {
   assert.equal(call.store.value.state, 'none');
   assert.deepEqual(told, [{ call: 'technician' }, { call: '' }]);
 });
+
+test('a clock that is put right says nothing of a call', (t) => {
+  let at = 5_000;
+  t.mock.method(performance, 'now', () => at);
+  const call = new Call();
+  call.start(() => {});
+  call.take(person('me', 'technician'), [berg], () => {});
+  t.mock.method(Date, 'now', () => 1_000); // far back
+  at += 60_200;
+  call.take(person('me'), [berg], () => {});
+  assert.equal(call.store.value.state, 'unanswered');
+});

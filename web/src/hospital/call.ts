@@ -9,7 +9,7 @@ const NEARLY = 2_500; // a call that ends as near to its time as this was not an
 
 export interface CallState {
   state: 'none' | 'calling' | 'answered' | 'unanswered';
-  since: number; // ms since 1970
+  since: number; // ms of performance.now(): the computer's clock may be put right meanwhile
   by: string; // who has answered, if that is known
 }
 
@@ -25,7 +25,7 @@ export class Call {
     return this.store.value.state === 'calling';
   }
 
-  start(tell: Tell, now = Date.now()): void {
+  start(tell: Tell, now = performance.now()): void {
     this.#known = '';
     this.store.set({ state: 'calling', since: now, by: '' });
     tell({ call: 'technician' });
@@ -38,7 +38,7 @@ export class Call {
   }
 
   // take looks at what the gateway says of oneself, and who could have answered.
-  take(me: Participant | undefined, people: readonly Participant[], tell: Tell, now = Date.now()): void {
+  take(me: Participant | undefined, people: readonly Participant[], tell: Tell, now = performance.now()): void {
     if (!this.calling || !me) return;
     const { since } = this.store.value;
     const late = now - since > PATIENCE + NEARLY;

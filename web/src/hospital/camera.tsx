@@ -37,7 +37,7 @@ export function shown(name: string, { on, privacy, stalled }: { on: boolean; pri
   }
   if (privacy) return { state: 'paused', words: words.privacy.tile, detail: words.privacy.tileMore };
   if (state === 'idle' || state === 'starting') return { state: 'starting', words: w.starting, detail: w.startingMore };
-  if (state === 'live' && stalled) return { state: 'stalled' };
+  if (state === 'live' && stalled) return { state: 'stalled', words: w.stalled, detail: w.stalledMore };
   return state === 'live' ? { state } : { state, words: report.words, detail: report.detail };
 }
 

@@ -6,6 +6,7 @@ import { Meter } from '../media/level.ts';
 import type { Place } from '../pages/station.tsx';
 import { gateway, here } from '../ui/page.ts';
 import { publishers } from '../ui/room.ts';
+import { keepVoice, keptVoice } from '../ui/voice.ts';
 import { LIMITS, VOICE, type Desk } from './desk.ts';
 import { others, voiceName, yields } from './naming.ts';
 
@@ -41,14 +42,13 @@ export function useVoice(place: Place, others: readonly Participant[]): string {
     const timer = setTimeout(() => setPatient(false), PATIENCE);
     return () => clearTimeout(timer);
   }, []);
-  const key = `sightline.voice.${here.room}`;
   const known = view.state === 'open' || !patient;
   const late = voice !== '' && me !== undefined && yields(voice, me, others);
   useEffect(() => {
     if (!known || (voice && !late)) return;
-    const before = voice ? undefined : (sessionStorage.getItem(key) ?? undefined);
+    const before = (!voice && keptVoice('hospital', here.room)) || undefined;
     const now = voiceName('hospital', publishers(room), others, me?.id, before);
-    sessionStorage.setItem(key, now);
+    keepVoice('hospital', here.room, now);
     setVoice(now);
   }, [known, late]);
   return voice;

@@ -78,6 +78,7 @@ export const words = {
     calling: 'Calling the technician',
     callingMore: 'It rings at every technician who has this room open.',
     nobody: 'No technician has this room open. It rings as soon as one opens it.',
+    away: 'The gateway does not answer. It rings as soon as it does.',
     cancel: 'Cancel the call',
     answered: (by: string) => (by ? `${by} has answered` : 'The call was answered'),
     answeredMore: 'You can speak now.',
@@ -111,6 +112,8 @@ export const words = {
     startingMore: 'If the browser asks, choose “Allow”.',
     unplugged: (name: string) => `${name} is unplugged`,
     unpluggedMore: 'Plug it in again: it goes on by itself. The others know.',
+    stalled: 'No picture comes from it',
+    stalledMore: 'Nobody sees it now. Unplug the camera and plug it in again.',
     again: 'Try again',
     watched: (names: readonly string[], others: number) => {
       const all = others ? [...names, count(others, 'other')] : names;

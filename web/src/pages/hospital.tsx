@@ -227,7 +227,7 @@ function CallBanner({ shared: { desk, call }, place }: PartProps): JSX.Element |
     );
   }
   const some = people.some((p) => p.role === 'technician');
-  const left = Math.max(0, Math.ceil((since + PATIENCE - Date.now()) / 1000));
+  const left = Math.max(0, Math.ceil((since + PATIENCE - performance.now()) / 1000));
   return (
     <Banner
       kind="info"
@@ -239,7 +239,7 @@ function CallBanner({ shared: { desk, call }, place }: PartProps): JSX.Element |
         </Button>
       }
     >
-      {some ? w.callingMore : w.nobody} <span aria-hidden="true">{w.left(left)}</span>
+      {!me ? w.away : some ? w.callingMore : w.nobody} <span aria-hidden="true">{w.left(left)}</span>
     </Banner>
   );
 }
@@ -287,7 +287,7 @@ function Page({ shared, place }: PartProps): JSX.Element {
     <div class="hospital">
       {voice && asked && <VoiceSource desk={desk} voice={voice} paused={privacy || !microphone} />}
       {voice && <Listener voice={voice} me={me} on={hearing} onChange={(h) => heard.set(h)} />}
-      <Board decided={decided} reports={reports} voice={report} voiceLevel={level} hearing={sound} room={room} people={others} />
+      <Board decided={decided} reports={reports} voice={report} voiceLevel={level} hearing={sound} room={room} known={place.view.state === 'open'} people={others} />
       {muted && (
         <Banner
           kind="warn"
@@ -359,7 +359,7 @@ function Page({ shared, place }: PartProps): JSX.Element {
         </section>
         <div class="aside">
           <Faces place={place} others={others} />
-          <Present place={place} cameras={Object.fromEntries(cameras.map((c) => [c.publisher, c.name]))} screen={`${voice}-screen`} others={others} privacy={privacy} />
+          <Present place={place} cameras={new Map(cameras.map((c) => [c.publisher, c.name]))} screen={`${voice}-screen`} others={others} privacy={privacy} />
         </div>
       </div>
       <AddCamera desk={desk} quality={bounds({ quality: '', bitrate: 0 }, limits, saver).quality} open={open} onClose={() => adding.set(false)} isTaken={isTaken} />
@@ -397,14 +397,14 @@ function ScreenTile({ desk, voice, privacy, active }: { desk: Desk; voice: strin
 }
 
 // Present is who is here, and what each of them watches.
-function Present({ place, cameras, screen, others, privacy }: { place: Place; cameras: Record<string, string>; screen: string; others: readonly Participant[]; privacy: boolean }): JSX.Element {
+function Present({ place, cameras, screen, others, privacy }: { place: Place; cameras: ReadonlyMap<string, string>; screen: string; others: readonly Participant[]; privacy: boolean }): JSX.Element {
   const { room, people, me } = place;
   const w = words.people;
-  const sources = publishers(room).filter((s) => s.name in cameras || s.name === screen);
+  const sources = publishers(room).filter((s) => cameras.has(s.name) || s.name === screen);
   const does = (p: Participant) => {
     if (p.id === me?.id) return null;
     if (privacy) return <span class="soft">{w.nothing}</span>;
-    const names = sources.filter((s) => s.tracks.some((t) => t.watchers?.includes(p.id))).map((s) => cameras[s.name] ?? words.screen.name);
+    const names = sources.filter((s) => s.tracks.some((t) => t.watchers?.includes(p.id))).map((s) => cameras.get(s.name) ?? words.screen.name);
     const all = [names.length ? w.watches(names) : '', p.listening ? w.listens : ''].filter(Boolean);
     return <span class="soft">{all.join(' · ') || w.doesNot}</span>;
   };

@@ -8,7 +8,7 @@ import { Face, OwnDevices, Screen, Troubles, Voice, canShare } from '../room/dev
 import { Player, type SightlinePlayer } from '../room/elements.tsx';
 import { arrange, type Space } from '../room/layout.ts';
 import { publishers as names, voice } from '../room/name.ts';
-import { broken, busy, said, type Told } from '../room/own.ts';
+import { broken, busy, said, shown } from '../room/own.ts';
 import { SeatTile } from '../room/seat.tsx';
 import { seats as all, type Seat } from '../room/seats.ts';
 import { Stage, hands } from '../room/stage.ts';
@@ -27,9 +27,7 @@ import { gateway, here } from '../ui/page.ts';
 import { Sign, roleName } from '../ui/people.tsx';
 import { publishers } from '../ui/room.ts';
 import { ring } from '../ui/sounds.ts';
-import type { State } from '../ui/state.tsx';
 import { Store, useStore } from '../ui/store.ts';
-import { words as kit } from '../ui/strings.ts';
 import { toast } from '../ui/toasts.tsx';
 import { Station, type Place } from './station.tsx';
 
@@ -390,7 +388,7 @@ function Floor({ place, meeting }: { place: Place; meeting: Meeting }): JSX.Elem
       <div class="seats" ref={floor} style={{ height: `${Math.ceil(Math.max(at?.height ?? 0, space?.height ?? 0))}px` }}>
         {tile(
           { ...mine, label: mine.label || label || words.you },
-          now.camera && name ? { own: <Face own={own} name={name} label={label} limits={limits} />, ownState: shown(now.face) } : {},
+          now.camera && name ? { own: <Face own={own} name={name} label={label} limits={limits} />, ownState: shown(now.face, mine.track) } : {},
         )}
         {others.map((s) => tile(s))}
         {name && tile(shared, { own: <Screen own={own} name={name} label={label} limits={limits} />, ownState: shown(now.screen), rect: busy(now.screen) ? rect(shared) : undefined })}
@@ -398,12 +396,6 @@ function Floor({ place, meeting }: { place: Place; meeting: Meeting }): JSX.Elem
       {name && <Voice own={own} name={name} label={label} />}
     </div>
   );
-}
-
-// shown is the state of one's own picture as tiles have it.
-function shown(told: Told): { state: State; words: string; detail: string } {
-  if (broken(told)) return { ...told, state: 'off' };
-  return told.state === 'idle' ? { ...told, state: 'starting', words: kit.states.starting } : { ...told, state: told.state };
 }
 
 function mute(publisher: string, label: string, muted: boolean): void {

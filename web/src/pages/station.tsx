@@ -114,6 +114,8 @@ export function Station({ role, presence: given, children, dock, banners, people
       onLeave={() => {
         onLeave?.();
         self.leave();
+        // A browser may keep the page for who goes back to it, where nothing runs any more.
+        addEventListener('pageshow', (e) => e.persisted && location.reload());
         location.assign(href(here.room));
       }}
       banners={

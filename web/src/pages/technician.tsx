@@ -74,6 +74,7 @@ function Banners({ desk, place: { people, me } }: { desk: Desk; place: Place }):
         role="technician"
         onAnswer={async (caller) => {
           await Promise.all([desk.presence.self.answer(caller.id), desk.own.speak(true)]);
+          return desk.own.store.value.microphone === 'on';
         }}
       />
       {discreet.map((p) => (

@@ -1,6 +1,8 @@
 // What one's own devices do in a meeting.
 import type { PublisherState } from '../media/publisher.ts';
-import type { Device } from '../client/rooms.ts';
+import type { Device, Track } from '../client/rooms.ts';
+import type { State } from '../ui/state.tsx';
+import { words } from '../ui/strings.ts';
 
 export interface Told {
   state: PublisherState;
@@ -38,6 +40,14 @@ export function said(own: Own): { microphone: Device; camera: Device } {
     microphone: !own.begun || (own.open && broken(own.voice)) ? 'none' : own.microphone ? 'on' : 'off',
     camera: !own.begun || (own.camera && broken(own.face)) ? 'none' : own.camera ? 'on' : 'off',
   };
+}
+
+// shown is the state of one's own picture as tiles have it. track is what the gateway gets of it: a camera that hangs
+// is live to the browser alone.
+export function shown(told: Told, track?: Track): { state: State; words: string; detail: string } {
+  if (broken(told)) return { ...told, state: 'off' };
+  const state = told.state === 'idle' ? 'starting' : told.state === 'live' && track?.state === 'stalled' ? 'stalled' : told.state;
+  return state === told.state ? { ...told, state } : { ...told, state, words: words.states[state] };
 }
 
 // A Talk tells from levels whether somebody talks: for a good part of a second, not once.

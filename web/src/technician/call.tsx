@@ -20,7 +20,7 @@ export interface CallsProps {
   people: readonly Participant[];
   me: string | undefined;
   role: string; // that is called
-  onAnswer(caller: Participant): Promise<void>;
+  onAnswer(caller: Participant): Promise<boolean>; // whether the microphone is on then
 }
 
 export function Calls({ people, me, role, onAnswer }: CallsProps): JSX.Element | null {
@@ -65,10 +65,13 @@ export function Calls({ people, me, role, onAnswer }: CallsProps): JSX.Element |
     if (!caller) return;
     setAnswered((all) => [...all, caller.id]);
     try {
-      await onAnswer(caller);
-      toast(w.call.answered(caller.name), 'good');
+      const heard = await onAnswer(caller);
+      if (heard) toast(w.call.answered(caller.name), 'good');
+      else toast(w.call.unheard(caller.name), 'warn');
     } catch (err) {
       note('answer', String(err));
+      setAnswered((all) => all.filter((id) => id !== caller.id)); // it rings on, if he still calls
+      toast(w.call.failed, 'warn');
     }
   };
   if (!caller) return null;

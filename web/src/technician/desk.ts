@@ -11,9 +11,10 @@ import { gateway, here } from '../ui/page.ts';
 import { roleName } from '../ui/people.tsx';
 import { participants, pictures } from '../ui/room.ts';
 import { Store } from '../ui/store.ts';
+import { keepVoice, keptVoice } from '../ui/voice.ts';
 import { enter, remember, remembered } from './order.ts';
 import { Own } from './own.ts';
-import { keep, kept, pick, taken } from './voice.ts';
+import { pick, taken } from './voice.ts';
 import { WHOLE, type Zoom } from './zoom.ts';
 
 export const KEEP = 120_000; // ms for which a camera that is gone keeps its place
@@ -203,10 +204,10 @@ export class Desk {
   #speak(me: Participant | undefined): void {
     let name = this.voice.value;
     if (!name || taken(this.room, me, name)) {
-      name = pick(this.room, me, name ? '' : kept(here.room));
+      name = pick(this.room, me, name ? '' : keptVoice('technician', here.room));
       note('voice', name);
       this.voice.set(name);
-      keep(here.room, name);
+      keepVoice('technician', here.room, name);
     }
     const src = gateway.mix(here.room, { for: name, role: 'technician', participant: me?.id ?? '' });
     if ((me || !this.mix.hasAttribute('src')) && this.mix.getAttribute('src') !== src) this.mix.setAttribute('src', src);

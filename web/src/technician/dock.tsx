@@ -1,6 +1,6 @@
 // One's own microphone and camera, and the sound of the room.
 import type { JSX } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 
 import type { Room } from '../client/rooms.ts';
 import { Button } from '../ui/button.tsx';
@@ -10,7 +10,7 @@ import { Icon, type IconName } from '../ui/icons.tsx';
 import { Menu } from '../ui/menu.tsx';
 import { Meter } from '../ui/meter.tsx';
 import { settingsOpen } from '../ui/settings.tsx';
-import { useStore } from '../ui/store.ts';
+import { useStore, useTick } from '../ui/store.ts';
 import type { Desk } from './desk.ts';
 import { linksOpen } from './links.tsx';
 import type { Use } from './own.ts';
@@ -21,16 +21,16 @@ import { words } from '../ui/strings.ts';
 export function Dock({ desk, room }: { desk: Desk; room: Room | undefined }): JSX.Element {
   const own = useStore(desk.own.store);
   useStore(desk.heard);
-  const [silent, setSilent] = useState(false);
+  useTick(1_000); // whether the browser plays sound is told by nobody
+  const silent = desk.mix.muted || desk.mix.blocked; // by him, or by the browser
   const audioOnly = useStore(choices, (c) => c.audioOnly);
   const full = useFull();
-  useEffect(() => {
-    desk.mix.muted = silent;
-  }, [silent]);
-
   const speak = () => void desk.own.speak(own.microphone !== 'on');
   const show = () => void desk.own.show(own.camera !== 'on');
-  const hear = () => setSilent(!silent);
+  const hear = () => {
+    desk.mix.muted = !silent;
+    desk.heard.set(desk.heard.value + 1);
+  };
   const group = w.keys.sound;
   useHotkeys([
     { key: 'm', does: w.keys.mute, run: speak, group },

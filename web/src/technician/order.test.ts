@@ -26,6 +26,14 @@ test('an order is remembered by room', () => {
   assert.deepEqual(remembered('other'), []);
 });
 
+test('a room may be called as something that every object has', () => {
+  for (const room of ['constructor', '__proto__']) {
+    assert.deepEqual(remembered(room), []);
+    remember(room, ['b', 'a']);
+    assert.deepEqual(remembered(room), ['b', 'a']);
+  }
+});
+
 test('a forbidden or broken storage is none', () => {
   kept.set('sightline.order', '[1');
   assert.deepEqual(remembered('mri-2'), []);

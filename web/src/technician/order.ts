@@ -22,9 +22,8 @@ export function remembered(room: string): string[] {
 
 // remember keeps the names now on the wall, and those of before behind them.
 export function remember(room: string, names: readonly string[]): void {
-  const all = load();
-  const { [room]: before = [], ...others } = all;
-  const next = [...new Set([...names, ...before])].slice(0, NAMES);
+  const { [room]: _, ...others } = load();
+  const next = [...new Set([...names, ...remembered(room)])].slice(0, NAMES);
   try {
     localStorage.setItem(KEY, JSON.stringify({ ...Object.fromEntries(Object.entries(others).slice(-(ROOMS - 1))), [room]: next }));
   } catch {

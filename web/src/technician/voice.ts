@@ -19,22 +19,3 @@ export function pick(room: Room | undefined, me: Participant | undefined, before
 export function taken(room: Room | undefined, me: Participant | undefined, name: string): boolean {
   return (room?.participants ?? []).some((p) => me && p.id !== me.id && p.publishers[0] === name && (p.since < me.since || (p.since === me.since && p.id < me.id)));
 }
-
-// The name is kept as long as the tab, so that who loads the page again is the same.
-const KEY = 'sightline.voice.';
-
-export function kept(room: string): string {
-  try {
-    return sessionStorage.getItem(KEY + room) ?? '';
-  } catch {
-    return '';
-  }
-}
-
-export function keep(room: string, name: string): void {
-  try {
-    sessionStorage.setItem(KEY + room, name);
-  } catch {
-    // Then it is picked anew.
-  }
-}

@@ -104,6 +104,8 @@ export const w = {
     flash: (name: string) => `☎ ${name} calls`,
     over: (name: string) => `The call of ${name} is over.`,
     answered: (name: string) => `You speak with ${name}.`,
+    unheard: (name: string) => `${name} does not hear you: no microphone is on.`,
+    failed: 'The call could not be answered. Try again.',
   },
 
   keys: {

@@ -27,15 +27,20 @@ test('a stream that goes on where it broke off, and has nothing to tell, is no l
   feed.start();
   await settle();
   assert.deepEqual(states, [], 'before the snapshot nothing is known');
-  const room = { name: 'mri-2', publishers: [], participants: [{ id: '1', name: 'Anna' }] } as unknown as Room;
+  const room = { name: 'mri-2', publishers: [{ name: 'hospital' }], participants: [{ id: '1', name: 'Anna', publishers: ['hospital'] }] } as unknown as Room;
+  const speaking = () => feed.store.value.rooms.flatMap((r) => [...r.publishers, ...(r.participants ?? [])]).map((one) => one.speaking);
   await event({ type: 'snapshot', rooms: [room] });
+  await event({ type: 'speaking', speakers: ['hospital'] });
+  assert.deepEqual(speaking(), [true, true]);
   gateway.answer = unreachable;
   stream.close();
   await clock.advance(2_000);
+  assert.deepEqual(speaking(), [false, false], 'nobody knows who speaks now');
   gateway.answer = answer;
   await clock.advance(4_000);
   assert.equal(gateway.asked.at(-1)?.headers['Last-Event-ID'], '1');
   assert.deepEqual(states, ['open', 'lost', 'open']);
+  assert.deepEqual(speaking(), [true, true]);
 
   // Much later it is lost again, and what was there stays for the moment that all need to come back.
   for (let i = 0; i < 4; i++) {

@@ -4,8 +4,9 @@ import type { Participant } from '../client/rooms.ts';
 import { Icon, type IconName } from './icons.tsx';
 import { words } from './strings.ts';
 
+// A role is any name that its bearer gives himself: "constructor" is one, and no word of ours.
 export function roleName(role: string): string {
-  return words.roles[role] ?? role;
+  return Object.hasOwn(words.roles, role) ? words.roles[role]! : role;
 }
 
 export interface PeopleProps {

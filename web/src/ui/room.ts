@@ -92,7 +92,8 @@ export class Feed {
     const all = new Map(this.#known.rooms);
     for (const before of this.#before) all.set(before.name, returning(all.get(before.name), before));
     const rooms = [...all.values()].sort((a, b) => compare(a.name, b.name));
-    this.store.set({ ...this.store.value, ...what, rooms });
+    const view = { ...this.store.value, ...what, rooms };
+    this.store.set(view.state === 'lost' ? { ...view, rooms: rooms.map(hushed) } : view);
   }
 
   // One request at a time, and none while nobody looks.
@@ -129,6 +130,12 @@ export class Feed {
       Object.assign(t, { bitrate, fps, loss, rttMs, packetAgeMs, keyframeAgeMs, path });
     }
   }
+}
+
+// hushed is a room of which nobody knows who speaks now.
+function hushed(room: Room): Room {
+  const hush = <T extends { speaking: boolean }>(all: readonly T[] = []) => all.map((one) => ({ ...one, speaking: false }));
+  return { ...room, publishers: hush(room.publishers), participants: hush(room.participants) };
 }
 
 // Numbers in names count as numbers: console-2 comes before console-10.

@@ -5,8 +5,10 @@ import type { Participant, Publisher, Room } from '../client/rooms.ts';
 import { clean } from './clean.ts';
 import { duration, grade, list, percent, quality, rate } from './format.ts';
 import { fault, spell } from './names.ts';
+import { roleName } from './people.tsx';
 import { TEST, compare, open, participants, pictures } from './room.ts';
 import { Store } from './store.ts';
+import { keepVoice, keptVoice } from './voice.ts';
 
 test('what people write becomes a name that the gateway takes', () => {
   for (const [text, want] of [
@@ -105,4 +107,25 @@ test('a store tells of changes only, and nobody who has left', () => {
   leave();
   store.patch({ a: 4 });
   assert.equal(told, 1);
+});
+
+// A participant may call any role, such as "constructor".
+test('a role that is no word of ours is called as it is', () => {
+  assert.equal(roleName('hospital'), 'Hospital');
+  for (const role of ['radiologist', 'constructor', 'toString', '__proto__']) assert.equal(roleName(role), role);
+});
+
+test('a voice’s name is kept for its station and room, if the browser keeps anything', () => {
+  const storage = (get: () => unknown) => Object.defineProperty(globalThis, 'sessionStorage', { configurable: true, get });
+  storage(() => {
+    throw new DOMException('forbidden', 'SecurityError'); // as for a person who has forbidden all cookies
+  });
+  keepVoice('hospital', 'mri', 'hospital-2');
+  assert.equal(keptVoice('hospital', 'mri'), '');
+  const shelf = new Map<string, string>();
+  storage(() => ({ getItem: (k: string) => shelf.get(k) ?? null, setItem: (k: string, v: string) => void shelf.set(k, v) }));
+  keepVoice('hospital', 'mri', 'hospital-2');
+  assert.equal(keptVoice('hospital', 'mri'), 'hospital-2');
+  assert.equal(keptVoice('technician', 'mri'), '');
+  assert.equal(keptVoice('hospital', 'ct'), '');
 });
