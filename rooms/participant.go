@@ -43,7 +43,7 @@ type ParticipantInfo struct {
 	HandSince          time.Time // when it was raised; zero if it is not
 	Privacy            bool      // all that he sends is paused
 	Call               string    // the role that he calls; "": none
-	Publishers         []string  // the names under which he publishes, as he says; not to be changed
+	Publishers         []string  // the names under which he publishes, as he says, of those under which he may; not to be changed
 
 	Speaking  bool // the first of Publishers is, see Registry.SetSpeaking
 	Listening bool // see Registry.SetListening
@@ -67,8 +67,9 @@ type EnterRequest struct {
 	TokenRole string     // he can have no other; "": any
 	Address   netip.Addr // where he comes from, as limits count it; invalid: uncounted
 	Who       audit.Who
-	Silent    bool  // he may not be heard: his microphone can't be on
-	Lease     Lease // nil: for ever
+	Silent    bool                        // he may not be heard: his microphone can't be on
+	Owns      func(publisher string) bool // whether he may publish under a name; nil: any. It does not block
+	Lease     Lease                       // nil: for ever
 	ParticipantChange
 }
 
@@ -87,7 +88,8 @@ type participant struct {
 	info    ParticipantInfo // but for Speaking
 	bound   bool            // to his role
 	who     audit.Who
-	silent  bool      // see EnterRequest
+	silent  bool // see EnterRequest
+	owns    func(publisher string) bool
 	seen    time.Time // when he was last heard of
 	lease   Lease     // nil: none
 	called  time.Time // since when info.Call is what it is
@@ -116,7 +118,7 @@ func (r *Registry) Enter(req EnterRequest) (secret string, info ParticipantInfo,
 	}
 	now := time.Now()
 	p := &participant{
-		secret: rand.Text(), address: req.Address, bound: req.TokenRole != "", silent: req.Silent, seen: now, lease: req.Lease,
+		secret: rand.Text(), address: req.Address, bound: req.TokenRole != "", silent: req.Silent, owns: req.Owns, seen: now, lease: req.Lease,
 		info: ParticipantInfo{ID: rand.Text()[:12], Role: req.TokenRole, Since: now, Microphone: None, Camera: None, Publishers: []string{}},
 	}
 	if change.Role != nil && *change.Role == "" {
@@ -327,8 +329,8 @@ func (p *participant) apply(c ParticipantChange, now time.Time) {
 	set(&i.Hand, c.Hand)
 	set(&i.Privacy, c.Privacy)
 	set(&i.Call, c.Call)
-	if c.Publishers != nil {
-		i.Publishers = c.Publishers
+	if c.Publishers != nil { // not of others: a guest must not have their pictures taken for paused
+		i.Publishers = slices.DeleteFunc(c.Publishers, func(name string) bool { return p.owns != nil && !p.owns(name) })
 	}
 	if i.Call != before.Call {
 		p.called = now

@@ -59,7 +59,8 @@ func (a *API) enterRoom(c *gin.Context) error {
 	}
 	lease := a.auth.Keep(who)
 	secret, info, err := a.rooms.Enter(rooms.EnterRequest{
-		Room: name, TokenRole: who.Role, Address: httpapi.Client(c), Who: who.Who(c.ClientIP(), httpapi.UserAgent(c)), Silent: !caller.Allows(auth.Speak, name, ""), Lease: lease, ParticipantChange: change,
+		Room: name, TokenRole: who.Role, Address: httpapi.Client(c), Who: who.Who(c.ClientIP(), httpapi.UserAgent(c)), Silent: !caller.Allows(auth.Speak, name, ""), Owns: func(publisher string) bool { return caller.Allows(auth.Publish, name, publisher) },
+		Lease: lease, ParticipantChange: change,
 	})
 	if err != nil {
 		lease.Release()

@@ -246,7 +246,7 @@ func TestParticipantsNeedATokenThatReads(t *testing.T) {
 		{Name: "one", SHA256: auth.HashToken(readOne), Scopes: []auth.Scope{auth.Read}, Publishers: []string{"console"}},
 		{Name: "player", SHA256: auth.HashToken(playsOnly), Scopes: []auth.Scope{auth.Play}},
 		{Name: "ct", SHA256: auth.HashToken(hospitals), Scopes: []auth.Scope{auth.Read}, Rooms: []string{"ct-1"}, Role: "hospital"},
-		{Name: "tech", SHA256: auth.HashToken(technicians), Scopes: []auth.Scope{auth.Read}, Role: "technician"},
+		{Name: "tech", SHA256: auth.HashToken(technicians), Scopes: []auth.Scope{auth.Read, auth.Publish}, Publishers: []string{"desk", "cons*"}, Role: "technician"},
 	}}
 	l := openLobby(t, auth.New(c))
 	const all, body = "/api/rooms/mri-2/participants", `{"name": "Anna", "role": "hospital"}`
@@ -259,7 +259,19 @@ func TestParticipantsNeedATokenThatReads(t *testing.T) {
 	if _, answer := l.ask(403, participantsPath, "POST", all, technicians, body); !bytes.Contains(answer, []byte(`role \"technician\"`)) {
 		t.Errorf("got %s, want a word about the token's role", answer)
 	}
-	own, berg := l.enter(technicians, `{"name": "Dr. Berg", "publishers": ["desk", "console"]}`)
+	// A guest can't say that a camera is his, and have it taken for paused.
+	guest, anna := l.enter(readAll, `{"name": "Anna", "publishers": ["console"], "privacy": true}`)
+	if len(anna.Publishers) != 0 {
+		t.Errorf("who may publish nothing says that he is %q", anna.Publishers)
+	}
+	for _, token := range []string{"", technicians} { // nor later, nor with another's token
+		if _, answer := l.ask(200, ownPath, "PATCH", guest, token, `{"publishers": ["console"]}`); len(decode[participant](t, answer).Publishers) != 0 {
+			t.Errorf("with the token %q he becomes %s", token, answer)
+		}
+	}
+	l.ask(204, leavePath, "POST", guest+"/leave", "", "")
+
+	own, berg := l.enter(technicians, `{"name": "Dr. Berg", "publishers": ["desk", "gantry", "console"]}`)
 	if berg.Role != "technician" {
 		t.Errorf("the role is %q, want the token's", berg.Role)
 	}
