@@ -14,8 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"sightline/internal/cluster"
 	"sightline/internal/fault"
 	"sightline/internal/replica"
@@ -69,9 +67,11 @@ type Share struct {
 	learned atomic.Bool
 	kick    chan struct{} // holds a token when there is somebody to ask
 
-	mu   sync.Mutex       // guards what follows
-	asks map[ask]struct{} // who may know more, of what
-	said string           // what could not be taken last
+	mu   sync.Mutex   // guards what follows
+	asks map[ask]bool // who may know more, of what, and whether he is being asked
+	said string       // what could not be taken last
+
+	answers, fails bool // since there was nobody to ask: that some have answered, that some have not
 
 	pulls, failures, refused atomic.Uint64
 }
@@ -99,7 +99,7 @@ type answer struct {
 // New shares parts, by short names. Call it before the node runs. Tell is for the parts to be told of:
 // part.Share(s.Tell(name)).
 func New(node Node, parts map[string]Part, log *slog.Logger) *Share {
-	s := &Share{node: node, parts: parts, log: log, kick: make(chan struct{}, 1), asks: make(map[ask]struct{})}
+	s := &Share{node: node, parts: parts, log: log, kick: make(chan struct{}, 1), asks: make(map[ask]bool)}
 	for name, part := range parts {
 		node.HandleTell("share-"+name, func(from cluster.Member, data []byte) { s.merge(name, from, data) })
 		node.HandleTell("digest-"+name, func(from cluster.Member, data []byte) { s.compare(name, from, data) })
@@ -166,12 +166,18 @@ func (s *Share) compare(part string, from cluster.Member, digest []byte) {
 	}
 }
 
+// ask has a member asked, unless it is about to be: then its next digest comes.
 func (s *Share) ask(part, member string) {
+	a := ask{part, member}
 	s.mu.Lock()
-	if len(s.asks) < maxAsks {
-		s.asks[ask{part, member}] = struct{}{} // else its next digest comes
+	if _, known := s.asks[a]; !known && len(s.asks) < maxAsks {
+		s.asks[a] = false
 	}
 	s.mu.Unlock()
+	s.poke()
+}
+
+func (s *Share) poke() {
 	select {
 	case s.kick <- struct{}{}:
 	default:
@@ -202,16 +208,18 @@ func (s *Share) Run(ctx context.Context) error {
 	defer alone.Stop()
 	var asking sync.WaitGroup // beside the rest: who does not answer holds nothing up
 	defer asking.Wait()
-	asking.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-s.kick:
-				s.askAll(ctx)
+	for range askAtOnce {
+		asking.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-s.kick:
+					s.askNext(ctx)
+				}
 			}
-		}
-	})
+		})
+	}
 	known := make(map[string]bool) // members that were asked since they are there
 	s.greet(known)
 	for {
@@ -256,32 +264,61 @@ func (s *Share) greet(known map[string]bool) {
 	}
 }
 
-// askAll asks all who may know more, some at a time. One who is asked in vain tells his digest again.
-func (s *Share) askAll(ctx context.Context) {
-	s.mu.Lock()
-	asks := s.asks
-	s.asks = make(map[ask]struct{})
-	s.mu.Unlock()
-	members, anybody := s.node.Members(), false
-	var g errgroup.Group
-	g.SetLimit(askAtOnce)
-	for a := range asks {
-		i := slices.IndexFunc(members, func(m cluster.Member) bool { return m.ID == a.member })
-		if i < 0 {
-			continue // it has gone
-		}
-		anybody = true
-		g.Go(func() error {
-			s.pulls.Add(1)
-			err := s.pull(ctx, members[i], a.part)
-			if err != nil && ctx.Err() == nil {
-				s.failures.Add(1)
-				s.log.Warn("another node does not tell what it knows", "of", a.part, "node", members[i].Name, "id", a.member, "err", err)
-			}
-			return err
-		})
+// askNext asks one who may know more, if there is one that nobody asks yet. Who is asked in vain tells his
+// digest again.
+func (s *Share) askNext(ctx context.Context) {
+	a, more := s.next()
+	if more {
+		s.poke()
 	}
-	if g.Wait() == nil && anybody {
+	if a == (ask{}) {
+		return
+	}
+	members := s.node.Members()
+	i := slices.IndexFunc(members, func(m cluster.Member) bool { return m.ID == a.member })
+	if i < 0 { // it has gone
+		s.asked(a, false, nil)
+		return
+	}
+	s.pulls.Add(1)
+	err := s.pull(ctx, members[i], a.part)
+	if err != nil && ctx.Err() == nil {
+		s.failures.Add(1)
+		s.log.Warn("another node does not tell what it knows", "of", a.part, "node", members[i].Name, "id", a.member, "err", err)
+	}
+	s.asked(a, true, err)
+}
+
+// next takes one that waits, and says whether there are more; nobody, if none does.
+func (s *Share) next() (first ask, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a, asked := range s.asks {
+		switch {
+		case asked:
+		case first != ask{}:
+			return first, true
+		default:
+			first = a
+			s.asks[a] = true
+		}
+	}
+	return first, false
+}
+
+// asked is what came of an ask. Once all that there were have been answered, the node knows what the others do.
+func (s *Share) asked(a ask, there bool, err error) {
+	s.mu.Lock()
+	delete(s.asks, a)
+	s.answers = s.answers || there && err == nil
+	s.fails = s.fails || err != nil
+	over := len(s.asks) == 0
+	whole := over && s.answers && !s.fails
+	if over {
+		s.answers, s.fails = false, false
+	}
+	s.mu.Unlock()
+	if whole {
 		s.learn(true)
 	}
 }

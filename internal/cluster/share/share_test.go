@@ -283,15 +283,7 @@ func TestNodeThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &web{}
 		for _, id := range []string{"mute-1", "mute-2", "mute-3"} {
-			mute := n.newNode(id)
-			for _, verb := range []string{"share-auth", "digest-auth"} {
-				mute.HandleTell(verb, func(cluster.Member, []byte) {})
-			}
-			mute.Handle("state-auth", func(ctx context.Context, _ cluster.Member, _ []byte) ([]byte, error) {
-				<-ctx.Done()
-				return nil, ctx.Err()
-			})
-			n.join(mute)
+			n.joinMute(id)
 		}
 		a := n.open(t, "a")
 		time.Sleep(time.Minute)
@@ -309,4 +301,37 @@ func TestNodeThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
 		a.stop()
 		b.stop()
 	})
+}
+
+// Nor those that it sees later than the one that does not answer.
+func TestNodeThatDoesNotAnswerHoldsUpNobodyWhoIsSeenLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &web{}
+		a := n.open(t, "a")
+		n.set(a.node, func(x *node) { x.side = 1 })
+		a.revoke(t, "x")
+		n.joinMute("mute")
+		b := n.open(t, "b")
+		synctest.Wait() // it has asked the only one that it sees
+		n.set(a.node, func(x *node) { x.side = 0 })
+		synctest.Wait() // no time passes
+		if len(b.Revocations()) != 1 {
+			t.Error("it does not know what one of the others knows")
+		}
+		a.stop()
+		b.stop()
+	})
+}
+
+// joinMute lets the others see a node that never answers.
+func (n *web) joinMute(id string) {
+	mute := n.newNode(id)
+	for _, verb := range []string{"share-auth", "digest-auth"} {
+		mute.HandleTell(verb, func(cluster.Member, []byte) {})
+	}
+	mute.Handle("state-auth", func(ctx context.Context, _ cluster.Member, _ []byte) ([]byte, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	n.join(mute)
 }
