@@ -8,6 +8,7 @@ import (
 	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/doortest"
+	"sightline/rooms"
 	"sightline/internal/fault"
 )
 
@@ -59,6 +60,7 @@ func TestRefusedAreRecordedByName(t *testing.T) {
 		o.HTTP.TokenRateLimit, o.HTTP.TokenRateBurst = 0.001, 2
 	})
 	publish(t, g, "/whip/mri-2/console", "Authorization", "Bearer "+signed(t, "1", time.Hour, auth.Publish))
+	waitFor(t, g, "console/video", rooms.Live)
 	other, err := auth.Mint(jwts(), auth.Grant{
 		Identity: auth.Identity{Name: "mallory", Role: "technician", Expires: time.Now().Add(time.Hour)}, Scopes: []auth.Scope{auth.Publish},
 	})
