@@ -8,8 +8,8 @@ import (
 	"sightline/internal/audit"
 	"sightline/internal/auth"
 	"sightline/internal/doortest"
-	"sightline/rooms"
 	"sightline/internal/fault"
+	"sightline/rooms"
 )
 
 // The audit log knows who published, from where and until when, and who tried and did not connect.
