@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import type { Participant, Publisher } from '../client/rooms.ts';
+import { others } from '../ui/voice.ts';
 import { find, load, moved, save, withCamera, type Kept, type KeptCamera } from './kept.ts';
-import { others, publisherName, taken, voiceName, yields } from './naming.ts';
+import { publisherName, taken, voiceName, yields } from './naming.ts';
 
 const camera = (device: string, deviceLabel: string, name: string): KeptCamera => ({ device, deviceLabel, name, quality: '', bitrate: 0 });
 const kept = (...cameras: KeptCamera[]): Kept => ({ cameras, rooms: { 'mri-2': { cameras: cameras.map(({ device }) => ({ device, on: true })), microphone: true, privacy: false } } });

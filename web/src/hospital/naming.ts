@@ -36,12 +36,6 @@ export function voiceName(station: string, publishers: readonly Publisher[], peo
   }
 }
 
-// others are the people in the room but oneself. past are ids that this page had before: where it has
-// entered anew, such as after a restart of the gateway, what is known may still have its former self.
-export function others(people: readonly Participant[], me: string | undefined, past: ReadonlySet<string>): Participant[] {
-  return people.filter((p) => p.id !== me && !past.has(p.id));
-}
-
 // yields reports whether a station gives its voice's name up: of two that took it at the same
 // time, the later does.
 export function yields(voice: string, me: Participant, others: readonly Participant[]): boolean {

@@ -6,9 +6,9 @@ import { Meter } from '../media/level.ts';
 import type { Place } from '../pages/station.tsx';
 import { gateway, here } from '../ui/page.ts';
 import { publishers } from '../ui/room.ts';
-import { keepVoice, keptVoice } from '../ui/voice.ts';
+import { keepVoice, keptVoice, others } from '../ui/voice.ts';
 import { LIMITS, VOICE, type Desk } from './desk.ts';
-import { others, voiceName, yields } from './naming.ts';
+import { voiceName, yields } from './naming.ts';
 
 // useLimits are what the gateway allows, or usually does as long as it does not say.
 export function useLimits(): { limits: Stations; known: boolean } {

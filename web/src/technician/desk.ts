@@ -49,6 +49,7 @@ export class Desk {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #was = ''; // state of the events
   #entered = false; // devices have been asked for
+  #past = new Set<string>(); // ids of this page in the room
   #sink = '';
   #told = '';
   #toldAs = '';
@@ -203,8 +204,9 @@ export class Desk {
   // speak takes a name of one's own, hears the room without oneself, and is heard.
   #speak(me: Participant | undefined): void {
     let name = this.voice.value;
-    if (!name || taken(this.room, me, name)) {
-      name = pick(this.room, me, name ? '' : keptVoice('technician', here.room));
+    if (me) this.#past.add(me.id);
+    if (!name || taken(this.room, me, name, this.#past)) {
+      name = pick(this.room, me, name ? '' : keptVoice('technician', here.room), this.#past);
       note('voice', name);
       this.voice.set(name);
       keepVoice('technician', here.room, name);
