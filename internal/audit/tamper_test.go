@@ -38,13 +38,11 @@ func TestEveryChangeIsFound(t *testing.T) {
 				changed := log.clone()
 				what := rapid.SampledFrom(changes).Draw(rt, "change")
 				what.do(rt, changed, names)
-				if changed.equal(log) {
-					rt.Skip("nothing has changed")
-				}
 				changed.put(rt, scratch)
 				report, err := Check{Keys: keyList(key)}.Verify(filepath.Join(scratch, "audit.log"))
-				if err == nil && len(report.Problems) == 0 {
-					rt.Fatalf("%s was not found", what.name)
+				found := err != nil || len(report.Problems) > 0
+				if changes := !changed.equal(log); found != changes { // two equal lines may have changed places
+					rt.Fatalf("%s: changes something: %t, found: %t (%v, %+v)", what.name, changes, found, err, report.Problems)
 				}
 			})
 		})
@@ -103,7 +101,7 @@ var changes = []change{
 		i := rapid.IntRange(0, len(lines)-1).Draw(t, "line")
 		body, _, ok := unseal(lines[i])
 		if !ok {
-			t.Skip("the head")
+			return // the head: it has no hash of its own, and stays as it is
 		}
 		forged := bytes.Replace(body, []byte(`"nurse"`), []byte(`"ghost"`), 1)
 		lines[i], _ = hasher{}.seal(nil, append(forged, '}'))
