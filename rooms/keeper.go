@@ -74,6 +74,11 @@ func (r *Registry) running() map[*Publication][]*track {
 			}
 		}
 	}
+	for feed, l := range r.loans {
+		for _, e := range l.publisher.entries() {
+			out[feed] = append(out[feed], e.track)
+		}
+	}
 	return out
 }
 

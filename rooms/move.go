@@ -23,8 +23,8 @@ const (
 
 // Move ends a room here, which is on another node now: publications and subscriptions end with
 // ErrMoved, those that have not begun too, participants are gone, watchers of the room get
-// RoomMoved with the reason as their last event. It waits for nobody, and returns how many sessions
-// of publishers and viewers there were.
+// RoomMoved with the reason as their last event. Publishers whose client would not come back are lent (see
+// Lend). It waits for nobody, and returns how many sessions of publishers and viewers there were.
 func (r *Registry) Move(name, reason string) (sessions int) {
 	r.mu.Lock()
 	if r.closed {
@@ -33,10 +33,11 @@ func (r *Registry) Move(name, reason string) (sessions int) {
 	}
 	now := time.Now() // with the lock: nothing that ends here has begun later
 	var tracks []*trackEntry
+	var loans []*Loan
 	if m := r.rooms[name]; m != nil {
 		delete(r.rooms, name)
 		sessions = m.viewers + m.feeds()
-		tracks = r.clearLocked(m, now)
+		tracks, loans = r.clearLocked(m, now)
 		r.log.Info("room moved", "room", name, "reason", reason)
 	}
 	r.emitLocked(Event{Type: RoomMoved, Room: name, Time: now, Reason: reason})
@@ -49,6 +50,9 @@ func (r *Registry) Move(name, reason string) (sessions int) {
 	r.mu.Unlock()
 	for _, e := range tracks {
 		e.end(ErrMoved)
+	}
+	for _, l := range loans {
+		r.lend(l)
 	}
 	return sessions
 }
@@ -63,18 +67,27 @@ func (m *room) feeds() (n int) {
 	return n
 }
 
-// clearLocked ends all that is in a room that has moved, but for the subscriptions to the tracks
-// returned.
-func (r *Registry) clearLocked(m *room, now time.Time) (tracks []*trackEntry) {
+// clearLocked ends all that is in a room that has moved, but for what is lent, and for the
+// subscriptions to the tracks returned.
+func (r *Registry) clearLocked(m *room, now time.Time) (tracks []*trackEntry, loans []*Loan) {
 	for _, p := range m.publishers {
-		if p.feed != nil {
-			p.feed.endLocked(ErrMoved)
-		}
 		r.endTalkLocked(p, true, now)
 		tracks = append(tracks, p.entries()...)
+		switch {
+		case p.feed == nil:
+		case p.feed.request.Stays && r.lend != nil:
+			loans = append(loans, r.loanLocked(p))
+		default:
+			p.feed.endLocked(ErrMoved)
+		}
 	}
-	for _, all := range m.reserved {
+	for name, all := range m.reserved {
 		for _, p := range all {
+			if p.request.Stays && r.lend != nil { // it is lent once it is connected, when Move is said again
+				again := r.roomOfLocked(m.name)
+				again.reserved[name] = append(again.reserved[name], p)
+				continue
+			}
 			p.reserved = false
 			p.endLocked(ErrMoved)
 		}
@@ -82,7 +95,7 @@ func (r *Registry) clearLocked(m *room, now time.Time) (tracks []*trackEntry) {
 	for _, p := range m.participants {
 		r.dismissLocked(p, "moved", now)
 	}
-	return tracks
+	return tracks, loans
 }
 
 // last lets the watcher end behind what waits for it.
@@ -107,7 +120,7 @@ func (k *kept) holds(now time.Time) bool {
 // Keep says that a room has come here, and which publishers were muted where it was: they are
 // from their first packet on. It remembers them until they come, as long as the room is open and at
 // least a minute. Names that are none mean nothing, nor does a room whose name is none, nor more
-// rooms and publishers than there may be.
+// rooms and publishers than there may be. What was lent of the room is in it again.
 func (r *Registry) Keep(name string, muted []string) {
 	if ValidRoom(name) != nil {
 		return
@@ -130,6 +143,11 @@ func (r *Registry) Keep(name string, muted []string) {
 			r.hushLocked(p, time.Now())
 		case ValidName(publisher) == nil && len(m.kept.muted) < r.config.MaxPublishers && !slices.Contains(m.kept.muted, publisher):
 			m.kept.muted = append(m.kept.muted, publisher)
+		}
+	}
+	for _, l := range r.loans {
+		if l.publisher.room.name == name {
+			r.returnLocked(l, time.Now())
 		}
 	}
 	r.wake()

@@ -33,6 +33,9 @@ type PublishRequest struct {
 	Label           string    // for people; may be empty
 	Role            string    // what it is to the others in the room; a name, or "" for none
 	Deaf            bool      // its client can't be told of an end, and takes long to notice one
+	Stays           bool      // its client would not come back by itself when its room moves: see Registry.Lend
+	Muted           bool      // it was where it comes from
+	Yields          bool      // to whoever has the name, or takes it later, but for an older one of the same Session
 	Silent          bool      // it may not be heard: its audio is silence, and Mute can't change that
 	Codecs          map[media.Kind]media.Codec
 }
@@ -145,6 +148,9 @@ func (r *Registry) Publish(req PublishRequest) (*Publication, error) {
 		registry: r, request: req, number: r.publications,
 		ended: make(chan struct{}), reserved: true,
 	}
+	if req.Yields {
+		p.number = 0
+	}
 	m.reserved[req.Publisher] = append(m.reserved[req.Publisher], p)
 	return p, nil
 }
@@ -205,11 +211,11 @@ func (r *Registry) allowedLocked(req *PublishRequest, self *Publication) error {
 	if p != nil && p.subject != req.Subject {
 		return fault.New(fault.Forbidden, "publisher %q in room %q belongs to someone else", req.Publisher, req.Room)
 	}
-	taken := p != nil && p.feed != nil
-	if self == nil && len(m.reserved[req.Publisher]) > 0 {
+	taken := p != nil && p.feed != nil && !(req.Yields && p.feed.request.Session == req.Session)
+	if self == nil && len(m.reserved[req.Publisher]) > 0 && !req.Yields {
 		taken = true
 	}
-	if taken && r.config.Takeover == TakeoverReject {
+	if taken && (req.Yields || r.config.Takeover == TakeoverReject) {
 		return fault.New(fault.Conflict, "publisher %q is already live in room %q", req.Publisher, req.Room).After(retryAfter)
 	}
 	return nil
@@ -276,6 +282,7 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 	}
 	p.running = true
 	pub.feed = p
+	pub.muted = pub.muted || p.request.Muted
 	m.changed()
 	pub.label, pub.role, pub.client, pub.session = p.request.Label, p.request.Role, p.request.Client, p.request.Session
 	pub.silent = p.request.Silent
@@ -314,6 +321,13 @@ func (r *Registry) detach(p *Publication, feeds map[*track]*feed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
+	if l := r.loans[p]; l != nil { // whoever has borrowed it keeps the name, for the grace
+		r.settleLoanLocked(l)
+		for _, e := range l.publisher.entries() {
+			e.end(ErrGone)
+		}
+		return
+	}
 	m := r.rooms[p.request.Room]
 	if m == nil {
 		return

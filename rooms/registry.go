@@ -30,6 +30,7 @@ type Registry struct {
 
 	fan     *fan
 	began   time.Time
+	lend    func(*Loan)    // nil: nothing is lent
 	readers sync.WaitGroup // of sources
 	keeper  sync.WaitGroup // the goroutine that keeps the time
 	done    chan struct{}  // closed to end it
@@ -40,6 +41,7 @@ type Registry struct {
 	mu           sync.Mutex // guards what follows, and the fields that say so
 	closed       bool
 	rooms        map[string]*room
+	loans        map[*Publication]*Loan // of rooms that are elsewhere
 	viewers      map[*viewer]struct{}
 	publications uint64 // how many there were
 	takeovers    uint64
@@ -63,6 +65,7 @@ func New(config Config, log *slog.Logger) *Registry {
 		done:            make(chan struct{}),
 		kick:            make(chan struct{}, 1),
 		rooms:           make(map[string]*room),
+		loans:           make(map[*Publication]*Loan),
 		viewers:         make(map[*viewer]struct{}),
 		alarm:           time.NewTimer(time.Hour),
 		events:          newJournal(),
@@ -100,6 +103,12 @@ func (r *Registry) Close() {
 			for _, p := range all {
 				p.endLocked(ErrClosed)
 			}
+		}
+	}
+	for _, l := range r.loans {
+		l.feed.endLocked(ErrClosed)
+		for _, e := range l.publisher.entries() {
+			tracks = append(tracks, e.track)
 		}
 	}
 	for w := range r.watchers {
@@ -293,7 +302,7 @@ func (r *Registry) closeSubscription(s *Subscription) {
 		return
 	}
 	if s.viewer.relay != "" {
-		r.entryLocked(s.track).endRelayLocked(s.viewer)
+		r.entryLocked(s).endRelayLocked(s.viewer)
 		r.wake()
 		return
 	}
@@ -303,16 +312,18 @@ func (r *Registry) closeSubscription(s *Subscription) {
 		delete(r.viewers, v)
 		v.room.viewers--
 	}
-	if e := r.entryLocked(s.track); e != nil {
+	if e := r.entryLocked(s); e != nil {
 		e.viewers--
 		e.watchLocked(s.viewer.participant, -1)
 	}
 	r.wake()
 }
 
-// entryLocked returns the registry's entry of a track, nil if that is gone.
-func (r *Registry) entryLocked(t *track) *trackEntry {
-	if m := r.rooms[t.room]; m != nil {
+// entryLocked returns the registry's entry of what a viewer's subscription plays, nil if that is gone: the
+// room may have been elsewhere since.
+func (r *Registry) entryLocked(s *Subscription) *trackEntry {
+	t := s.track
+	if m := r.rooms[t.room]; m != nil && m == s.viewer.room {
 		if p := m.publishers[t.publisher]; p != nil {
 			if e := *p.entry(t.kind); e != nil && e.track == t {
 				return e

@@ -21,13 +21,17 @@ func (r *Registry) Tap(room, publisher string) (*Subscription, error) {
 	}
 	if m := r.rooms[room]; m != nil {
 		if p := m.publishers[publisher]; p != nil && p.audio != nil {
-			s := newSubscription(r, nil, p.audio.track)
-			s.hadPacket, s.hadStart = true, true // how long it waits is no viewer's delay
-			p.audio.admit(s)
-			return s, nil
+			return r.tapLocked(p.audio.track), nil
 		}
 	}
 	return nil, fault.New(fault.Conflict, "%s of publisher %q is not live in room %q", media.Audio, publisher, room).After(retryAfter)
+}
+
+func (r *Registry) tapLocked(t *track) *Subscription {
+	s := newSubscription(r, nil, t)
+	s.hadPacket, s.hadStart = true, true // how long it waits is no viewer's delay
+	t.admit(s)
+	return s
 }
 
 // isTap reports whether the subscription is the gateway's own.

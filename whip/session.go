@@ -30,7 +30,7 @@ type session struct {
 	record          audit.Recorder
 	who             audit.Who
 	connected       time.Time // zero: not yet
-	rooms           *rooms.Registry
+	warn            func(room string, e rooms.EndingInfo)
 	log             *slog.Logger
 }
 
@@ -58,7 +58,7 @@ func (s *session) run(ctx context.Context) error {
 		s.recordBegin()
 		log.Info("publisher connected", "subject", s.subject, "path", s.peer.Path(), "after", time.Since(began).Round(time.Millisecond))
 		s.lease.Warn(func(e auth.Ending) {
-			s.rooms.TellEnding(s.room, rooms.EndingInfo{Session: s.id, Publisher: s.publisher, Reason: e.Reason, At: e.At})
+			s.warn(s.room, rooms.EndingInfo{Session: s.id, Publisher: s.publisher, Reason: e.Reason, At: e.At})
 		})
 		return cause(s.publication.Run(ctx, s.peer.Sources()...))
 	})

@@ -5,11 +5,13 @@ package whip
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
 	"sightline/internal/audit"
 	"sightline/internal/auth"
+	"sightline/internal/cluster/pull"
 	"sightline/internal/fault"
 	"sightline/internal/httpapi"
 	"sightline/internal/media"
@@ -24,6 +26,7 @@ const returnAudio = "urn:sightline:return-audio"
 // A Door serves the WHIP endpoints.
 type Door struct {
 	rooms    *rooms.Registry
+	lender   *pull.Puller // nil: the gateway is no node of a cluster
 	peers    *rtc.Engine
 	auth     *auth.Auth
 	sessions *httpapi.Resources
@@ -35,6 +38,10 @@ type Door struct {
 func New(r *rooms.Registry, peers *rtc.Engine, a *auth.Auth, sessions *httpapi.Resources, record audit.Recorder, log *slog.Logger) *Door {
 	return &Door{rooms: r, peers: peers, auth: a, sessions: sessions, record: record, log: log}
 }
+
+// LendBy lets the sessions of clients that would not come back by themselves go on when their room moves to
+// another node. Call it before the first request.
+func (d *Door) LendBy(p *pull.Puller) { d.lender = p }
 
 // Route adds the endpoint of every publisher.
 func (d *Door) Route(router gin.IRouter) {
@@ -80,7 +87,7 @@ func (d *Door) publish(c *gin.Context) error {
 		return err
 	}
 	s := &session{
-		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), rooms: d.rooms, log: d.log,
+		room: room, publisher: publisher, subject: who.Name, id: httpapi.PublicID(), warn: d.warn, log: d.log,
 	}
 	client := httpapi.UserAgent(c)
 	s.record, s.who = d.record, who.Who(c.ClientIP(), client)
@@ -97,7 +104,7 @@ func (d *Door) publish(c *gin.Context) error {
 	silent := !caller.Allows(auth.Speak, room, publisher+"/audio")
 	s.publication, err = d.rooms.Publish(rooms.PublishRequest{
 		Room: room, Publisher: publisher, Subject: who.Subject(), Session: s.id, Who: s.who, Silent: silent,
-		Deaf: s.peer.Deaf(), Client: client, Label: rooms.Label(c.Query("label")), Role: role, Codecs: s.codecs,
+		Deaf: s.peer.Deaf(), Stays: s.peer.Deaf() || !comesBack(client), Client: client, Label: rooms.Label(c.Query("label")), Role: role, Codecs: s.codecs,
 	})
 	if err != nil {
 		s.peer.Close()
@@ -116,6 +123,21 @@ func (d *Door) publish(c *gin.Context) error {
 		s.peer.Close()
 	}
 	return err
+}
+
+// comesBack reports whether a client publishes anew when it is told that its session has ended: pages do, and
+// OBS, which calls itself as browsers do.
+func comesBack(client string) bool { return strings.HasPrefix(client, "Mozilla/") }
+
+// warn tells the watchers of a room, wherever that is, that a session is about to end.
+func (d *Door) warn(room string, e rooms.EndingInfo) {
+	if d.lender != nil {
+		if _, elsewhere := d.lender.Elsewhere(room); elsewhere {
+			d.lender.TellEnding(room, e)
+			return
+		}
+	}
+	d.rooms.TellEnding(room, e)
 }
 
 // kindsOf returns what there is a codec of, in words that are not a part of the offer: who keeps

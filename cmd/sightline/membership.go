@@ -17,6 +17,7 @@ import (
 	"sightline/metrics"
 	"sightline/rooms/api"
 	"sightline/whep"
+	"sightline/whip"
 )
 
 // A membership is this gateway's place in a cluster. All of its methods do nothing, at no cost, where
@@ -31,7 +32,7 @@ type membership struct {
 
 // join makes the gateway a node of its cluster, which it takes part in with run. It returns nil if
 // there is none. The caller closes it.
-func join(c config.Config, l *local, router *httpapi.Router, tokens *auth.Auth, people *signin.Door, roomAPI *api.API, viewers *whep.Door, log *slog.Logger) (m *membership, err error) {
+func join(c config.Config, l *local, router *httpapi.Router, tokens *auth.Auth, people *signin.Door, roomAPI *api.API, publishers *whip.Door, viewers *whep.Door, log *slog.Logger) (m *membership, err error) {
 	if !c.Cluster.On() {
 		return nil, nil
 	}
@@ -54,6 +55,8 @@ func join(c config.Config, l *local, router *httpapi.Router, tokens *auth.Auth, 
 	}
 	forwarder.Relay(puller.Wanted)
 	viewers.RelayBy(puller)
+	publishers.LendBy(puller)
+	l.registry.Lend(puller.Lend)
 	l.sessions.Node(node.Self().ID)
 	roomAPI.Node(node.Self().ID)
 

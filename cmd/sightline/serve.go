@@ -109,8 +109,9 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 	router := httpapi.NewRouter(c.HTTP, log)
 	router.Recognize(tokens.Subject, sessions)
 	router.Record(ledger, tokens.Bearer)
+	publishers := whip.New(registry, peers, tokens, sessions, ledger, log)
 	viewers := whep.New(registry, mixer, peers, tokens, sessions, ledger, log)
-	member, err := join(c, newLocal(registry, mixer, peers, sessions, limits, log), router, tokens, people, roomAPI, viewers, log)
+	member, err := join(c, newLocal(registry, mixer, peers, sessions, limits, log), router, tokens, people, roomAPI, publishers, viewers, log)
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func serve(ctx context.Context, c config.Config, log *slog.Logger, signals <-cha
 		Listeners: func() []httpapi.Snapshot { return snapshots(servers) }, Certificates: certificateSnapshot(certificates),
 		SignIn: people.Snapshot, Cluster: member.snapshot,
 	}, build, tokens, log)
-	whip.New(registry, peers, tokens, sessions, ledger, log).Route(router)
+	publishers.Route(router)
 	viewers.Route(router)
 	sessions.Route(router)
 	roomAPI.Register(router)

@@ -101,6 +101,7 @@ func (d *directory) winLocked(o *owned, others []claim) {
 	if !o.won {
 		o.won = true
 		d.stats.takeovers[Contested]++
+		d.lanes.add(o.Room, func() { d.local.Taken(o.Room, Keep{}) }) // who was in it elsewhere is about to come
 	}
 	for _, c := range others {
 		if o.Epoch <= c.rec.Epoch {

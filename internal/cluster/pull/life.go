@@ -257,7 +257,7 @@ func (l *pull) keep(ctx context.Context) error {
 		default:
 			retry = min(2*retry, lastRetry)
 		}
-		if err := l.pause(ctx, changed, owner, retry); err != nil {
+		if err := pause(ctx, l.puller.Nodes, changed, l.room, owner, retry); err != nil {
 			return err
 		}
 		if here, ok := l.puller.Nodes.Owner(l.room); ok {
@@ -290,9 +290,9 @@ func isGone(err error) bool {
 	return kind == fault.Conflict || kind == fault.NotFound
 }
 
-// pause waits, half of the time to half as much again, or until the room has another owner. In a
+// pause waits, half of the time to half as much again, or until a room has another owner. In a
 // large cluster something else changes all the time.
-func (l *pull) pause(ctx context.Context, changed <-chan struct{}, owner cluster.Member, about time.Duration) error {
+func pause(ctx context.Context, nodes Nodes, changed <-chan struct{}, room string, owner cluster.Member, about time.Duration) error {
 	timer := time.NewTimer(about/2 + rand.N(about))
 	defer timer.Stop()
 	for {
@@ -300,7 +300,7 @@ func (l *pull) pause(ctx context.Context, changed <-chan struct{}, owner cluster
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-changed:
-			if now, ok := l.puller.Nodes.Owner(l.room); ok && now.ID != owner.ID {
+			if now, ok := nodes.Owner(room); ok && now.ID != owner.ID {
 				return nil
 			}
 		case <-timer.C:
@@ -373,18 +373,26 @@ func (l *pull) session(ctx context.Context) (owner cluster.Member, live bool, er
 
 // forward is the time in which the session's track is the pull's.
 func (l *pull) forward(ctx context.Context, peer *rtc.Session, publication *rooms.Publication, src media.Source) error {
+	if err := connected(ctx, peer); err != nil {
+		return err
+	}
+	l.setUp(time.Now())
+	defer l.setUp(time.Time{})
+	return publication.Run(ctx, src)
+}
+
+// connected waits until a session with another node is, which takes no time where it can be at all.
+func connected(ctx context.Context, peer *rtc.Session) error {
 	late := time.NewTimer(connectTimeout)
 	defer late.Stop()
 	select {
 	case <-peer.Connected():
+		return nil
 	case <-late.C:
 		return rtc.Unreached
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	l.setUp(time.Now())
-	defer l.setUp(time.Time{})
-	return publication.Run(ctx, src)
 }
 
 // follow ends a session when the room has another owner, or its node is gone.

@@ -73,15 +73,18 @@ func (m *mesh) join(t *testing.T, id string, near ...string) *node {
 	n.Gateway = doortest.Start(t, nil,
 		func(g *doortest.Gateway) doortest.Door {
 			n.Gateway = g
-			return whip.New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Audit, g.Log)
-		},
-		func(g *doortest.Gateway) doortest.Door {
 			var err error
 			parts := pull.Parts{Nodes: n, Sender: n, Peers: g.Peers, Rooms: g.Rooms, Bridge: g.Bridge}
 			if n.puller, err = pull.New(cluster.Config{Near: near}, m.limits, parts, g.Log); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(n.puller.Close)
+			g.Rooms.Lend(n.puller.Lend)
+			d := whip.New(g.Rooms, g.Peers, g.Auth, g.Sessions, g.Audit, g.Log)
+			d.LendBy(n.puller)
+			return d
+		},
+		func(g *doortest.Gateway) doortest.Door {
 			d := whep.New(g.Rooms, g.Bridge, g.Peers, g.Auth, g.Sessions, g.Audit, g.Log)
 			d.RelayBy(n.puller)
 			return d
@@ -155,6 +158,15 @@ func (n *node) Owner(room string) (cluster.Member, bool) {
 	n.mesh.mu.Unlock()
 	return n.Member(id)
 }
+
+func (n *node) Place(_ context.Context, room string) (cluster.Member, error) {
+	if owner, ok := n.Owner(room); ok {
+		return owner, nil
+	}
+	return cluster.Member{}, fault.New(fault.Unavailable, "nobody takes room %q", room)
+}
+
+func (n *node) Hold(string) func() { return func() {} }
 
 func (n *node) Watch() (<-chan struct{}, func()) {
 	w := make(chan struct{}, 1)

@@ -42,6 +42,8 @@ type Nodes interface {
 	Self() cluster.Member
 	Member(id string) (cluster.Member, bool)
 	Owner(room string) (cluster.Member, bool)
+	Place(ctx context.Context, room string) (cluster.Member, error)
+	Hold(room string) (release func())
 	Watch() (changed <-chan struct{}, stop func())
 	Handle(verb string, f cluster.Handler)
 	Call(ctx context.Context, to cluster.Member, verb string, data []byte) ([]byte, error)
@@ -72,13 +74,15 @@ type Puller struct {
 
 	ctx     context.Context // done when the puller closes
 	close   context.CancelCauseFunc
-	workers sync.WaitGroup // pulls, and what they tell
+	workers sync.WaitGroup // pulls and loans, and what they tell
 	telling chan struct{}  // a token for each of these that is on its way
 
 	mu       sync.Mutex // guards what follows, and the fields of a pull that say so
 	closed   bool
 	pulls    map[key]*pull
-	made     uint64 // pulls there were
+	loans    map[string]*loan // by their id
+	lends    uint64           // loans there were
+	made     uint64           // pulls there were
 	rebuilds uint64
 	sessions int                  // of viewers
 	avoided  map[string]time.Time // nodes whose media did not come, by id, until when
@@ -97,7 +101,7 @@ type key struct {
 func New(c cluster.Config, limits rooms.Config, parts Parts, log *slog.Logger) (*Puller, error) {
 	p := &Puller{
 		Parts: parts, limits: limits, log: log,
-		telling: make(chan struct{}, maxTelling), pulls: make(map[key]*pull), avoided: make(map[string]time.Time),
+		telling: make(chan struct{}, maxTelling), pulls: make(map[key]*pull), loans: make(map[string]*loan), avoided: make(map[string]time.Time),
 	}
 	for _, s := range c.Near {
 		prefix, err := netip.ParsePrefix(s)
@@ -114,6 +118,7 @@ func New(c cluster.Config, limits rooms.Config, parts Parts, log *slog.Logger) (
 	p.registry = rooms.New(held, log.With("part", "relay"))
 	p.ctx, p.close = context.WithCancelCause(context.Background())
 	p.serve()
+	p.serveLoans()
 	return p, nil
 }
 

@@ -601,6 +601,10 @@ func TestGarbageOfOtherNodesIsRefused(t *testing.T) {
 		{"relay-viewers", `{"room":"mri","publisher":"console","kind":"video","viewers":1,"participants":["a","b"]}`},
 		{"relay-viewers", `{"room":"mri","publisher":"~mix","viewers":2}`},
 		{"relay-ending", "}"},
+		{"loan", ""}, {"loan", `{"room":"mri"}`}, {"loan", `{"room":"mri","publisher":"../x","kinds":["video"]}`},
+		{"loan", `{"room":"mri","publisher":"door","kinds":["video","video"]}`}, {"loan", `{"room":"ct","publisher":"door","kinds":["video"]}`},
+		{"loan", `{"room":"mri","publisher":"console","kinds":["video"]}`}, {"loan", `{"loan":"1","room":"mri","publisher":"door","kinds":["video"]}`},
+		{"loan-offer", `{"loan":"1","sdp":"v=0"}`}, {"loan-offer", `{"loan":"1"}`}, {"loan-offer", "["}, {"loan-end", "7"},
 	} {
 		if _, err := b.Call(t.Context(), a.member, tt.verb, []byte(tt.data)); fault.KindOf(err) == "" {
 			t.Errorf("%s %s: got %v, want a fault", tt.verb, tt.data, err)

@@ -6,6 +6,7 @@ type Snapshot struct {
 	Made     uint64        // pulls that were begun
 	Rebuilds uint64        // times that a session was lost, and made anew
 	Viewers  int           // sessions of viewers here, as rooms.Snapshot.Viewers counts them
+	Loans    int           // publishers here whose room is elsewhere
 
 	// Loss is how much was lost between the nodes in the last seconds, of the pull that lost most: from
 	// 0 to 1, before what was repaired.
@@ -17,6 +18,7 @@ func (p *Puller) Snapshot() Snapshot {
 	out := Snapshot{Pulls: map[State]int{Connecting: 0, Live: 0, Rebuilding: 0, Idle: 0}}
 	p.mu.Lock()
 	out.Made, out.Rebuilds, out.Viewers = p.made, p.rebuilds, p.sessions
+	out.Loans = len(p.loans)
 	for _, l := range p.pulls {
 		out.Pulls[l.state()]++
 	}

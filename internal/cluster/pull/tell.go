@@ -115,9 +115,12 @@ func (p *Puller) represent(from cluster.Member, a audience) (others int, err err
 	})
 }
 
+// pairs are the tracks that a publisher may have.
+var pairs = [][]media.Kind{{media.Audio, media.Video}, {media.Audio}, {media.Video}}
+
 // kinds returns of which tracks a publisher's pair is.
 func (p *Puller) kinds(ctx context.Context, owner cluster.Member, room, publisher string) ([]media.Kind, error) {
-	pair := []media.Kind{media.Audio, media.Video}
+	pair := pairs[0]
 	p.mu.Lock()
 	known := true
 	for _, kind := range pair {
@@ -141,7 +144,7 @@ func (p *Puller) kinds(ctx context.Context, owner cluster.Member, room, publishe
 	}
 	var all kinds
 	err = json.Unmarshal(reply, &all)
-	for _, known := range [][]media.Kind{pair, pair[:1], pair[1:]} {
+	for _, known := range pairs {
 		if err == nil && slices.Equal(all.Kinds, known) {
 			return known, nil
 		}
