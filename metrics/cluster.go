@@ -45,6 +45,7 @@ type Cluster struct {
 
 	Relays       int // tracks of other nodes that are pulled
 	RelayViewers int // who play them
+	Loans        int // publishers here whose room is at another node
 	Rebuilds     uint64
 	RelayLoss    float64 // between nodes, of the pull that loses most, from 0 to 1
 
@@ -146,6 +147,8 @@ var clusterMetrics = []metric[Cluster]{
 		func(s *Cluster) float64 { return float64(s.Relays) }),
 	gaugeOf("cluster_relay_viewers", "Viewers who play relayed tracks.",
 		func(s *Cluster) float64 { return float64(s.RelayViewers) }),
+	gaugeOf("cluster_loans", "Publishers whose session is here though their room is at another node.",
+		func(s *Cluster) float64 { return float64(s.Loans) }),
 	counterOf("cluster_relay_rebuilds_total", "Times that a relayed track's session with its owner was lost, and made anew.",
 		func(s *Cluster) uint64 { return s.Rebuilds }),
 	gaugeOf("cluster_relay_loss_ratio", "Packets lost on the way from the owner in the last seconds, before repair, of the relayed track that loses most.",

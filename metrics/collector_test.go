@@ -159,6 +159,7 @@ func TestScrapeTellsWhatThePartsSay(t *testing.T) {
 		`sightline_cluster_lost_streams_total{}`:                            628,
 		`sightline_cluster_relays{}`:                                        629,
 		`sightline_cluster_relay_viewers{}`:                                 630,
+		`sightline_cluster_loans{}`:                                         636,
 		`sightline_cluster_relay_rebuilds_total{}`:                          634,
 		`sightline_cluster_relay_loss_ratio{}`:                              0.635,
 		`sightline_cluster_share_requests_total{}`:                          631,

@@ -131,7 +131,7 @@ func busy() *gateway {
 			Placements: 607, Takeovers: map[string]uint64{"died": 608, "drained": 609, "contested": 610, "new": 611}, LeasesEnded: 612, Alone: 613, Gaps: 614,
 			Fetches: 615, BadRecords: 616, Messages: Ways{617, 618}, Bytes: Ways{619, 620}, Dropped: 621,
 			Forwarded: map[string]uint64{"answered": 622, "unavailable": 623, "new": 624}, ForwardDelay: histogram, RefusedCalls: 625,
-			Serving: 626, Reading: 627, LostStreams: 628, Relays: 629, RelayViewers: 630, Rebuilds: 634, RelayLoss: 0.635, Compared: 631, CompareFails: 632, BadShares: 633,
+			Serving: 626, Reading: 627, LostStreams: 628, Relays: 629, RelayViewers: 630, Loans: 636, Rebuilds: 634, RelayLoss: 0.635, Compared: 631, CompareFails: 632, BadShares: 633,
 		},
 	}
 }

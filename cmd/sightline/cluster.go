@@ -164,8 +164,9 @@ type leaver interface {
 
 // A departure is how this gateway leaves its cluster.
 type departure struct {
-	node  leaver
-	local *local
+	node   leaver
+	local  *local
+	recall func() // of publishers that were lent to who has their rooms now
 }
 
 const (
@@ -178,8 +179,9 @@ const (
 
 // leave gives all rooms to other nodes, and waits until who was in them has come to those, by this
 // gateway if need be: it still answers, and forwards. It returns when nobody comes any more, when ctx is
-// done at the latest, and at once if there is no other node.
+// done at the latest, and at once if there is no other node. Who would not have come is in his room until then.
 func (d departure) leave(ctx context.Context, log *slog.Logger) {
+	defer d.recall()
 	if len(d.node.Members()) < 2 {
 		log.Info("there is no other node to give the rooms to")
 		return

@@ -201,7 +201,7 @@ func TestLeavingWaitsForThoseWhoComeBack(t *testing.T) {
 					}
 				})
 				began := time.Now()
-				departure{drained{n}, l}.leave(t.Context(), quiet)
+				departure{drained{n}, l, keepAll}.leave(t.Context(), quiet)
 				if took := time.Since(began); took < tt.want || took > tt.want+look {
 					t.Errorf("took %v, want %v", took, tt.want)
 				}
@@ -209,6 +209,8 @@ func TestLeavingWaitsForThoseWhoComeBack(t *testing.T) {
 		})
 	}
 }
+
+func keepAll() {}
 
 func TestLeavingEndsItsSessions(t *testing.T) {
 	l, g := localOf(t, limits{})
@@ -221,7 +223,11 @@ func TestLeavingEndsItsSessions(t *testing.T) {
 	})
 	n := &neighbour{local: l}
 	n.come("mri-2", 1)
-	departure{n, l}.leave(t.Context(), quiet)
+	recalled := false
+	departure{n, l, func() { recalled = true }}.leave(t.Context(), quiet)
+	if !recalled {
+		t.Error("who is lent to another node goes on here")
+	}
 	if len(l.Rooms()) > 0 {
 		t.Errorf("rooms that were given away are here: %v", l.Rooms())
 	}
@@ -238,13 +244,13 @@ func TestLeavingEndsWithItsTime(t *testing.T) {
 	})
 	var said strings.Builder
 	log := slog.New(slog.NewTextHandler(&said, nil))
-	departure{&neighbour{local: l, alone: true}, l}.leave(t.Context(), log)
+	departure{&neighbour{local: l, alone: true}, l, keepAll}.leave(t.Context(), log)
 	if len(l.Rooms()) != 1 {
 		t.Error("the last node has given its room to nobody")
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("a second signal"))
-	departure{&neighbour{local: l}, l}.leave(ctx, log)
+	departure{&neighbour{local: l}, l, keepAll}.leave(ctx, log)
 	if !strings.Contains(said.String(), "rooms=mri-2") || !strings.Contains(said.String(), "a second signal") {
 		t.Errorf("said %q, want which room and why", said.String())
 	}

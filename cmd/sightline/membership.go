@@ -88,7 +88,7 @@ func (m *membership) departure() *departure {
 	if m == nil {
 		return nil
 	}
-	return &departure{node: m.node, local: m.local}
+	return &departure{node: m.node, local: m.local, recall: m.puller.Recall}
 }
 
 // endRelays ends what is pulled from other nodes. Call it while run goes on, so that those learn of it,
@@ -128,7 +128,7 @@ func (m *membership) snapshot() metrics.Cluster {
 	}
 	out := metrics.ClusterOf(m.node.Snapshot(), forward.Verb, m.shared.Snapshot())
 	p := m.puller.Snapshot()
-	out.RelayViewers, out.Rebuilds, out.RelayLoss = p.Viewers, p.Rebuilds, p.Loss
+	out.RelayViewers, out.Rebuilds, out.RelayLoss, out.Loans = p.Viewers, p.Rebuilds, p.Loss, p.Loans
 	for _, n := range p.Pulls {
 		out.Relays += n
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -44,7 +45,7 @@ const (
 
 // A lent is who is lent, as an owner is told.
 type lent struct {
-	Loan      string       `json:"loan"` // its number at the lender
+	Loan      string       `json:"loan"` // its number at the lender, another one each time
 	Room      string       `json:"room"`
 	Publisher string       `json:"publisher"`
 	Subject   string       `json:"subject"`
@@ -79,31 +80,44 @@ var loanCauses = map[string]error{"replaced": rooms.ErrReplaced, "removed": room
 type loan struct {
 	*rooms.Loan
 	puller *Puller
-	id     string
 	log    *slog.Logger
 
 	// Guarded by Puller.mu.
-	to      string  // the owner that it is offered to, by id; "": to nobody
+	number  string  // under which it is in Puller.offered, while it is
+	to      string  // the owner that it is offered to, by id
 	playing *played // to that; nil: not yet
 	cause   error   // with which an owner has ended it for good
 }
 
 // Lend shows a publisher in its room, wherever that is, until it is on loan no more. It does not block.
 func (p *Puller) Lend(of *rooms.Loan) {
+	if !p.lend(of) {
+		of.End(rooms.ErrMoved)
+	}
+}
+
+func (p *Puller) lend(of *rooms.Loan) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		of.End(rooms.ErrMoved)
-		return
+	if p.closed || p.recalled {
+		return false
 	}
-	p.lends++
 	r := of.Request()
-	l := &loan{
-		Loan: of, puller: p, id: strconv.FormatUint(p.lends, 10),
-		log: p.log.With("room", r.Room, "publisher", r.Publisher, "session", r.Session),
-	}
-	p.loans[l.id] = l
+	l := &loan{Loan: of, puller: p, log: p.log.With("room", r.Room, "publisher", r.Publisher, "session", r.Session)}
+	p.loans[l] = struct{}{}
 	p.workers.Go(l.run)
+	return true
+}
+
+// Recall ends all loans, and the sessions with them, as moved: this gateway is about to end.
+func (p *Puller) Recall() {
+	p.mu.Lock()
+	p.recalled = true
+	all := slices.Collect(maps.Keys(p.loans))
+	p.mu.Unlock()
+	for _, l := range all {
+		l.End(rooms.ErrMoved)
+	}
 }
 
 // run is the loan's life.
@@ -130,7 +144,7 @@ func (l *loan) run() {
 		l.End(cause)
 	}
 	p.mu.Lock()
-	delete(p.loans, l.id)
+	delete(p.loans, l)
 	p.mu.Unlock()
 	l.log.Info("the publisher is on loan no more", "cause", cause, "lasted", time.Since(began).Round(time.Millisecond))
 }
@@ -190,16 +204,15 @@ func (l *loan) comeBack(ctx context.Context) {
 // show lets an owner borrow the publisher, until that has ended. lived says that it was shown there.
 func (l *loan) show(ctx context.Context, owner cluster.Member, muted bool) (lived bool, err error) {
 	p, r := l.puller, l.Request()
+	number := l.offer(owner)
+	defer func() { lived = l.withdraw() }()
 	data, err := json.Marshal(lent{
-		Loan: l.id, Room: r.Room, Publisher: r.Publisher, Subject: r.Subject, Session: r.Session, Client: r.Client, Who: r.Who,
+		Loan: number, Room: r.Room, Publisher: r.Publisher, Subject: r.Subject, Session: r.Session, Client: r.Client, Who: r.Who,
 		Label: r.Label, Role: r.Role, Silent: r.Silent, Muted: muted, Kinds: l.Kinds(),
 	})
 	if err != nil {
 		return false, err
 	}
-	p.mu.Lock()
-	l.to = owner.ID
-	p.mu.Unlock()
 	call, cancel := context.WithTimeout(ctx, loanTimeout)
 	defer cancel()
 	_, err = p.Nodes.Call(call, owner, verbLoan, data)
@@ -212,7 +225,6 @@ func (l *loan) show(ctx context.Context, owner cluster.Member, muted bool) (live
 	if err == nil {
 		err = p.await(ctx, s, r.Room, owner)
 	}
-	lived = l.withdraw()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch kind := fault.KindOf(err); {
@@ -221,7 +233,18 @@ func (l *loan) show(ctx context.Context, owner cluster.Member, muted bool) (live
 	case kind == fault.Conflict || kind == fault.Forbidden: // somebody else has the name there
 		err = fmt.Errorf("%w: %w", rooms.ErrReplaced, err)
 	}
-	return lived, err
+	return false, err
+}
+
+// offer lets an owner play the publisher, and returns the number by which it knows the loan.
+func (l *loan) offer(to cluster.Member) (number string) {
+	p := l.puller
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lends++
+	l.number, l.to = strconv.FormatUint(p.lends, 10), to.ID
+	p.offered[l.number] = l
+	return l.number
 }
 
 // await waits until a session with the owner of a room has ended, or the room has another one.
@@ -250,7 +273,8 @@ func (l *loan) withdraw() (played bool) {
 	p := l.puller
 	p.mu.Lock()
 	s := l.playing
-	l.to, l.playing = "", nil
+	delete(p.offered, l.number)
+	l.playing = nil
 	p.mu.Unlock()
 	if s == nil {
 		return false
@@ -289,7 +313,7 @@ func (p *Puller) serveLoans() {
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if l := p.loans[e.Loan]; l != nil && l.to == from.ID && loanCauses[e.Cause] != nil {
+		if l := p.offered[e.Loan]; l != nil && l.to == from.ID && loanCauses[e.Cause] != nil {
 			l.cause = loanCauses[e.Cause]
 			if l.playing != nil {
 				l.playing.end(rtc.Deleted)
@@ -307,10 +331,9 @@ func (p *Puller) answerLoan(to cluster.Member, o loanOffer) ([]byte, error) {
 		return nil, err
 	}
 	p.mu.Lock()
-	l := p.loans[o.Loan]
-	offered := l != nil && l.to == to.ID && l.playing == nil
+	l := p.offered[o.Loan]
 	p.mu.Unlock()
-	if !offered {
+	if l == nil {
 		return nil, unknown
 	}
 	subscriptions, err := l.Play()
@@ -328,7 +351,7 @@ func (p *Puller) answerLoan(to cluster.Member, o loanOffer) ([]byte, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || l.to != to.ID || l.playing != nil {
+	if p.closed || p.offered[o.Loan] != l || l.to != to.ID || l.playing != nil {
 		closeAll(subscriptions)
 		peer.Close()
 		return nil, unknown

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,6 +296,38 @@ func TestANodeThatTakesNoLoans(t *testing.T) {
 	a.lends(t, 0)
 }
 
+// The lender may lose what the owner has: it lends him again, and the owner's old session says nothing against that.
+func TestALoanIsMadeAgain(t *testing.T) {
+	m := newMesh()
+	a, b := m.join(t, "a"), m.join(t, "b")
+	borrow := b.handlers["loan"]
+	var tries atomic.Int32
+	b.handlers["loan"] = func(ctx context.Context, from cluster.Member, data []byte) ([]byte, error) {
+		reply, err := borrow(ctx, from, data)
+		if err == nil && tries.Add(1) <= 5 {
+			time.Sleep(100 * time.Millisecond) // it is live there
+			err = fault.New(fault.Unavailable, "the answer is lost")
+		}
+		return reply, err
+	}
+	m.own("mri", a)
+	p := a.stay(t, "console")
+	m.lose("mri", a, b, cluster.Contested)
+	doortest.Eventually(t, func() string {
+		if n := tries.Load(); n < 6 {
+			return fmt.Sprintf("he was lent %d times, want 6", n)
+		}
+		return ""
+	})
+	b.watch(t, "mri/console", video).more(t, video, 20)
+	select {
+	case <-p.Closed():
+		t.Error("his session has ended")
+	default:
+	}
+	a.lends(t, 1)
+}
+
 // Who says that he is a browser is told, and comes back.
 func TestWhoComesBackIsNotLent(t *testing.T) {
 	m := newMesh()
@@ -308,4 +341,22 @@ func TestWhoComesBackIsNotLent(t *testing.T) {
 	p.WaitClosed(t)
 	a.published(t, rtc.Moved)
 	a.lends(t, 0)
+}
+
+// A node that is about to end holds nobody: an FFmpeg would not notice otherwise.
+func TestLoansAreRecalled(t *testing.T) {
+	m := newMesh()
+	a, b := m.join(t, "a"), m.join(t, "b")
+	m.own("mri", a)
+	p := a.stay(t, "console")
+	m.lose("mri", a, b, cluster.Drained)
+	b.has(t, "console")
+	a.puller.Recall()
+	p.WaitClosed(t)
+	a.lends(t, 0)
+	m.own("mri", a)
+	q := a.stay(t, "door")
+	m.lose("mri", a, b, cluster.Drained)
+	q.WaitClosed(t)
+	a.published(t, rtc.Moved, rtc.Moved)
 }

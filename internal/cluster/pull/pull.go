@@ -80,8 +80,10 @@ type Puller struct {
 	mu       sync.Mutex // guards what follows, and the fields of a pull that say so
 	closed   bool
 	pulls    map[key]*pull
-	loans    map[string]*loan // by their id
-	lends    uint64           // loans there were
+	loans    map[*loan]struct{}
+	offered  map[string]*loan // those that an owner may play, by number
+	lends    uint64           // offers there were
+	recalled bool             // there are no more loans
 	made     uint64           // pulls there were
 	rebuilds uint64
 	sessions int                  // of viewers
@@ -101,7 +103,7 @@ type key struct {
 func New(c cluster.Config, limits rooms.Config, parts Parts, log *slog.Logger) (*Puller, error) {
 	p := &Puller{
 		Parts: parts, limits: limits, log: log,
-		telling: make(chan struct{}, maxTelling), pulls: make(map[key]*pull), loans: make(map[string]*loan), avoided: make(map[string]time.Time),
+		telling: make(chan struct{}, maxTelling), pulls: make(map[key]*pull), loans: make(map[*loan]struct{}), offered: make(map[string]*loan), avoided: make(map[string]time.Time),
 	}
 	for _, s := range c.Near {
 		prefix, err := netip.ParsePrefix(s)
