@@ -625,6 +625,8 @@ func nodesAreRestarted(t *testing.T, c *cluster, b *browser) {
 		p.publish(site, room, "gantry")
 		p.play(room, site, room, "gantry/video")
 	}
+	c.encoder(t, site+"/whip/mri-9/console", camera{Size: "640x360", Keyframe: 30})
+	p.play("ffmpeg", site, "mri-9", "console/video")
 	p.since(time.Now(), 15*time.Second)
 	began := time.Now()
 	for _, n := range c.nodes {
@@ -641,6 +643,10 @@ func nodesAreRestarted(t *testing.T, c *cluster, b *browser) {
 	}
 	gaps := p.gaps(began)
 	t.Logf("all restarted in %v: longest time without a picture %v", time.Since(began).Round(time.Second), rounded(gaps, 0))
+	if got := gaps["ffmpeg"]; got > 5*time.Second { // it has to start again when its node has ended
+		t.Errorf("who plays an ffmpeg was without a picture for %v, want 5 s at most", got)
+	}
+	delete(gaps, "ffmpeg")
 	if got := longest(gaps); got > 3*time.Second {
 		t.Errorf("a player was without a picture for %v, want 3 s at most", got)
 	}
