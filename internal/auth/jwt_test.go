@@ -150,6 +150,13 @@ func ask(a *Auth, token string) (Caller, error) {
 	return a.Who(r)
 }
 
+// loaded waits until a's first load of its keys is over with all that it does, and before there is another. They count
+// a moment before they are kept, and Run alone loads them: what a test loads beside it, might be overwritten.
+func loaded(t *testing.T, a *Auth) {
+	t.Helper()
+	a.jwts.keys.ask(t.Context())
+}
+
 func keysOf(t *testing.T) (*rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey) {
 	t.Helper()
 	r, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -363,6 +370,7 @@ func TestAnIssuerCanWithdrawItsLastKey(t *testing.T) {
 	if _, err := ask(a, token); err != nil {
 		t.Fatal(err)
 	}
+	loaded(t, a)
 	i.mu.Lock()
 	clear(i.keys)
 	i.mu.Unlock()
