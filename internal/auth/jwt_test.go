@@ -389,6 +389,44 @@ func TestAnIssuerCanWithdrawItsLastKey(t *testing.T) {
 	}
 }
 
+// What could not be kept, as on a disk that is full for a while, is kept at the next load.
+func TestWithdrawnKeysAreKeptOnceTheyCanBe(t *testing.T) {
+	rs, _, _ := keysOf(t)
+	i := newIssuer(t)
+	i.has("1", rs)
+	dir := t.TempDir()
+	change := func(c *Config) { c.JWT.JWKS, c.StateDir = i.server.URL, dir }
+	a := open(t, change)
+	token := sign(t, jwt.SigningMethodRS256, "1", rs, said())
+	if _, err := ask(a, token); err != nil {
+		t.Fatal(err)
+	}
+	loaded(t, a)
+	kept, aside := a.jwts.keys.kept, filepath.Join(t.TempDir(), "aside")
+	try := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	try(os.Rename(kept, aside))
+	try(os.Mkdir(kept, 0o700)) // no file can take its place
+	i.mu.Lock()
+	clear(i.keys)
+	i.mu.Unlock()
+	try(a.jwts.keys.load(t.Context()))
+	try(os.Remove(kept))
+	try(os.Rename(aside, kept))
+	try(a.jwts.keys.load(t.Context()))
+	i.mu.Lock()
+	i.away = true
+	i.mu.Unlock()
+	a.Close()
+	if _, err := ask(open(t, change), token); fault.KindOf(err) != fault.Unauthenticated {
+		t.Errorf("after a restart: got %v", err)
+	}
+}
+
 func TestUnknownKeysDoNotMakeTheIssuerBusy(t *testing.T) {
 	rs, _, _ := keysOf(t)
 	i := newIssuer(t)

@@ -40,8 +40,9 @@ type keys struct {
 	client  *http.Client
 	log     *slog.Logger
 
-	set  atomic.Pointer[keyset] // nil: none yet
-	asks chan chan struct{}     // to run; each is closed when the set is as new as it can be
+	set    atomic.Pointer[keyset] // nil: none yet
+	unkept atomic.Bool            // the file has another set, because it could not be written
+	asks   chan chan struct{}     // to run; each is closed when the set is as new as it can be
 }
 
 type keyset struct {
@@ -182,6 +183,9 @@ func (k *keys) load(ctx context.Context) error {
 		return err
 	}
 	if old := k.set.Swap(set); old != nil && old.raw == set.raw {
+		if k.unkept.Load() {
+			k.keep(raw)
+		}
 		return nil
 	}
 	if set.keys == 0 {
@@ -189,12 +193,19 @@ func (k *keys) load(ctx context.Context) error {
 	} else {
 		k.log.Info("keys of the tokens' issuer loaded", "from", withoutPassword(k.where))
 	}
-	if k.kept != "" {
-		if err := writeFile(k.kept, raw); err != nil {
-			k.log.Warn("keys of the tokens' issuer not kept", "err", err)
-		}
-	}
+	k.keep(raw)
 	return nil
+}
+
+// keep writes a set where the next start finds it. What can't be written now is at the next load.
+func (k *keys) keep(raw []byte) {
+	if k.kept == "" {
+		return
+	}
+	err := writeFile(k.kept, raw)
+	if k.unkept.Store(err != nil); err != nil {
+		k.log.Warn("keys of the tokens' issuer not kept", "err", err)
+	}
 }
 
 func (k *keys) read(ctx context.Context) ([]byte, error) {
