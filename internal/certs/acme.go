@@ -338,6 +338,7 @@ func (i *Issuer) account() certmagic.ACMEIssuer {
 		DisableHTTPChallenge:    i.config.Challenge != ChallengeHTTP,
 		DisableTLSALPNChallenge: i.config.Challenge != ChallengeALPN,
 		Logger:                  zapTo(i.log),
+		NewAccountFunc:          i.contact,
 	}
 	host, port := "", 0
 	if i.config.Challenge == ChallengeHTTP {
@@ -349,6 +350,15 @@ func (i *Issuer) account() certmagic.ACMEIssuer {
 	}
 	a.ListenHost = host
 	return a
+}
+
+// contact makes the address that is configured, or none, that of a new account. certmagic takes the name of an account's
+// folder for one where that has no account yet, and without an address the folder's name is "default".
+func (i *Issuer) contact(_ context.Context, _ *certmagic.ACMEIssuer, account acme.Account) (acme.Account, error) {
+	if i.config.Email == "" {
+		account.Contact = nil
+	}
+	return account, nil
 }
 
 func split(addr string) (host string, port int) {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3/acme"
 
 	"sightline/internal/certs/acmetest"
@@ -140,6 +141,20 @@ func TestCertificatesAreObtainedAndKept(t *testing.T) {
 			checkPrivate(t, c.CacheDir)
 		})
 	}
+}
+
+// Without an address of mail an account is kept under "default", which is nobody's address: not when a gateway died as it
+// began to keep one, and not when one domain asks while another one's account is being kept.
+func TestAccountThatIsHalfKeptIsMadeAnew(t *testing.T) {
+	secure, plain := listeners(t)
+	server := acmetest.Start(t, port(secure), 1, 90*24*time.Hour)
+	c := configOf(t, server, ChallengeALPN, "media.hospital.example")
+	if err := os.MkdirAll(filepath.Join(c.CacheDir, "acme", certmagic.StorageKeys.Safe(issuerKey(c.Directory)), "users", "default"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	i, _ := newIssuer(t, c)
+	serveBy(t, i, secure, plain)
+	eventually(t, "the certificate is there", func() bool { return !i.Snapshot().Missing() })
 }
 
 // checkPrivate fails if others can read a key.
