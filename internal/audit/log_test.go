@@ -325,6 +325,34 @@ func TestReadingPageByPage(t *testing.T) {
 	}
 }
 
+// A file that is full is renamed, and the next one is created, and then written.
+func TestReadingWhileAFileIsBegun(t *testing.T) {
+	dir := t.TempDir()
+	c := at(dir, 1<<20)
+	s, _ := open(t, c, nil)
+	s.add(t, 0, 4)
+	l := &Log{config: c, log: quiet, written: s.at}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	read := func(when string) {
+		t.Helper()
+		page, err := l.Read(t.Context(), Query{Limit: MaxLimit})
+		if err != nil || page.Next != l.written.Seq || !page.End {
+			t.Errorf("%s: read up to line %d of %d: %v", when, page.Next, l.written.Seq, err)
+		}
+	}
+	read("before")
+	if err := os.Rename(c.File, numbered(c.File, 1)); err != nil {
+		t.Fatal(err)
+	}
+	read("renamed")
+	if err := os.WriteFile(c.File, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read("created")
+}
+
 // A page goes on where the one before ended, however far into a file that is.
 func TestReadingALargeFile(t *testing.T) {
 	dir := t.TempDir()

@@ -230,7 +230,7 @@ func inOrder(path string) ([]part, error) {
 		}
 		last, err := readPart(path)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, errEmpty):
 			return out, nil // between two files
 		case err != nil:
 			return nil, err
@@ -241,6 +241,8 @@ func inOrder(path string) ([]part, error) {
 	}
 }
 
+var errEmpty = errors.New("the file is empty")
+
 func readPart(name string) (part, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -248,6 +250,9 @@ func readPart(name string) (part, error) {
 	}
 	defer f.Close()
 	line, err := bufio.NewReaderSize(f, maxLine).ReadSlice('\n')
+	if len(line) == 0 && errors.Is(err, io.EOF) {
+		err = errEmpty
+	}
 	if err != nil {
 		return part{}, fmt.Errorf("%s: the first line is not whole: %w", name, err)
 	}
