@@ -23,7 +23,7 @@ func TestASessionThatNobodyConnectsEnds(t *testing.T) {
 	}{
 		{"without a check, soon", false, 300 * time.Millisecond, time.Minute, Unreached},
 		{"without a check, but less time than that for all", false, time.Minute, 300 * time.Millisecond, Unreached},
-		{"checked, but without DTLS", true, 5 * time.Second, 600 * time.Millisecond, SetupTimeout},
+		{"checked, but without DTLS", true, 5 * time.Second, 2 * time.Second, SetupTimeout},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
