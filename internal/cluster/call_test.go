@@ -274,9 +274,7 @@ func TestGarbageIsDropped(t *testing.T) {
 			}
 		}
 	}
-	if err := a.reaches(b); err != nil {
-		t.Error(err)
-	}
+	eventually(t, func() error { return a.reaches(b) }) // behind 13 MB of garbage
 }
 
 func BenchmarkCall(b *testing.B) {

@@ -187,9 +187,12 @@ func TestANodeThatDiesIsUnavailableAtOnceAndReturns(t *testing.T) {
 
 	dead.engine.server.Shutdown()
 	a.unavailableAtOnce(dead)
-	if dead.connected() {
-		t.Error("the node says that it has an engine, and has none")
-	}
+	eventually(t, func() error {
+		if dead.connected() {
+			return errors.New("the node says that it has an engine, and has none")
+		}
+		return nil
+	})
 	dead.stop()
 
 	again := start(t, c[2])
