@@ -126,14 +126,15 @@ func TestEveryAnswerHasADeadline(t *testing.T) {
 
 func TestStreamOutlivesTheTimeouts(t *testing.T) {
 	c := Defaults()
-	c.ReadHeaderTimeout, c.BodyTimeout, c.IdleTimeout = opt.Duration(50*time.Millisecond), opt.Duration(50*time.Millisecond), opt.Duration(50*time.Millisecond)
+	const timeout = opt.Duration(500 * time.Millisecond) // the request itself has to come in it, on a busy machine, too
+	c.ReadHeaderTimeout, c.BodyTimeout, c.IdleTimeout = timeout, timeout, timeout
 	r := NewRouter(c, slog.New(slog.DiscardHandler))
 	r.GET("/events", Handle(func(c *gin.Context) error {
 		for range 5 {
 			select {
 			case <-c.Request.Context().Done():
 				return context.Cause(c.Request.Context())
-			case <-time.After(50 * time.Millisecond):
+			case <-time.After(timeout.D() / 3):
 			}
 			_, _ = c.Writer.WriteString("data: 1\n\n")
 			c.Writer.Flush()
