@@ -71,9 +71,12 @@ func TestAuditLogOfARun(t *testing.T) {
 	})
 	viewer, listener := doortest.NewPeer(t), doortest.NewPeer(t)
 	viewer.Receive(t, webrtc.RTPCodecTypeVideo)
+	seen := &count{}
+	seen.follow(viewer)
 	viewer.Connect(t, at, "/whep/mri-2/console/video", bearer("nurse")...)
 	listener.Receive(t, webrtc.RTPCodecTypeAudio)
 	listener.Connect(t, at, "/whep/mri-2/~mix", bearer("nurse")...)
+	eventually(t, "the viewer sees something", func() bool { n, _ := seen.packets(); return n > 0 })
 	entered := at.Do(t, "POST", "/api/rooms/mri-2/participants", `{"name": "Ada"}`, append(bearer("nurse"), "Content-Type", "application/json")...)
 	own := entered.Header.Get("Location")
 	at.Do(t, "PATCH", own, `{"name": "Grace"}`, "Content-Type", "application/json")

@@ -219,17 +219,22 @@ func TestSessionsEndWithTheirTokens(t *testing.T) {
 				}
 				return ""
 			})
+			flows := func() {
+				t.Helper()
+				before, _ := other.packets()
+				doortest.Eventually(t, func() string {
+					if n, _ := other.packets(); n < before+50 {
+						return fmt.Sprintf("another viewer got %d packets since, want 50", n-before)
+					}
+					return ""
+				})
+			}
+			flows() // a second, in which they read what had come before their end
 			stopped := make([]int, each)
 			for i, c := range counts {
 				stopped[i], _ = c.packets()
 			}
-			before, _ := other.packets()
-			doortest.Eventually(t, func() string {
-				if n, _ := other.packets(); n < before+50 {
-					return fmt.Sprintf("another viewer got %d packets since, want 50", n-before)
-				}
-				return ""
-			})
+			flows()
 			for i, c := range counts {
 				if n, _ := c.packets(); n != stopped[i] {
 					t.Errorf("viewer %d got %d packets after his end", i, n-stopped[i])
