@@ -389,6 +389,12 @@ func TestWhoIsEarlierThanThePublisherIsToldSo(t *testing.T) {
 		t.Errorf("got %d %s, want 409 for a publisher that is away", res.StatusCode, res.Text)
 	}
 	doortest.Publish(t, a.Gateway, "mri", "console", doortest.VP8)
+	doortest.Eventually(t, func() string { // else he is told so once more, and comes again
+		if s := b.puller.Snapshot(); s.Pulls[pull.Connecting] != 0 {
+			return fmt.Sprintf("nothing has come from the owner: %v", s.Pulls)
+		}
+		return ""
+	})
 	b.watch(t, "mri/console/video", video).more(t, video, 5)
 	if n := a.posts.Load(); n != 1 {
 		t.Errorf("the owner was asked %d times, want the session to be kept until the publisher is back", n)
