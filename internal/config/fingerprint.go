@@ -52,11 +52,15 @@ func withoutSecrets(value any) {
 	}
 }
 
-// withoutPassword takes it out of a URL, as that of auth.jwt.jwks and those of cluster.urls may be.
+// withoutPassword takes it out of a URL, as that of auth.jwt.jwks and those of cluster.urls may be; and a
+// name without a password, which to NATS is a token.
 func withoutPassword(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.User == nil {
 		return text
+	}
+	if _, ok := u.User.Password(); !ok {
+		u.User = nil
 	}
 	return u.Redacted()
 }

@@ -27,10 +27,16 @@ func TestFingerprint(t *testing.T) {
 	if nats == server || c.Fingerprint() != nats {
 		t.Error("a password in a URL can be guessed from the fingerprint")
 	}
+	c.Cluster.URLs = []string{"tls://one@nats:4222"}
+	token := c.Fingerprint()
+	c.Cluster.URLs = []string{"tls://two@nats:4222"}
+	if token == nats || c.Fingerprint() != token {
+		t.Error("a token in a URL can be guessed from the fingerprint")
+	}
 	c.Auth.JWT.JWKS = "https://user:one@keys"
 	keys := c.Fingerprint()
 	c.Auth.JWT.JWKS = "https://user:two@keys"
-	if keys == nats || c.Fingerprint() != keys {
+	if keys == token || c.Fingerprint() != keys {
 		t.Error("a password in the URL of keys can be guessed from the fingerprint")
 	}
 }
