@@ -37,11 +37,16 @@ type station struct {
 // start starts one with the verb "echo" and the topic "news", and ends it with the test.
 func start(t testing.TB, c Config, prepare ...func(*station)) *station {
 	t.Helper()
+	return startWith(t, c, testLog(t).With("node", c.Name), prepare...)
+}
+
+// startWith is start with a log that the test reads.
+func startWith(t testing.TB, c Config, log *slog.Logger, prepare ...func(*station)) *station {
+	t.Helper()
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	id := newID()
-	log := testLog(t).With("node", c.Name)
 	e, err := openEngine(c, "test-"+id, log)
 	if err != nil {
 		t.Fatal(err)

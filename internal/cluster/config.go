@@ -173,13 +173,21 @@ func (c Config) validateExternal(v *validation) {
 	for i, raw := range c.URLs {
 		u, err := url.Parse(raw)
 		switch {
-		case err != nil || u.Hostname() == "" || u.Scheme != "nats" && u.Scheme != "tls":
+		case err != nil || !isNATS(u):
 			// The text may hold a password.
-			v.bad(fmt.Sprintf("urls[%d]", i), "must be a URL such as \"tls://nats.example.org:4222\"")
+			v.bad(fmt.Sprintf("urls[%d]", i), "must be a URL such as \"tls://nats.example.org:4222\", one in each entry; "+
+				"in a user, password or token \"/\" is written %%2F, \"?\" %%3F, \"#\" %%23, \"%%\" %%25")
 		case u.Scheme == "nats" && !isLoopback(net.JoinHostPort(u.Hostname(), "4222")):
 			v.bad(fmt.Sprintf("urls[%d]", i), "must begin with tls:// beyond this machine, for requests of clients go there with their tokens; got nats://%s", u.Host)
 		}
 	}
+}
+
+// isNATS reports whether u is a server's and no more: behind a "/", "?" or "#" there is the rest of a
+// password that is not written as URLs want it, and what is before it would be taken for a host.
+func isNATS(u *url.URL) bool {
+	bare := url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host}
+	return (u.Scheme == "nats" || u.Scheme == "tls") && u.Hostname() != "" && !strings.Contains(u.Host, ",") && bare.String() == u.String()
 }
 
 // validatePlacement is about where rooms and clients go.

@@ -29,6 +29,7 @@ func TestValidate(t *testing.T) {
 		}, ""},
 		{"a remote site", func(c *Config) { tlsFiles(c); c.Leaf, c.Secret = []string{"centre:7422"}, testSecret }, ""},
 		{"an external NATS", func(c *Config) { c.URLs, c.Credentials = []string{"tls://user:password@nats:4222"}, "nats.creds" }, ""},
+		{"a password of all sorts", func(c *Config) { c.URLs = []string{"tls://user:a,b%2F%25%3F@c:d@nats:4222"} }, ""},
 		{"an external NATS on this machine", func(c *Config) { c.URLs = []string{"nats://127.0.0.1:4222"} }, ""},
 
 		{"a name with a space", func(c *Config) { c.Name = "node 1" }, "cluster.name: must have 1 to 64"},
@@ -57,6 +58,12 @@ func TestValidate(t *testing.T) {
 		{"a secret for an external NATS", func(c *Config) { c.Secret, c.URLs = testSecret, []string{"nats://127.0.0.1"} }, "cluster.secret: is for the embedded engine"},
 		{"an external NATS in the clear", func(c *Config) { c.URLs = []string{"nats://user:password@nats:4222"} }, "cluster.urls[0]: must begin with tls://"},
 		{"a URL that is none", func(c *Config) { c.URLs = []string{"user:password@nats:4222"} }, "cluster.urls[0]: must be a URL"},
+		{"a password with a slash", func(c *Config) { c.URLs = []string{"tls://user:12/password@nats:4222"} }, "cluster.urls[0]: must be a URL"},
+		{"a password with a question mark", func(c *Config) { c.URLs = []string{"nats://user:12?password@nats:4222"} }, "cluster.urls[0]: must be a URL"},
+		{"a password with a hash", func(c *Config) { c.URLs = []string{"nats://user:12#password@nats:4222"} }, "cluster.urls[0]: must be a URL"},
+		{"a password with a percent sign", func(c *Config) { c.URLs = []string{"tls://user:%password@nats:4222"} }, "\"%\" %25"},
+		{"two URLs in one", func(c *Config) { c.URLs = []string{"tls://nats-1:4222,tls://nats-2:4222"} }, "one in each entry"},
+		{"two hosts in one", func(c *Config) { c.URLs = []string{"tls://nats-1,nats-2:4222"} }, "one in each entry"},
 		{"credentials for nobody", func(c *Config) { c.Credentials = "nats.creds" }, "cluster.credentials: is for an external NATS"},
 
 		{"forward", func(c *Config) { c.Forward = "bounce" }, `cluster.forward: must be "proxy" or "redirect", got "bounce"`},

@@ -12,9 +12,8 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"slices"
 	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -45,6 +44,7 @@ type engine struct {
 	server *server.Server // nil: an external NATS
 	certs  *certs.Files   // of the routes; may be nil
 	closed chan struct{}  // once conn is
+	ending atomic.Bool    // by us
 }
 
 // openEngine starts the embedded server, or connects to the external one, be it that it is
@@ -54,7 +54,7 @@ func openEngine(c Config, member string, log *slog.Logger) (*engine, error) {
 	var options []nats.Option
 	var err error
 	if c.external() {
-		options = externalOptions(c)
+		options = c.externalOptions()
 	} else {
 		options, err = e.embed(c, member, log)
 	}
@@ -87,22 +87,30 @@ func (e *engine) connect(c Config, member string, options []nats.Option, log *sl
 		nats.MaxPingsOutstanding(maxPings),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				l.Warnf("the connection is lost: %v", err)
+				l.fault("the connection is lost", err, c.explain(err))
 			}
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.Warnf("can't connect: %v", err) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.fault("can't connect", err, c.explain(err)) }),
 		nats.ConnectHandler(func(conn *nats.Conn) {
-			if err := roomy(conn); err != nil {
-				log.Error(err.Error()) // if it comes later than the node, nobody else can
+			if c.external() {
+				log.Info("connected to NATS", c.met(conn)...)
 			}
+			lacking(conn, log)
 		}),
 		nats.ReconnectHandler(func(conn *nats.Conn) {
-			log.Info("the connection to NATS is back", "server", conn.ConnectedUrlRedacted())
+			log.Info("the connection to NATS is back", c.met(conn)...)
+			lacking(conn, log)
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.Warnf("%v", err) }),
-		nats.ClosedHandler(func(*nats.Conn) { close(e.closed) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.fault("NATS says", err, c.explain(err)) }),
+		nats.ClosedHandler(func(conn *nats.Conn) {
+			if !e.ending.Load() {
+				// NATS says that we break its rules, after which its client does not try again.
+				log.Error("the connection to NATS has ended for good: start this node again", "err", conn.LastError())
+			}
+			close(e.closed)
+		}),
 	)
-	conn, err := nats.Connect(strings.Join(c.URLs, ","), options...)
+	conn, err := nats.Connect("", options...)
 	if err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
 	}
@@ -110,32 +118,23 @@ func (e *engine) connect(c Config, member string, options []nats.Option, log *sl
 	return roomy(conn)
 }
 
-// roomy says if the NATS that is reached, if one is, takes too little.
-func roomy(conn *nats.Conn) error {
-	if most := conn.MaxPayload(); conn.IsConnected() && most < maxData+overhead {
-		return fmt.Errorf("the NATS at %s takes messages of %d bytes: its max_payload must be %d or more", conn.ConnectedUrlRedacted(), most, maxPayload)
+// lacking logs what a NATS lacks that is reached later than the node starts, which nobody else can be told.
+func lacking(conn *nats.Conn, log *slog.Logger) {
+	if err := roomy(conn); err != nil {
+		log.Error(err.Error())
 	}
-	return nil
 }
 
-// externalOptions are how to connect to the NATS that cluster.urls names.
-func externalOptions(c Config) []nats.Option {
-	var options []nats.Option
-	if !slices.ContainsFunc(c.URLs, func(u string) bool { return strings.HasPrefix(u, "tls:") }) {
-		// NATS names others to go to when it is lost. Those of other machines would be dialled
-		// in the clear, too.
-		options = append(options, nats.IgnoreDiscoveredServers())
+// roomy says if the NATS that is reached, if one is, takes too little.
+func roomy(conn *nats.Conn) error {
+	if !conn.IsConnected() {
+		return nil
 	}
-	if c.Credentials != "" {
-		options = append(options, nats.UserCredentials(c.Credentials))
+	_ = conn.FlushTimeout(time.Second) // what an account may is told once it is let in; without a connection nobody tells
+	if most := conn.MaxPayload(); conn.IsConnected() && most < maxData+overhead {
+		return fmt.Errorf("the NATS at %s takes messages of %d bytes: its max_payload must be %d or more, and that of the account and user", address(conn), most, maxPayload)
 	}
-	if c.TLSCA != "" {
-		options = append(options, nats.RootCAs(c.TLSCA))
-	}
-	if c.TLSCert != "" {
-		options = append(options, nats.ClientCert(c.TLSCert, c.TLSKey))
-	}
-	return options
+	return nil
 }
 
 // embed starts the server.
@@ -288,8 +287,11 @@ func (e *engine) peers() (routes, leafs int) {
 // stop ends the connection, once what it was given has reached NATS, and then the server,
 // and waits for both.
 func (e *engine) stop() {
+	e.ending.Store(true)
 	if e.conn != nil {
-		_ = e.conn.FlushTimeout(time.Second) // without a connection there is nobody to tell
+		if e.connected() { // else there is nobody to tell, and waiting for him takes a second
+			_ = e.conn.FlushTimeout(time.Second)
+		}
 		e.conn.Close()
 		<-e.closed
 	}

@@ -2,14 +2,18 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
-// A logger takes what the embedded NATS says of itself. Its notices are ours at debug; what
+// A logger takes what the embedded NATS says of itself, and what is wrong with our connection to it. Its notices are ours at debug; what
 // it repeats within a period is too, for it says some things at each attempt to connect.
 type logger struct {
 	log *slog.Logger
@@ -67,16 +71,49 @@ func (l *logger) level(format string) slog.Level {
 			return slog.LevelDebug
 		}
 	}
+	if l.fresh(kind) {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+// fresh reports whether nothing of the kind was said within a period.
+func (l *logger) fresh(kind string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	if last, ok := l.said[kind]; ok && now.Sub(last) < quiet {
-		return slog.LevelDebug
+		return false
 	}
 	// The kinds are a fixed set of the program's; should one be made of data, the map stays small.
 	if len(l.said) > 200 {
 		clear(l.said)
 	}
 	l.said[kind] = now
-	return slog.LevelWarn
+	return true
+}
+
+// fault logs what is wrong with our own connection, each cause once in a period; explained is the error
+// with what to do. Rights that are lacking are said by NATS once for each connection, and cut the node off
+// while all looks well.
+func (l *logger) fault(what string, err, explained error) {
+	level := slog.LevelWarn
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		level = slog.LevelError
+	}
+	if !l.fresh(cause(err)) {
+		level = slog.LevelDebug
+	}
+	l.say(level, "%s: %v", []any{what, explained})
+}
+
+// cause is what errors have in common that differ by addresses, which are others at each attempt, and by
+// subjects, which stand in quotes. NATS writes one thing in two ways.
+func cause(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	text, _, _ := strings.Cut(strings.ToLower(err.Error()), `"`)
+	return text
 }

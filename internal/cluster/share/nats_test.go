@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"sightline/internal/auth"
 	"sightline/internal/cluster"
@@ -34,6 +37,11 @@ func start(t *testing.T, name, listen, dir string, routes ...string) *real {
 	t.Helper()
 	c := cluster.Defaults()
 	c.Name, c.Listen, c.Routes, c.Secret = name, listen, routes, "a secret that all nodes of a test have"
+	return startWith(t, c, dir)
+}
+
+func startWith(t *testing.T, c cluster.Config, dir string) *real {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	of := auth.Defaults()
 	of.StateDir = dir
@@ -151,3 +159,55 @@ func TestRevocationsOverNATS(t *testing.T) {
 		t.Errorf("it warns of %q", w)
 	}
 }
+
+// By an external NATS, whose user has the rights that docs/CLUSTER.md names and no other.
+func TestRevocationsByAnExternalNATS(t *testing.T) {
+	t.Parallel()
+	all := &server.SubjectPermission{Allow: []string{"sightline.1.>"}}
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, Users: []*server.User{{
+		Username: "node", Password: "secret", Permissions: &server.Permissions{Publish: all, Subscribe: all},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &violations{}
+	s.SetLoggerV2(log, false, false, false)
+	s.Start()
+	defer func() { s.Shutdown(); s.WaitForShutdown() }()
+	if !s.ReadyForConnections(30 * time.Second) {
+		t.Fatal("NATS does not start")
+	}
+	c := cluster.Defaults()
+	c.URLs = []string{"nats://node:secret@" + s.Addr().String()}
+	var nodes []*real
+	for _, c.Name = range []string{"a", "b"} {
+		x := startWith(t, c, t.TempDir())
+		defer x.stop()
+		nodes = append(nodes, x)
+	}
+	a, b := nodes[0], nodes[1]
+	eventually(t, sees(2, a, b))
+	revoked, err := a.Revoke(auth.Identity{}, auth.Revocation{Name: "kim"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if got := b.Revocations(); len(got) != 1 || got[0].ID != revoked.ID {
+			return fmt.Errorf("b knows %+v", got)
+		}
+		return nil
+	})
+	if n := log.count.Load(); n > 0 {
+		t.Errorf("NATS has complained %d times", n)
+	}
+}
+
+// Violations counts what a NATS complains of.
+type violations struct{ count atomic.Int64 }
+
+func (v *violations) Errorf(string, ...any)  { v.count.Add(1) }
+func (v *violations) Warnf(string, ...any)   {}
+func (v *violations) Fatalf(string, ...any)  { v.count.Add(1) }
+func (v *violations) Noticef(string, ...any) {}
+func (v *violations) Debugf(string, ...any)  {}
+func (v *violations) Tracef(string, ...any)  {}
