@@ -83,7 +83,7 @@ func (e *engine) connect(c Config, member string, options []nats.Option, log *sl
 		nats.IgnoreAuthErrorAbort(), // who is wrong may be NATS, or not know of this user yet
 		nats.Timeout(2*time.Second),
 		nats.FlusherTimeout(2*time.Second),
-		nats.PingInterval(pingInterval),
+		nats.PingInterval(c.pingInterval()),
 		nats.MaxPingsOutstanding(maxPings),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {

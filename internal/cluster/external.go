@@ -40,6 +40,15 @@ func (c Config) externalOptions() []nats.Option {
 	return options
 }
 
+// pingInterval is how often we ask whether NATS is there. One of several that falls silent is given up, and another
+// taken, before the lease of this node is over at the others.
+func (c Config) pingInterval() time.Duration {
+	if !c.external() {
+		return pingInterval
+	}
+	return min(pingInterval, c.Lease.D()/5)
+}
+
 // setting is an option whose error names the key that it is from.
 func setting(key string, option nats.Option) nats.Option {
 	return func(o *nats.Options) error {

@@ -384,6 +384,52 @@ func TestTLSToAnExternalNATS(t *testing.T) {
 	}
 }
 
+// Of three NATS that are one, the one falls silent that a node is connected to.
+func TestANATSOfThreeFallsSilent(t *testing.T) {
+	t.Parallel()
+	servers := threeNATS(t)
+	at := func(addr string) string { return "nats://node:secret@" + addr }
+	cable := newCable(t, servers[0].Addr().String())
+	c := Defaults()
+	c.Name, c.URLs = "b", []string{at(servers[1].Addr().String())}
+	b := startNode(t, c)
+	c.Name, c.URLs = "a", []string{at(cable.addr)}
+	a := startNode(t, c)
+	see(t, a, b)
+	a.gw.set("mri-2", 1, 2, "console")
+	knows(t, b, "mri-2", a)
+
+	conn := a.engine.conn
+	if err := conn.SetServerPool([]string{at(cable.addr), at(servers[2].Addr().String())}); err != nil {
+		t.Fatal(err)
+	}
+	states := conn.StatusChanged(nats.CONNECTED)
+	cable.cut.Store(true)
+	began := time.Now()
+	select {
+	case <-states:
+	case <-time.After(patience):
+		t.Fatal("it stays with the silent one")
+	}
+	t.Logf("connected to another one after %s; leases that have ended: %d", time.Since(began), b.Snapshot().Directory.LeasesEnded)
+	see(t, a, b)
+	reach(t, a, b)
+	knows(t, b, "mri-2", a)
+	if got := slices.Concat(a.gw.calls(), b.gw.calls()); len(got) > 0 {
+		t.Errorf("they were told %q", got)
+	}
+}
+
+// Whatever the lease, a NATS that is silent is left while the lease goes on, with the heartbeat that was due before.
+func TestASilentNATSIsLeftBeforeTheLeaseIsOver(t *testing.T) {
+	for _, lease := range []time.Duration{4 * beatEvery, 3 * time.Second, 10 * time.Second, time.Minute} {
+		c := Config{URLs: []string{"tls://nats"}, Lease: opt.Duration(lease)}
+		if got := beatEvery + (maxPings+1)*c.pingInterval(); got > lease*9/10 {
+			t.Errorf("with a lease of %s it is left after %s", lease, got)
+		}
+	}
+}
+
 // A limit that falls below what nodes send breaks the connection in a way that NATS's client takes for final.
 func TestAConnectionThatEndsForGoodIsSaid(t *testing.T) {
 	t.Parallel()
