@@ -28,6 +28,12 @@ const (
 	// pictures that move pass for live ones.
 	silentFor = time.Second
 
+	// Who has a cache of his own (Subscription.caches) restarts his viewers from that, and passes on what they
+	// ask for, for the camera: to restart him would show old pictures to all of them. Only if he insists, that
+	// many times and each soon after the one before, he has no whole group himself.
+	insists     = 4
+	insistsSoon = 800 * time.Millisecond
+
 	// maxRestarts bounds how many viewers of a track restart at the same time. The others
 	// have their turn after them, or the next keyframe.
 	maxRestarts = 16
@@ -42,9 +48,17 @@ type need struct {
 	dropped   time.Time // when his sink last dropped something
 	restarted time.Time // when he last joined or restarted
 	gap       time.Duration
+
+	lastAsked time.Time
+	asks      int // one soon after the other
 }
 
 func (n *need) asked(now time.Time) {
+	if now.Sub(n.lastAsked) > insistsSoon {
+		n.asks = 0
+	}
+	n.asks++
+	n.lastAsked = now
 	if n.since.IsZero() && now.Sub(n.started) >= staleFor {
 		n.since = now
 	}
@@ -58,7 +72,7 @@ func (n *need) overflowed(now time.Time) {
 }
 
 // met says that the viewer is sent a keyframe.
-func (n *need) met(now time.Time) { n.since, n.started = time.Time{}, now }
+func (n *need) met(now time.Time) { n.since, n.started, n.asks = time.Time{}, now, 0 }
 
 // full reports whether the sink dropped something since the last restart, or in it.
 func (n *need) full() bool { return !n.dropped.IsZero() && !n.dropped.Before(n.restarted) }
@@ -132,8 +146,19 @@ func (t *track) whole() bool {
 func (s *Subscription) isStuck(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.dueLocked(now)
+}
+
+// dueLocked reports whether the subscription may restart now, and is not one that better waits.
+func (s *Subscription) dueLocked(now time.Time) bool {
+	if s.caches() && !s.waiting && !s.need.full() && s.need.asks < insists {
+		return false
+	}
 	return s.need.due(now)
 }
+
+// caches reports whether the subscription is another node's, which plays it to viewers of its own.
+func (s *Subscription) caches() bool { return s.isTap() || s.viewer.relay != "" }
 
 // restart catches up from the cached group of pictures if that is still what is needed. Run
 // calls it.
@@ -155,7 +180,7 @@ func (t *track) rejoin(s *Subscription, now time.Time) (speed, tries int, ok boo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.Index(t.live, s)
-	if i < 0 || t.restarting >= maxRestarts || !t.cachedLocked() || !s.need.due(now) {
+	if i < 0 || t.restarting >= maxRestarts || !t.cachedLocked() || !s.dueLocked(now) {
 		return 0, 0, false
 	}
 	t.live = slices.Delete(slices.Clone(t.live), i, i+1)

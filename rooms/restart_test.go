@@ -78,6 +78,45 @@ func TestAViewerWhoNeedsAKeyframeStartsAgainWhereTheCameraGivesNone(t *testing.T
 	})
 }
 
+// Another node has the group itself: it shows it to who joins there, and asks only because the camera might have a
+// newer one. To send it all again would make the picture jump back for everybody there.
+func TestWhoHasTheGroupHimselfIsNotSentItAgain(t *testing.T) {
+	for _, who := range []string{"a relay", "the borrower of a loan"} {
+		t.Run(who, func(t *testing.T) {
+			run(t, func(t *testing.T, h *house) {
+				lent := h.lending()
+				s := h.stays(nil, &roomstest.H264)
+				s.video.Keyframe(4)
+				var v *seat
+				if who == "a relay" {
+					v = h.relay("node-b")
+				} else {
+					synctest.Wait()
+					h.Move("r", "contested")
+					v = h.sit(must((*lent)[0].Play())[0])
+				}
+				play(s.video, 90, false, 4)
+				v.Got()
+				for range 3 { // viewers join there, now and then
+					v.RequestKeyframe()
+					play(s.video, 40, false, 4)
+				}
+				if got := v.Got(); len(starts(got)) != 0 || len(got) != 3*40*4 {
+					t.Errorf("got %d packets and %d keyframes, want the camera's %d and none", len(got), len(starts(got)), 3*40*4)
+				}
+				for range 5 { // it has no group there
+					v.RequestKeyframe()
+					play(s.video, 15, false, 4)
+				}
+				if got := starts(v.Got()); len(got) != 1 {
+					t.Errorf("who insists got %d keyframes, want one", len(got))
+				}
+				s.end()
+			})
+		})
+	}
+}
+
 // Browsers ask for a keyframe when no picture comes, also where the camera sends nothing: then
 // there is nothing that they lack, and what they have seen must not move again.
 func TestNoViewerStartsAgainWhileTheCameraSendsNothing(t *testing.T) {
