@@ -11,14 +11,15 @@ import (
 // its session stays, its tracks go on, and are played by nobody but the one who shows them in the room
 // (docs/CLUSTER.md). A viewer finds it there, not here.
 //
-//	of its room ──Move──▶ on loan ──Keep, Return──▶ of its room again
-//	                         └────────────────────▶ ended, with its session
+//	of its room ──Move──▶ on loan ──Keep──▶ of its room again
+//	                         └────────────▶ ended, with its session
 type Loan struct {
 	registry  *Registry
 	publisher *publisher
 	feed      *Publication
-	muted     bool
 	done      chan struct{} // closed when it is on loan no more
+
+	muted bool // see Mute; guarded by Registry.mu
 }
 
 // Lend lets the sessions of publishers that say so in their PublishRequest (Stays) go on when their room
@@ -28,8 +29,21 @@ func (r *Registry) Lend(to func(*Loan)) { r.lend = to }
 // Request is what the publisher was published with.
 func (l *Loan) Request() PublishRequest { return l.feed.request }
 
-// Muted reports whether the publisher was muted when its room moved.
-func (l *Loan) Muted() bool { return l.muted }
+// Muted reports whether the publisher is to be muted where it is shown: it was when its room moved, or as Mute
+// has said since.
+func (l *Loan) Muted() bool {
+	l.registry.mu.Lock()
+	defer l.registry.mu.Unlock()
+	return l.muted
+}
+
+// Mute says whether the publisher is to be muted where it is shown next, and here if its room comes back: true until
+// whoever has the room next is sure to learn from its owner of now who is muted.
+func (l *Loan) Mute(muted bool) {
+	l.registry.mu.Lock()
+	defer l.registry.mu.Unlock()
+	l.muted = muted
+}
 
 // Done is closed when the publisher is on loan no more: its session has ended, or its room has come back.
 func (l *Loan) Done() <-chan struct{} { return l.done }
@@ -45,8 +59,7 @@ func (l *Loan) Kinds() (kinds []media.Kind) {
 }
 
 // Play returns a subscription to each of its tracks, audio before video, for the one who shows them
-// elsewhere: they count as nobody's. Who that is has muted what is to be muted; here it is muted no
-// more. The error is a fault.Conflict once the publisher is on loan no more.
+// elsewhere: they count as nobody's. Who that is has muted what is to be muted; here it is heard. The error is a fault.Conflict once the publisher is on loan no more.
 func (l *Loan) Play() ([]*Subscription, error) {
 	r := l.registry
 	r.mu.Lock()
@@ -69,16 +82,6 @@ func (l *Loan) End(cause error) {
 	defer l.registry.mu.Unlock()
 	if l.registry.loans[l.feed] == l {
 		l.feed.endLocked(cause)
-	}
-}
-
-// Return makes the publisher one of its room here again, as Keep does for all of a room.
-func (l *Loan) Return() {
-	r := l.registry
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.loans[l.feed] == l && !r.closed {
-		r.returnLocked(l, time.Now())
 	}
 }
 
@@ -110,7 +113,7 @@ func (r *Registry) returnLocked(l *Loan, now time.Time) {
 		return
 	}
 	r.settleLoanLocked(l)
-	p.room, p.muted = m, m.keptLocked(p.name)
+	p.room, p.muted = m, m.keptLocked(p.name) || l.muted
 	m.publishers[p.name] = p
 	r.openLocked(m, now)
 	m.changed()

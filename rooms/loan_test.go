@@ -155,11 +155,11 @@ func TestALoanIsEndedWithACause(t *testing.T) {
 // Of two of one name the one in the room is the newer, and a registry that closes ends loans, too.
 func TestALoanThatComesBackTooLate(t *testing.T) {
 	run(t, func(t *testing.T, h *house) {
-		lent := h.lending()
+		h.lending()
 		s := h.stays(&roomstest.Opus, nil)
 		h.Move("r", "drained")
 		newer := h.publish(&roomstest.Opus, nil)
-		(*lent)[0].Return()
+		h.Keep("r", nil)
 		if err := <-s.ended; !errors.Is(err, rooms.ErrReplaced) {
 			t.Errorf("got %v, want ErrReplaced", err)
 		}
@@ -179,6 +179,33 @@ func TestALoanThatComesBackTooLate(t *testing.T) {
 			t.Errorf("got %v, want ErrClosed", err)
 		}
 	})
+}
+
+// Who was muted when the room moved is so when it comes back, be it that nobody has learnt of that meanwhile.
+func TestALoanComesBackMuted(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		run(t, func(t *testing.T, h *house) {
+			lent := h.lending()
+			s := h.stays(&roomstest.Opus, nil)
+			talk(s.audio, 5)
+			h.mute(t, true)
+			h.Move("r", "drained")
+			l := (*lent)[0]
+			a := h.sit(must(l.Play())[0]) // of whom nothing is heard any more
+			if told {
+				l.Mute(false) // the owner has it, and tells whoever has the room next
+			}
+			h.Keep("r", nil)
+			<-a.ended
+			again := h.watch(media.Audio)
+			talk(s.audio, 5)
+			if got := heard(again.Got()[1:]); (strings.Trim(got, "-") == "") == told {
+				t.Errorf("told of it: %t, heard %q", told, got)
+			}
+			again.leave()
+			s.end()
+		})
+	}
 }
 
 // Who is about to connect when the room moves is lent once he has: Move is said again as long as

@@ -145,6 +145,9 @@ func (n *Node) Member(id string) (Member, bool) { return n.directory.member(id) 
 // Owner says whose the room is, from this node's copy of the directory.
 func (n *Node) Owner(room string) (Member, bool) { return n.directory.owner(room) }
 
+// Muted returns which publishers of a room are muted, as its owner has told last, or did before it died.
+func (n *Node) Muted(room string) []string { return n.directory.muted(room) }
+
 // Place returns the room's owner; one is chosen, and told all, if there is none. It is
 // fault.Unavailable if no node takes the room.
 func (n *Node) Place(ctx context.Context, room string) (Member, error) {

@@ -322,6 +322,20 @@ func (d *directory) ownerLocked(room string) (*peer, uint64) {
 	return nil, 0
 }
 
+// muted returns who is muted in a room, as far as that is known here.
+func (d *directory) muted(room string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []string
+	for _, c := range d.claims[room] { // each that may hold
+		all = union(all, c.rec.Muted)
+	}
+	if len(d.claims[room]) == 0 {
+		all, _ = d.past.of(room).keep(time.Now())
+	}
+	return all
+}
+
 // best returns the claim that holds: in a contest, once all are frozen, the one that will
 // win it; else that of the highest epoch.
 func (d *directory) best(claims []claim) claim {

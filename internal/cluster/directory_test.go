@@ -925,6 +925,30 @@ func TestRoomOfADeadNodeIsPlacedAnewWithItsMutes(t *testing.T) {
 	}, "a", "b", "c")
 }
 
+// Whoever lends a publisher asks who is muted where it was shown until now, be it that the owner has died.
+func TestMutesAreKnownOfAnOwnerAndOfOneThatDied(t *testing.T) {
+	play(t, func(t *testing.T, w *world) {
+		a, b := w.node("a"), w.node("b")
+		muted := func() bool { return slices.Equal(a.muted("x"), []string{"console"}) }
+		b.gw.set("x", 1, 2, "console")
+		within(t, 200*time.Millisecond, "muted", muted)
+		b.kill()
+		for range 10 { // its lease ends meanwhile
+			if !muted() {
+				t.Fatalf("got %q", a.muted("x"))
+			}
+			time.Sleep(time.Second)
+		}
+		w.place(a, "x")
+		if !muted() {
+			t.Errorf("the next owner has %q", a.muted("x"))
+		}
+		if got := a.muted("y"); len(got) != 0 {
+			t.Errorf("a room that there is not: got %q", got)
+		}
+	}, "a", "b")
+}
+
 // What the next owner's people have done with the mutes counts from then on.
 func TestMuteOfADeadNodeThatWasTakenBackStaysSo(t *testing.T) {
 	play(t, func(t *testing.T, w *world) {

@@ -41,6 +41,10 @@ const (
 const (
 	loanTimeout = 5 * time.Second        // of a call: an owner that has just come may be busy with its rooms
 	hearsWithin = 300 * time.Millisecond // the registry, that it has a room again
+
+	// toldWithin is how long after a publisher is shown all nodes know whether he is muted there, and the one
+	// that has the room next is told so.
+	toldWithin = time.Second
 )
 
 // A lent is who is lent, as an owner is told.
@@ -156,7 +160,6 @@ func (l *loan) keep(ctx context.Context) error {
 	changed, stop := nodes.Watch()
 	defer stop()
 	patience := max(minPatience, l.puller.limits.Grace.D())
-	muted := l.Muted()
 	shown, retry := time.Now(), firstRetry
 	for {
 		owner, err := nodes.Place(ctx, room)
@@ -166,8 +169,8 @@ func (l *loan) keep(ctx context.Context) error {
 			l.comeBack(ctx)
 		default:
 			var lived bool
-			if lived, err = l.show(ctx, owner, muted); lived {
-				muted, shown, retry = false, time.Now(), firstRetry // the directory knows of mutes from here on
+			if lived, err = l.show(ctx, owner); lived {
+				shown, retry = time.Now(), firstRetry
 			}
 		}
 		switch {
@@ -194,21 +197,27 @@ func (l *loan) comeBack(ctx context.Context) {
 	defer wait.Stop()
 	select {
 	case <-wait.C:
-		if owner, ok := l.puller.Nodes.Owner(l.Request().Room); ok && owner.ID == l.puller.Nodes.Self().ID {
-			l.Return()
+		p, room := l.puller, l.Request().Room
+		if owner, ok := p.Nodes.Owner(room); ok && owner.ID == p.Nodes.Self().ID {
+			p.Rooms.Keep(room, p.Nodes.Muted(room))
 		}
 	case <-ctx.Done():
 	}
 }
 
 // show lets an owner borrow the publisher, until that has ended. lived says that it was shown there.
-func (l *loan) show(ctx context.Context, owner cluster.Member, muted bool) (lived bool, err error) {
+func (l *loan) show(ctx context.Context, owner cluster.Member) (lived bool, err error) {
 	p, r := l.puller, l.Request()
 	number := l.offer(owner)
-	defer func() { lived = l.withdraw() }()
+	defer func() {
+		// An owner that goes on without him for longer than its grace forgets that he was muted.
+		if lived = l.withdraw(); lived && slices.Contains(p.Nodes.Muted(r.Room), r.Publisher) {
+			l.Mute(true)
+		}
+	}()
 	data, err := json.Marshal(lent{
 		Loan: number, Room: r.Room, Publisher: r.Publisher, Subject: r.Subject, Session: r.Session, Client: r.Client, Who: r.Who,
-		Label: r.Label, Role: r.Role, Silent: r.Silent, Muted: muted, Kinds: l.Kinds(),
+		Label: r.Label, Role: r.Role, Silent: r.Silent, Muted: l.Muted(), Kinds: l.Kinds(),
 	})
 	if err != nil {
 		return false, err
@@ -359,7 +368,7 @@ func (p *Puller) answerLoan(to cluster.Member, o loanOffer) ([]byte, error) {
 	ctx, end := context.WithCancelCause(p.ctx)
 	l.playing = &played{end: end, done: make(chan struct{})}
 	s := l.playing
-	p.workers.Go(func() { s.run(ctx, peer, subscriptions) })
+	p.workers.Go(func() { s.run(ctx, l.Loan, peer, subscriptions) })
 	return peer.SDP(), nil
 }
 
@@ -370,7 +379,7 @@ func closeAll(subscriptions []*rooms.Subscription) {
 }
 
 // run plays until the session ends.
-func (s *played) run(ctx context.Context, peer *rtc.Session, subscriptions []*rooms.Subscription) {
+func (s *played) run(ctx context.Context, of *rooms.Loan, peer *rtc.Session, subscriptions []*rooms.Subscription) {
 	var playing sync.WaitGroup
 	playing.Go(func() {
 		select {
@@ -379,6 +388,15 @@ func (s *played) run(ctx context.Context, peer *rtc.Session, subscriptions []*ro
 			return
 		}
 		s.live = true
+		playing.Go(func() {
+			told := time.NewTimer(toldWithin)
+			defer told.Stop()
+			select {
+			case <-told.C:
+				of.Mute(false)
+			case <-ctx.Done():
+			}
+		})
 		for _, sub := range subscriptions {
 			for _, sink := range peer.Sinks() {
 				if sink.Kind() == sub.Kind() {

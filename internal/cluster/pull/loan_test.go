@@ -23,10 +23,18 @@ import (
 func (n *node) stay(t *testing.T, publisher string) *doortest.Peer {
 	t.Helper()
 	p := doortest.NewPeer(t)
-	p.Send(t, doortest.Keyframe, webrtc.MimeTypeVP8, webrtc.MimeTypeOpus)
+	p.Send(t, speech, webrtc.MimeTypeVP8, webrtc.MimeTypeOpus)
 	p.Connect(t, n.Gateway, "/whip/mri/"+publisher)
 	n.has(t, publisher)
 	return p
+}
+
+// speech is no silence, which a doortest.Keyframe of Opus is.
+func speech(mime string) []byte {
+	if mime == webrtc.MimeTypeOpus {
+		return []byte{0xf8, 1, 2, 3, 4, 5}
+	}
+	return doortest.Keyframe(mime)
 }
 
 // lose takes the room from a node, which it is told afterwards, as by a cluster.Node.
@@ -244,9 +252,20 @@ func TestALoanIsMutedInItsRoom(t *testing.T) {
 	}
 	defer tap.Close()
 	hear(t, tap)
+	b.watch(t, "mri/console", audio).more(t, audio, 100) // for two seconds: all know of it
 	m.lose("mri", b, c, cluster.Contested)
 	if c.has(t, "console").Muted {
 		t.Error("he was muted no more, and is again")
+	}
+
+	// The owner that muted him dies, and the next one is not told.
+	if err := c.Rooms.Mute("mri", "console", true); err != nil {
+		t.Fatal(err)
+	}
+	m.forget(c)
+	m.own("mri", b)
+	if !b.has(t, "console").Muted {
+		t.Error("he was muted at an owner that died, and is not at the next one")
 	}
 }
 
@@ -255,7 +274,7 @@ func hear(t *testing.T, tap *rooms.Subscription) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	heard := &ear{wanted: doortest.Keyframe(webrtc.MimeTypeOpus), enough: cancel}
+	heard := &ear{wanted: speech(webrtc.MimeTypeOpus), enough: cancel}
 	_ = tap.Run(ctx, heard)
 	if !heard.any {
 		t.Error("nothing is heard of him")

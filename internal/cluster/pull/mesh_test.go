@@ -46,12 +46,13 @@ type mesh struct {
 	nodes    map[string]*node
 	owners   map[string]string // id by room
 	watchers map[chan struct{}]struct{}
+	muted    map[string][]string // by room, as an owner told that is gone
 
 	limits rooms.Config // of pullers that are made
 }
 
 func newMesh() *mesh {
-	return &mesh{nodes: make(map[string]*node), owners: make(map[string]string), watchers: make(map[chan struct{}]struct{}), limits: rooms.Defaults()}
+	return &mesh{nodes: make(map[string]*node), owners: make(map[string]string), watchers: make(map[chan struct{}]struct{}), muted: make(map[string][]string), limits: rooms.Defaults()}
 }
 
 // A node is a whole gateway. It is a pull.Nodes and a pull.Sender.
@@ -119,7 +120,9 @@ func (m *mesh) own(room string, n *node) {
 
 // forget is the end of a node's lease.
 func (m *mesh) forget(n *node) {
+	muted := n.Muted("mri")
 	m.mu.Lock()
+	m.muted["mri"] = muted
 	delete(m.nodes, n.member.ID)
 	maps.DeleteFunc(m.owners, func(_, owner string) bool { return owner == n.member.ID })
 	m.mu.Unlock()
@@ -164,6 +167,20 @@ func (n *node) Place(_ context.Context, room string) (cluster.Member, error) {
 		return owner, nil
 	}
 	return cluster.Member{}, fault.New(fault.Unavailable, "nobody takes room %q", room)
+}
+
+// Muted is what the owner would tell, at once, or the last one that is gone.
+func (n *node) Muted(room string) []string {
+	if owner, ok := n.Owner(room); ok {
+		for _, s := range n.mesh.node(owner.ID).Rooms.RoomStates(nil) {
+			if s.Room == room {
+				return s.Muted
+			}
+		}
+	}
+	n.mesh.mu.Lock()
+	defer n.mesh.mu.Unlock()
+	return n.mesh.muted[room]
 }
 
 func (n *node) Hold(string) func() { return func() {} }

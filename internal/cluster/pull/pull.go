@@ -43,6 +43,7 @@ type Nodes interface {
 	Member(id string) (cluster.Member, bool)
 	Owner(room string) (cluster.Member, bool)
 	Place(ctx context.Context, room string) (cluster.Member, error)
+	Muted(room string) []string
 	Hold(room string) (release func())
 	Watch() (changed <-chan struct{}, stop func())
 	Handle(verb string, f cluster.Handler)
