@@ -85,13 +85,27 @@ func (l *Loan) End(cause error) {
 	}
 }
 
-// loanLocked takes a publisher out of a room that moves. The caller ends the subscriptions to its tracks.
+// loanLocked takes a publisher out of a room that moves. The caller ends the subscriptions to its tracks. Of two of
+// one name the newer session has it, as in a room.
 func (r *Registry) loanLocked(p *publisher) *Loan {
 	l := &Loan{registry: r, publisher: p, feed: p.feed, muted: p.muted, done: make(chan struct{})}
 	p.speaking = false
-	// Who watches it here is about to close his subscription, and counts in the room of before.
+	for other, o := range r.loans {
+		switch {
+		case o.publisher.room.name != p.room.name || o.publisher.name != p.name:
+		case other.number < p.feed.number:
+			other.endLocked(ErrReplaced)
+		default:
+			p.feed.endLocked(ErrReplaced)
+		}
+	}
 	for _, e := range p.entries() {
-		*p.entry(e.kind) = &trackEntry{track: e.track, since: e.since}
+		if !e.since.IsZero() { // of the session before this one, which has none such
+			*p.entry(e.kind) = nil
+			continue
+		}
+		// Who watches it here is about to close his subscription, and counts in the room of before.
+		*p.entry(e.kind) = &trackEntry{track: e.track}
 	}
 	r.loans[p.feed] = l
 	return l

@@ -208,33 +208,107 @@ func TestALoanComesBackMuted(t *testing.T) {
 	}
 }
 
-// Who is about to connect when the room moves is lent once he has: Move is said again as long as
-// something of the room is here.
+// Who is about to connect when the room moves is lent once he has, and until then nothing of the room is here. He
+// is of the room if that has come back meanwhile.
 func TestWhoConnectsWhileTheRoomMovesIsLent(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		run(t, func(t *testing.T, h *house) {
+			lent := h.lending()
+			p := must(h.Publish(rooms.PublishRequest{Room: "r", Publisher: "cam", Session: "s", Stays: true}))
+			given := must(h.Publish(rooms.PublishRequest{Room: "r", Publisher: "door", Session: "d", Stays: true}))
+			all := watchEvents(t, h, "", 0)
+			drain(t, all)
+			h.Move("r", "contested")
+			if got := drain(t, all); len(got) != 1 || len(h.RoomStates(nil)) != 0 {
+				t.Errorf("watchers are told %s, and there is %+v; want that the room has moved, and nothing", story(got), h.RoomStates(nil))
+			}
+			given.Close()
+			if back {
+				h.Keep("r", []string{"cam"})
+				if got := h.RoomStates(nil); len(got) != 1 {
+					t.Errorf("the room is back, and there is %+v", got)
+				}
+			}
+			tape := roomstest.NewTape(media.Audio, roomstest.Opus)
+			h.tapes = append(h.tapes, tape)
+			ended := make(chan error, 1)
+			go func() {
+				defer p.Close()
+				ended <- p.Run(t.Context(), tape)
+			}()
+			synctest.Wait()
+			if back {
+				if info := must(h.Room("r")); len(*lent) != 0 || len(info.Publishers) != 1 || !info.Publishers[0].Muted {
+					t.Errorf("%d are lent, and the room has %+v", len(*lent), info)
+				}
+				h.Move("r", "contested")
+			} else if got := drain(t, all); len(got) != 0 || len(h.Rooms()) != 0 {
+				t.Errorf("watchers are told %s of him", story(got))
+			}
+			if len(*lent) != 1 {
+				t.Fatalf("%d are lent, want one", len(*lent))
+			}
+			l := (*lent)[0]
+			if l.Muted() != back {
+				t.Errorf("muted: %t", l.Muted())
+			}
+			seat := h.sit(must(l.Play())[0])
+			talk(tape, 5)
+			if len(seat.Got()) == 0 {
+				t.Error("nothing comes of him")
+			}
+			l.End(rooms.ErrMoved)
+			if err := <-ended; !errors.Is(err, rooms.ErrMoved) {
+				t.Errorf("got %v, want ErrMoved", err)
+			}
+			tape.End()
+			<-seat.ended
+		})
+	}
+}
+
+// An encoder that was started again just before the room moved is the one that is lent, not what it was before.
+func TestOfTwoLoansOfOneNameTheNewerHolds(t *testing.T) {
 	run(t, func(t *testing.T, h *house) {
-		lent := h.lending()
-		p := must(h.Publish(rooms.PublishRequest{Room: "r", Publisher: "cam", Session: "s", Stays: true}))
-		h.Move("r", "contested")
+		h.lending()
+		before := h.stays(&roomstest.Opus, nil)
+		p := must(h.Publish(rooms.PublishRequest{Room: "r", Publisher: "cam", Subject: "anna", Session: "t", Stays: true}))
 		h.Move("r", "contested")
 		tape := roomstest.NewTape(media.Audio, roomstest.Opus)
 		h.tapes = append(h.tapes, tape)
 		ended := make(chan error, 1)
-		go func() {
-			defer p.Close()
-			ended <- p.Run(t.Context(), tape)
-		}()
-		synctest.Wait()
-		if len(h.RoomStates(nil)) != 1 || len(*lent) != 0 {
-			t.Fatalf("there is %+v, and %d are lent", h.RoomStates(nil), len(*lent))
+		go func() { ended <- p.Run(t.Context(), tape) }()
+		if err := <-before.ended; !errors.Is(err, rooms.ErrReplaced) {
+			t.Errorf("what it was before ended with %v, want ErrReplaced", err)
 		}
+		before.end()
+		tape.End()
+		if err := <-ended; err != nil {
+			t.Errorf("what it is now ended with %v", err)
+		}
+		p.Close()
+	})
+}
+
+// A track that only the session before had is not lent: nothing will come of it.
+func TestALoanHasTheTracksOfItsSession(t *testing.T) {
+	run(t, func(t *testing.T, h *house) {
+		lent := h.lending()
+		before := h.stays(&roomstest.Opus, &roomstest.H264)
+		talk(before.audio, 5)
+		play(before.video, 5, true, 2)
+		s := h.stays(&roomstest.Opus, nil)
+		<-before.ended
+		before.end()
+		talk(s.audio, 5)
 		h.Move("r", "contested")
-		if len(*lent) != 1 {
-			t.Fatalf("%d are lent, want one", len(*lent))
+		l := (*lent)[0]
+		tracks := must(l.Play())
+		if got := l.Kinds(); len(got) != 1 || got[0] != media.Audio || len(tracks) != 1 {
+			t.Errorf("lent are %q, and %d are played; want the sound", got, len(tracks))
 		}
-		(*lent)[0].End(rooms.ErrMoved)
-		if err := <-ended; !errors.Is(err, rooms.ErrMoved) {
-			t.Errorf("got %v, want ErrMoved", err)
-		}
+		tracks[0].Close()
+		s.end()
 	})
 }
 
@@ -245,7 +319,7 @@ func TestABorrowedPublisherYields(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := open(t, func(c *rooms.Config) { c.Takeover = takeover })
 				defer h.close()
-				borrowed := rooms.PublishRequest{Room: "r", Publisher: "cam", Session: "lent", Muted: true, Yields: true}
+				borrowed := rooms.PublishRequest{Room: "r", Publisher: "cam", Session: "lent", Muted: true, Lender: "a"}
 				early := must(h.Publish(rooms.PublishRequest{Room: "r", Publisher: "cam", Session: "s"})) // about to connect
 				one, err := h.tryPublish(borrowed, &roomstest.Opus, nil)
 				if err != nil {
@@ -253,6 +327,11 @@ func TestABorrowedPublisherYields(t *testing.T) {
 				}
 				if info := must(h.Room("r")); !info.Publishers[0].Muted {
 					t.Error("it is not muted")
+				}
+				other := borrowed
+				other.Lender = "b"
+				if _, err := h.Publish(other); fault.KindOf(err) != fault.Conflict {
+					t.Errorf("one of another node: got %v, want Conflict", err)
 				}
 				two, err := h.tryPublish(borrowed, &roomstest.Opus, nil) // lent once more
 				if err != nil {

@@ -81,11 +81,10 @@ func (r *Registry) clearLocked(m *room, now time.Time) (tracks []*trackEntry, lo
 			p.feed.endLocked(ErrMoved)
 		}
 	}
-	for name, all := range m.reserved {
+	for _, all := range m.reserved {
 		for _, p := range all {
-			if p.request.Stays && r.lend != nil { // it is lent once it is connected, when Move is said again
-				again := r.roomOfLocked(m.name)
-				again.reserved[name] = append(again.reserved[name], p)
+			if p.request.Stays && r.lend != nil { // it is lent once it is connected
+				r.away[p] = struct{}{}
 				continue
 			}
 			p.reserved = false
@@ -148,6 +147,12 @@ func (r *Registry) Keep(name string, muted []string) {
 	for _, l := range r.loans {
 		if l.publisher.room.name == name {
 			r.returnLocked(l, time.Now())
+		}
+	}
+	for p := range r.away {
+		if p.request.Room == name {
+			delete(r.away, p)
+			m.reserved[p.request.Publisher] = append(m.reserved[p.request.Publisher], p)
 		}
 	}
 	r.wake()

@@ -35,7 +35,7 @@ type PublishRequest struct {
 	Deaf            bool      // its client can't be told of an end, and takes long to notice one
 	Stays           bool      // its client would not come back by itself when its room moves: see Registry.Lend
 	Muted           bool      // it was where it comes from
-	Yields          bool      // to whoever has the name, or takes it later, but for an older one of the same Session
+	Lender          string    // the node that lends it, "" if none does: it gives way to whoever has the name, or takes it later, but for an older one of that node
 	Silent          bool      // it may not be heard: its audio is silence, and Mute can't change that
 	Codecs          map[media.Kind]media.Codec
 }
@@ -72,11 +72,14 @@ func (p *Publication) endLocked(cause error) {
 // and otherwise ErrReplaced, ErrRemoved, ErrClosed or a fault if the name can't be had any
 // more; ErrMoved if its room has moved. When it returns an error the session must be ended, so that its sources end.
 func (p *Publication) Run(ctx context.Context, sources ...media.Source) error {
-	feeds, err := p.registry.begin(p, sources)
+	feeds, loan, err := p.registry.begin(p, sources)
 	if err != nil {
 		return err
 	}
 	defer p.registry.detach(p, feeds)
+	if loan != nil {
+		p.registry.lend(loan)
+	}
 
 	results := make(chan error, len(feeds))
 	for t, f := range feeds {
@@ -148,7 +151,7 @@ func (r *Registry) Publish(req PublishRequest) (*Publication, error) {
 		registry: r, request: req, number: r.publications,
 		ended: make(chan struct{}), reserved: true,
 	}
-	if req.Yields {
+	if req.Lender != "" {
 		p.number = 0
 	}
 	m.reserved[req.Publisher] = append(m.reserved[req.Publisher], p)
@@ -211,11 +214,12 @@ func (r *Registry) allowedLocked(req *PublishRequest, self *Publication) error {
 	if p != nil && p.subject != req.Subject {
 		return fault.New(fault.Forbidden, "publisher %q in room %q belongs to someone else", req.Publisher, req.Room)
 	}
-	taken := p != nil && p.feed != nil && !(req.Yields && p.feed.request.Session == req.Session)
-	if self == nil && len(m.reserved[req.Publisher]) > 0 && !req.Yields {
+	yields := req.Lender != ""
+	taken := p != nil && p.feed != nil && !(yields && p.feed.request.Lender == req.Lender)
+	if self == nil && len(m.reserved[req.Publisher]) > 0 && !yields {
 		taken = true
 	}
-	if taken && (req.Yields || r.config.Takeover == TakeoverReject) {
+	if taken && (yields || r.config.Takeover == TakeoverReject) {
 		return fault.New(fault.Conflict, "publisher %q is already live in room %q", req.Publisher, req.Room).After(retryAfter)
 	}
 	return nil
@@ -223,11 +227,15 @@ func (r *Registry) allowedLocked(req *PublishRequest, self *Publication) error {
 
 // unreserveLocked forgets the reservation, and the room if nothing is in it.
 func (r *Registry) unreserveLocked(p *Publication) {
-	m := r.rooms[p.request.Room]
-	if !p.reserved || m == nil {
+	if !p.reserved {
 		return
 	}
 	p.reserved = false
+	delete(r.away, p)
+	m := r.rooms[p.request.Room]
+	if m == nil {
+		return
+	}
 	name := p.request.Publisher
 	m.reserved[name] = slices.DeleteFunc(m.reserved[name], func(o *Publication) bool { return o == p })
 	if len(m.reserved[name]) == 0 {
@@ -236,13 +244,14 @@ func (r *Registry) unreserveLocked(p *Publication) {
 	r.tidyLocked(m)
 }
 
-// begin makes p the feed of its publisher, and f the feed of each track.
-func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*feed, error) {
+// begin makes p the feed of its publisher, and f the feed of each track. The loan is nil but for one whose room
+// went elsewhere while it was about to connect.
+func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*feed, *Loan, error) {
 	feeds := make([]*feed, len(sources))
 	kinds := make(map[media.Kind]bool)
 	for i, s := range sources {
 		if kinds[s.Kind()] || s.Kind() != media.Audio && s.Kind() != media.Video {
-			return nil, fmt.Errorf("begin publication: a second source of kind %q, or one of no known kind", s.Kind())
+			return nil, nil, fmt.Errorf("begin publication: a second source of kind %q, or one of no known kind", s.Kind())
 		}
 		kinds[s.Kind()] = true
 		feeds[i] = &feed{source: s, codec: s.Codec()}
@@ -250,15 +259,32 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p.cause != nil {
-		return nil, p.cause
+		return nil, nil, p.cause
 	}
 	if !p.reserved || p.running {
-		return nil, errors.New("begin publication: it was begun before")
+		return nil, nil, errors.New("begin publication: it was begun before")
 	}
+	now := time.Now()
+	if _, away := r.away[p]; away {
+		pub := newPublisher(&room{name: p.request.Room}, &p.request, now)
+		out := r.feedLocked(pub, p, feeds, now)
+		return out, r.loanLocked(pub), nil
+	}
+	pub, err := r.takeLocked(p, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := r.feedLocked(pub, p, feeds, now)
+	r.hushLocked(pub, now)
+	r.tellLocked(now)
+	return out, nil, nil
+}
+
+// takeLocked returns the publisher that p may feed from now on, a new one if need be.
+func (r *Registry) takeLocked(p *Publication, now time.Time) (*publisher, error) {
 	if err := r.allowedLocked(&p.request, p); err != nil {
 		return nil, err
 	}
-	now := time.Now()
 	m, err := r.enterLocked(p.request.Room)
 	if err == nil {
 		err = r.placeLocked(m, p.request.Publisher)
@@ -269,7 +295,8 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 	pub := m.publishers[p.request.Publisher]
 	switch {
 	case pub == nil:
-		pub = &publisher{room: m, name: p.request.Publisher, subject: p.request.Subject, since: now, muted: m.keptLocked(p.request.Publisher)}
+		pub = newPublisher(m, &p.request, now)
+		pub.muted = m.keptLocked(pub.name)
 		m.publishers[pub.name] = pub
 		r.openLocked(m, now)
 	case pub.feed != nil && pub.feed.number > p.number:
@@ -280,10 +307,19 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 	default:
 		r.takeovers++
 	}
+	return pub, nil
+}
+
+func newPublisher(m *room, of *PublishRequest, now time.Time) *publisher {
+	return &publisher{room: m, name: of.Publisher, subject: of.Subject, since: now}
+}
+
+// feedLocked makes p what feeds a publisher, and returns its feed of each track.
+func (r *Registry) feedLocked(pub *publisher, p *Publication, feeds []*feed, now time.Time) map[*track]*feed {
 	p.running = true
 	pub.feed = p
 	pub.muted = pub.muted || p.request.Muted
-	m.changed()
+	pub.room.changed()
 	pub.label, pub.role, pub.client, pub.session = p.request.Label, p.request.Role, p.request.Client, p.request.Session
 	pub.silent = p.request.Silent
 	r.unreserveLocked(p)
@@ -291,7 +327,7 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 	for _, f := range feeds {
 		e := pub.entry(f.source.Kind())
 		if *e == nil {
-			*e = &trackEntry{track: newTrack(m.name, pub.name, f.source.Kind(), &r.config, r.forwardingDelay, r.fan, now)}
+			*e = &trackEntry{track: newTrack(pub.room.name, pub.name, f.source.Kind(), &r.config, r.forwardingDelay, r.fan, now)}
 		}
 		(*e).since = time.Time{}
 		// The session that had the track before is not heard for having been silent, nor this one.
@@ -308,9 +344,7 @@ func (r *Registry) begin(p *Publication, sources []media.Source) (map[*track]*fe
 			e.abandon(now)
 		}
 	}
-	r.hushLocked(pub, now)
-	r.tellLocked(now)
-	return out, nil
+	return out
 }
 
 // detach ends p's time as the feed of its publisher.

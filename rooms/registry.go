@@ -41,7 +41,8 @@ type Registry struct {
 	mu           sync.Mutex // guards what follows, and the fields that say so
 	closed       bool
 	rooms        map[string]*room
-	loans        map[*Publication]*Loan // of rooms that are elsewhere
+	loans        map[*Publication]*Loan    // of rooms that are elsewhere
+	away         map[*Publication]struct{} // reservations of such rooms: they are lent once they are begun
 	viewers      map[*viewer]struct{}
 	publications uint64 // how many there were
 	takeovers    uint64
@@ -66,6 +67,7 @@ func New(config Config, log *slog.Logger) *Registry {
 		kick:            make(chan struct{}, 1),
 		rooms:           make(map[string]*room),
 		loans:           make(map[*Publication]*Loan),
+		away:            make(map[*Publication]struct{}),
 		viewers:         make(map[*viewer]struct{}),
 		alarm:           time.NewTimer(time.Hour),
 		events:          newJournal(),
@@ -104,6 +106,9 @@ func (r *Registry) Close() {
 				p.endLocked(ErrClosed)
 			}
 		}
+	}
+	for p := range r.away {
+		p.endLocked(ErrClosed)
 	}
 	for _, l := range r.loans {
 		l.feed.endLocked(ErrClosed)

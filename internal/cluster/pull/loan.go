@@ -402,14 +402,7 @@ func (s *played) run(ctx context.Context, of *rooms.Loan, peer *rtc.Session, sub
 				if sink.Kind() == sub.Kind() {
 					sink.SetFeedback(sub)
 					playing.Go(func() {
-						err := sub.Run(ctx, sink)
-						switch {
-						case errors.Is(err, rooms.ErrGone):
-							err = rtc.Gone
-						case errors.Is(err, rooms.ErrMoved):
-							err = rtc.Moved
-						}
-						s.end(err)
+						s.end(ended(sub.Run(ctx, sink)))
 					})
 				}
 			}
@@ -439,7 +432,7 @@ func (p *Puller) borrow(ctx context.Context, from cluster.Member, data []byte) (
 	defer p.Nodes.Hold(of.Room)()
 	publication, err := p.Rooms.Publish(rooms.PublishRequest{
 		Room: of.Room, Publisher: of.Publisher, Subject: of.Subject, Session: of.Session, Client: of.Client, Who: of.Who,
-		Label: of.Label, Role: of.Role, Silent: of.Silent, Muted: of.Muted, Yields: true,
+		Label: of.Label, Role: of.Role, Silent: of.Silent, Muted: of.Muted, Lender: from.ID,
 	})
 	if err != nil {
 		return nil, err
@@ -511,13 +504,29 @@ func (p *Puller) feed(from cluster.Member, of lent, peer *rtc.Session, publicati
 				p.giveBack(from, loanEnd{of.Loan, word})
 			}
 		}
-		end(err)
+		end(ended(err))
 	})
 	feeding.Go(func() { end(p.gone(ctx, from)) })
 	err := peer.Run(ctx)
 	end(err)
 	feeding.Wait()
 	log.Info("publisher that another node has is shown no more", "cause", rtc.Cause(context.Cause(ctx)), "err", rtc.Detail(context.Cause(ctx)))
+}
+
+// ended says by which cause a session ends when what it plays or feeds has.
+func ended(err error) error {
+	for cause, end := range map[error]rtc.End{
+		rooms.ErrGone: rtc.Gone, rooms.ErrMoved: rtc.Moved, rooms.ErrCodec: rtc.Codec, rooms.ErrClosed: rtc.Draining,
+		rooms.ErrReplaced: rtc.Replaced, rooms.ErrRemoved: rtc.Removed,
+	} {
+		if errors.Is(err, cause) {
+			return end
+		}
+	}
+	if fault.KindOf(err) != "" { // others have taken the name, or the last place
+		return fmt.Errorf("%w: %w", rtc.CrowdedOut, err)
+	}
+	return err
 }
 
 // gone returns when a node is gone, or ctx is done.

@@ -134,6 +134,11 @@ func TestAPublisherThatWouldNotComeBackIsLent(t *testing.T) {
 	}
 	m.lose("mri", a, b, cluster.Contested)
 	b.has(t, "console")
+	for _, n := range []*node{a, b, c} {
+		if got := n.Peers.Snapshot().Ended; got[string(rtc.Failed)] != 0 {
+			t.Errorf("at node %s sessions have ended by %v, want none by a failure", n.member.Name, got)
+		}
+	}
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
