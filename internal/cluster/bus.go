@@ -322,8 +322,8 @@ func (b *natsBus) refuse(reply string, err error) {
 func (b *natsBus) serve(ctx context.Context, stream bool, from, verb, reply string, r request) {
 	call, open := b.calls[verb], b.streams[verb]
 	if stream && open == nil || !stream && call == nil {
-		// A node of another version, in the middle of an upgrade.
-		b.refuse(reply, fault.New(fault.Unavailable, "node %s does not know %q", b.id, verb))
+		// A node of another version, in the middle of an upgrade: asking it again is of no use.
+		b.refuse(reply, fault.New(fault.NotFound, "node %s does not know %q", b.id, verb))
 		return
 	}
 	if stream {

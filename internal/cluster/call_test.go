@@ -60,7 +60,7 @@ func TestFaultsGoOverTheWire(t *testing.T) {
 	if err := call("much", ""); fault.KindOf(err) != fault.TooLarge {
 		t.Errorf("got %v", err)
 	}
-	if err := call("unheard-of", ""); fault.KindOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "unheard-of") {
+	if err := call("unheard-of", ""); fault.KindOf(err) != fault.NotFound || !strings.Contains(err.Error(), "unheard-of") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := a.call(t.Context(), "aaaaaaaa", "echo", nil); fault.KindOf(err) != fault.Unavailable {

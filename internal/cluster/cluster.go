@@ -216,8 +216,9 @@ func (n *Node) known(id string) Member {
 
 // Call asks another node, or this one, with at most 512 KiB; it waits 10 s if ctx has no
 // deadline. The error is the handler's fault, with its kind, detail, fields and RetryAfter;
-// fault.Unavailable if the node is gone (at once), too busy or too slow; fault.TooLarge; the
-// cause of ctx if that ended otherwise; and an error without a kind if the handler's had none.
+// fault.Unavailable if the node is gone (at once), too busy or too slow; fault.NotFound if it is of
+// another version and does not know the verb; fault.TooLarge; the cause of ctx if that ended
+// otherwise; and an error without a kind if the handler's had none.
 func (n *Node) Call(ctx context.Context, to Member, verb string, data []byte) ([]byte, error) {
 	return n.bus.call(ctx, to.ID, verb, data)
 }

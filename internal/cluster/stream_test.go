@@ -74,7 +74,7 @@ func TestAStreamIsWholeAndInOrder(t *testing.T) {
 	if _, err := read(t, open(t, a, b, "much", "")); fault.KindOf(err) != fault.TooLarge {
 		t.Errorf("got %v", err)
 	}
-	if _, err := a.stream(t.Context(), b.id, "unheard-of", nil); fault.KindOf(err) != fault.Unavailable {
+	if _, err := a.stream(t.Context(), b.id, "unheard-of", nil); fault.KindOf(err) != fault.NotFound {
 		t.Errorf("got %v", err)
 	}
 	if _, err := a.stream(t.Context(), "aaaaaaaa", "count", nil); fault.KindOf(err) != fault.Unavailable {
