@@ -341,8 +341,9 @@ func (p *Puller) answerLoan(to cluster.Member, o loanOffer) ([]byte, error) {
 	}
 	p.mu.Lock()
 	l := p.offered[o.Loan]
+	mine := l != nil && l.to == to.ID && l.playing == nil
 	p.mu.Unlock()
-	if l == nil {
+	if !mine {
 		return nil, unknown
 	}
 	subscriptions, err := l.Play()
@@ -358,18 +359,27 @@ func (p *Puller) answerLoan(to cluster.Member, o loanOffer) ([]byte, error) {
 		closeAll(subscriptions)
 		return nil, err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed || p.offered[o.Loan] != l || l.to != to.ID || l.playing != nil {
+	if !l.play(o.Loan, peer, subscriptions) {
 		closeAll(subscriptions)
 		peer.Close()
 		return nil, unknown
 	}
-	ctx, end := context.WithCancelCause(p.ctx)
-	l.playing = &played{end: end, done: make(chan struct{})}
-	s := l.playing
-	p.workers.Go(func() { s.run(ctx, l.Loan, peer, subscriptions) })
 	return peer.SDP(), nil
+}
+
+// play begins a session with an owner; false if the publisher is not offered under this number any more.
+func (l *loan) play(number string, peer *rtc.Session, subscriptions []*rooms.Subscription) bool {
+	p := l.puller
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.offered[number] != l || l.playing != nil {
+		return false
+	}
+	ctx, end := context.WithCancelCause(p.ctx)
+	s := &played{end: end, done: make(chan struct{})}
+	l.playing = s
+	p.workers.Go(func() { s.run(ctx, l.Loan, peer, subscriptions) })
+	return true
 }
 
 func closeAll(subscriptions []*rooms.Subscription) {
@@ -442,15 +452,22 @@ func (p *Puller) borrow(ctx context.Context, from cluster.Member, data []byte) (
 		publication.Close()
 		return nil, err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
+	if !p.work(func() { p.feed(from, of, peer, publication) }) {
 		publication.Close()
 		peer.Close()
 		return nil, fault.New(fault.Unavailable, "the gateway is shutting down").After(retryAfter)
 	}
-	p.workers.Go(func() { p.feed(from, of, peer, publication) })
 	return nil, nil
+}
+
+// work has f run until it returns, which it does when p.ctx is done; false if the puller has closed.
+func (p *Puller) work(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.workers.Go(f)
+	}
+	return !p.closed
 }
 
 func validKinds(kinds []media.Kind) error {
