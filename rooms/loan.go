@@ -59,7 +59,8 @@ func (l *Loan) Kinds() (kinds []media.Kind) {
 }
 
 // Play returns a subscription to each of its tracks, audio before video, for the one who shows them
-// elsewhere: they count as nobody's. Who that is has muted what is to be muted; here it is heard. The error is a fault.Conflict once the publisher is on loan no more.
+// elsewhere: they count as nobody's. Who that is has muted what is to be muted; here it is heard. The error is a
+// fault.Conflict once the publisher is on loan no more.
 func (l *Loan) Play() ([]*Subscription, error) {
 	r := l.registry
 	r.mu.Lock()
