@@ -106,7 +106,7 @@ bench-relay: ## what a relay between two gateways adds to a packet's delay and c
 	go test -tags figures -count=1 -v -timeout 10m -run RelayFigures ./internal/cluster/pull
 
 bench-hostile: ## a live stream under attack for half a minute (docs/SECURITY.md); wants a machine of its own
-	go test -run '^$$' -bench Garbage -benchmem ./internal/rtc
+	go test -run '^$$' -bench 'Garbage|HalfOpen' -benchmem ./internal/rtc
 	go test -count=1 -v -run HalfOpen ./internal/rtc
 	go test -tags figures -count=1 -v -timeout 10m -run Attack ./internal/e2e/hostile
 

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -42,6 +42,9 @@ type generation struct {
 
 	reader sync.WaitGroup // of ICE-TCP
 
+	tieBreaker  uint64     // of knocks
+	introducing sync.Mutex // held while the agent is told of a candidate that has come
+
 	asked []transactionID // the agent's last checks, the oldest first; guarded by the socket
 
 	mu         sync.Mutex // guards what follows
@@ -49,6 +52,8 @@ type generation struct {
 	conns      []*agentConn
 	candidates map[string]bool             // remote ones taken, by transport address
 	accounts   map[netip.AddrPort]*account // of all addresses that it deals with
+	awaited    netip.Addr                  // of the candidate that the agent is told of
+	taken      chan struct{}               // closed when it takes it, and nil again
 	ended      bool                        // the client said end-of-candidates
 	closed     bool
 	tcpConns   int // at most maxTCP
@@ -61,6 +66,7 @@ func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, erro
 		session: s, etag: newETag(),
 		ufrag: newSecret(16), pwd: newSecret(32),
 		remoteUfrag: remoteUfrag, remotePwd: remotePwd,
+		tieBreaker: mrand.Uint64(),
 		candidates: make(map[string]bool), accounts: make(map[netip.AddrPort]*account),
 		tcp: s.engine.tcp != nil && !s.offers,
 	}
@@ -84,6 +90,7 @@ func newGeneration(s *Session, remoteUfrag, remotePwd string) (*generation, erro
 		ice.WithLoggerFactory(silent{}),
 		ice.WithRemoteIPFilter(func(ip net.IP) bool {
 			a, ok := netip.AddrFromSlice(ip)
+			g.takes(a.Unmap())
 			return ok && e.came(a)
 		}),
 		// Consent and liveness are the session's (see consent.go): the agent neither
@@ -163,25 +170,39 @@ func (g *generation) add(values []string, end bool) {
 		}
 		if take {
 			g.candidates[key] = true
-			if a := g.accountLocked(c.Addr); a != nil && c.Transport == "udp" {
-				a.named = true
+			now := g.takeLocked(c, v)
+			g.mu.Unlock()
+			if now {
+				_ = g.addToAgent(v)
 			}
-		}
-		g.mu.Unlock()
-		if !take {
 			continue
 		}
-		// As it was read here: the agent splits at single spaces only, and would find another address
-		// in what has tabs in it.
-		if candidate, err := ice.UnmarshalCandidate(strings.Join(strings.Fields(v), " ")); err == nil {
-			_ = g.agent.AddRemoteCandidate(candidate)
-		}
+		g.mu.Unlock()
 	}
+	g.session.rouse() // to knock
 	if end {
 		g.mu.Lock()
 		g.ended = true
 		g.mu.Unlock()
 	}
+}
+
+// takeLocked takes a candidate, and tells whether the agent shall have it now: an agent that controls begins, and
+// what a check has come from it has already. Over TCP all come by themselves.
+func (g *generation) takeLocked(c sdp.Candidate, value string) bool {
+	if c.Transport != "udp" {
+		return false
+	}
+	a := g.accountLocked(c.Addr)
+	if a == nil {
+		return false
+	}
+	a.named = true
+	if now := g.session.offers || a.came; now {
+		return true
+	}
+	a.value = value
+	return false
 }
 
 // receiveRequest passes a client's check to the agent, on the local candidate that it
@@ -216,6 +237,7 @@ func (g *generation) receiveRequest(d datagram, local netip.Addr) {
 		g.mu.Unlock()
 		return
 	}
+	a.came = true
 	a.credit = min(a.credit+amplification*len(d.buf), maxCredit)
 	var to *agentConn
 	for _, c := range g.conns {
@@ -365,7 +387,7 @@ type agentConn struct {
 
 // receiveSTUN takes the response to a check of the agent's, or a check of the client.
 func (c *agentConn) receiveSTUN(d datagram) {
-	if request, _, _ := peekSTUN(d.buf); !request {
+	if !isRequest(d.buf) {
 		c.g.verify(d.remote)
 	}
 	select {
@@ -377,6 +399,9 @@ func (c *agentConn) receiveSTUN(d datagram) {
 func (c *agentConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	select {
 	case d := <-c.in:
+		if isRequest(d.buf) {
+			c.introduce(d.remote)
+		}
 		return copy(p, d.buf), net.UDPAddrFromAddrPort(d.remote), nil
 	case <-c.closed:
 		return 0, nil, net.ErrClosed
@@ -397,7 +422,7 @@ func (c *agentConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 		return len(p), nil // as if it were lost
 	}
 	if request, id, ok := peekSTUN(p); ok && request {
-		u.ask(id, c, remote, now)
+		u.ask(c.g, id, c, remote, now)
 	}
 	u.send(p, u.destination(remote, c.local))
 	return len(p), nil

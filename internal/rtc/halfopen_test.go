@@ -3,6 +3,7 @@
 package rtc
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"runtime"
@@ -13,12 +14,15 @@ import (
 	"sightline/internal/sdp"
 )
 
-// halfOpen answers an offer of a browser that nobody means to connect.
-func halfOpen(t testing.TB, e *Engine, file string, publish bool) *Session {
+// halfOpen answers an offer of a browser that nobody means to connect, with candidates besides its own.
+func halfOpen(t testing.TB, e *Engine, file string, publish bool, candidates ...string) *Session {
 	t.Helper()
 	raw, err := os.ReadFile("../sdp/testdata/offers/" + file)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range candidates {
+		raw = bytes.ReplaceAll(raw, []byte("c=IN IP4 0.0.0.0\r\n"), []byte("c=IN IP4 0.0.0.0\r\na=candidate:"+c+"\r\n"))
 	}
 	o, err := sdp.Parse(raw)
 	if err != nil {

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 10 * time.Second
 
-func testEngine(t *testing.T, change ...func(*Config)) *Engine {
+func testEngine(t testing.TB, change ...func(*Config)) *Engine {
 	t.Helper()
 	c := Defaults()
 	c.UDPListen = "127.0.0.1:0"

@@ -136,10 +136,15 @@ const (
 // gateway's checks on him.
 type account struct {
 	verified bool // it has answered a check of ours: no forger can
+	came     bool // a check from there has come
 	named    bool // as a candidate
 	credit   int  // bytes
 	checks   int
 	last     time.Time
+
+	value string // what the client has said of it; "" once the agent knows
+	next  time.Time
+	wait  time.Duration // between two knocks
 }
 
 // spend tells whether n bytes may be sent now.

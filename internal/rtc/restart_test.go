@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sightline/internal/fault"
 	"sightline/internal/sdp"
@@ -32,20 +33,9 @@ func TestARestartForgetsTheOldCandidates(t *testing.T) {
 	add(1, "1 1 udp 2130706431 127.0.0.1 5001 typ host")
 	add(1, "1 1 udp 2130706431 127.0.0.1 5002 typ host")
 	add(2, "1 1 udp 2130706431 127.0.0.1 5003 typ host")
-	var ports []int
-	eventually(t, "the agent takes its candidate", func() bool {
-		candidates, err := b.current.agent.GetRemoteCandidates()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports = nil
-		for _, c := range candidates {
-			ports = append(ports, c.Port())
-		}
-		return len(ports) > 0
-	})
-	if !slices.Equal(ports, []int{5003}) {
-		t.Errorf("candidates with ports %v after the restart, want 5003 alone", ports)
+	due, _ := b.current.due(time.Now())
+	if want := netip.MustParseAddrPort("127.0.0.1:5003"); !slices.Equal(due, []netip.AddrPort{want}) {
+		t.Errorf("candidates %v after the restart, want %s alone", due, want)
 	}
 }
 

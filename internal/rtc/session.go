@@ -69,7 +69,7 @@ type Session struct {
 	in        chan datagram // made with the first check: a publisher's takes 160 KiB
 	checked   chan struct{} // closed once a check of the client has come
 	checkOnce sync.Once
-	wake      chan struct{} // the path has changed
+	wake      chan struct{} // the path has changed, or there are new candidates
 	connected chan struct{} // closed once DTLS is up
 	closed    chan struct{} // closed once the session has ended
 	closeOnce sync.Once
@@ -251,7 +251,7 @@ func (s *Session) Run(ctx context.Context) (err error) {
 	setup := time.NewTimer(min(s.engine.config.CheckTimeout.D(), timeout))
 	defer setup.Stop()
 	checked, in := s.checked, chan datagram(nil)
-	due := time.NewTimer(s.engine.config.SetupTimeout.D()) // set anew once DTLS is up
+	due := time.NewTimer(0)
 	defer due.Stop()
 	hurried := false
 
@@ -301,6 +301,7 @@ func (s *Session) Run(ctx context.Context) (err error) {
 			}
 		case now := <-due.C:
 			if secured == nil {
+				due.Reset(s.knock(now))
 				continue
 			}
 			wait := s.tick(now)
@@ -311,6 +312,7 @@ func (s *Session) Run(ctx context.Context) (err error) {
 			due.Reset(wait)
 		case <-s.wake:
 			s.retire()
+			due.Reset(0) // there may be somebody to knock at
 			if s.path.Load() != nil && !handshaking {
 				handshaking = true
 				workers.Go(func() { handshake <- s.handshake(stop) })
@@ -370,6 +372,7 @@ func (s *Session) tick(now time.Time) time.Duration {
 			next = at
 		}
 	}
+	sooner(now.Add(s.knock(now)))
 	if s.receiver != nil {
 		sooner(s.receiver.tick(now))
 	}
@@ -489,6 +492,11 @@ func (s *Session) selected(g *generation, local, remote ice.Candidate) {
 		s.path.Store(p)
 	}
 	s.mu.Unlock()
+	s.rouse()
+}
+
+// rouse has the session's goroutine look what has changed.
+func (s *Session) rouse() {
 	select {
 	case s.wake <- struct{}{}:
 	default:

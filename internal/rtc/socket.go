@@ -18,7 +18,7 @@ const (
 	readBatch   = 32   // datagrams taken by one system call
 
 	maxTransactions    = 1 << 16 // checks of agents that wait for a response
-	maxAsked           = 128     // of one agent
+	maxAsked           = 128     // of one ICE session
 	transactionTimeout = 10 * time.Second
 
 	maxTombstones    = 1 << 12
@@ -241,12 +241,11 @@ func (s *socket) expect(id transactionID, to stunReceiver, remote netip.AddrPort
 	s.transactions[id] = transaction{to, remote, now.Add(transactionTimeout)}
 }
 
-// ask registers a check of an agent. An agent forgets its oldest for it if it has too many: a client that
+// ask registers a check of an ICE session, whose response goes to the agent or to who has knocked. A session forgets its oldest for it if it has too many: a client that
 // answers none takes no place from others.
-func (s *socket) ask(id transactionID, c *agentConn, remote netip.AddrPort, now time.Time) {
+func (s *socket) ask(g *generation, id transactionID, to stunReceiver, remote netip.AddrPort, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := c.g
 	if len(g.asked) == maxAsked {
 		delete(s.transactions, g.asked[0])
 		g.asked = g.asked[1:]
@@ -255,7 +254,7 @@ func (s *socket) ask(id transactionID, c *agentConn, remote netip.AddrPort, now 
 		return // the response will be dropped, the check be repeated
 	}
 	g.asked = append(g.asked, id)
-	s.transactions[id] = transaction{c, remote, now.Add(transactionTimeout)}
+	s.transactions[id] = transaction{to, remote, now.Add(transactionTimeout)}
 }
 
 // forget forgets the checks of a closed agent.

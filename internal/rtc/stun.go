@@ -27,6 +27,12 @@ func peekSTUN(b []byte) (request bool, id transactionID, ok bool) {
 	}
 }
 
+// isRequest tells whether it is a Binding request.
+func isRequest(b []byte) bool {
+	request, _, _ := peekSTUN(b)
+	return request
+}
+
 // peekUfrag returns the local half of a request's USERNAME: the part before the colon
 // (RFC 8445, section 7.2.2). It is a part of b.
 func peekUfrag(b []byte) ([]byte, bool) {

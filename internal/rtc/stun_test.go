@@ -257,14 +257,14 @@ func TestAFloodOfSTUNIsBounded(t *testing.T) {
 
 	u := &socket{ufrags: map[string]*generation{}, tombstones: map[string]tombstone{}, transactions: map[transactionID]transaction{}}
 	now := time.Now()
-	c := &agentConn{}
+	g = &generation{}
 	for i := range 2 * maxTransactions {
 		if i%maxAsked == 0 {
-			c = &agentConn{g: &generation{}}
+			g = &generation{}
 		}
 		var id transactionID
 		binary.BigEndian.PutUint32(id[:], uint32(i))
-		u.ask(id, c, netip.AddrPort{}, now)
+		u.ask(g, id, g, netip.AddrPort{}, now)
 		u.removeUfrag(string(id[:]), &tombstone{expires: now.Add(tombstoneTimeout)})
 	}
 	if len(u.transactions) != maxTransactions || len(u.tombstones) != maxTombstones {
