@@ -66,7 +66,7 @@ func newKeys(c JWTConfig, stateDir string, log *slog.Logger) (*keys, error) {
 		return k, err
 	}
 	if stateDir != "" {
-		k.kept = filepath.Join(stateDir, "jwks-"+HashToken(c.JWKS)[:16]+".json") // no other issuer's
+		k.kept = filepath.Join(stateDir, keysFile(HashToken(c.JWKS)[:16])) // no other issuer's
 		if raw, err := os.ReadFile(k.kept); err == nil {
 			if set, err := parseKeys(raw); err == nil {
 				k.set.Store(set)
@@ -111,6 +111,9 @@ func hostPort(u *url.URL) string {
 	}
 	return u.Host
 }
+
+// keysFile is the name of the file in which an issuer's keys are kept.
+func keysFile(issuer string) string { return "jwks-" + issuer + ".json" }
 
 // find returns the key that a token names, after another load if it is not known.
 func (k *keys) find(ctx context.Context, t *jwt.Token) (any, error) {

@@ -70,7 +70,10 @@ type document struct {
 	Gone []replica.Record `json:"gone,omitempty"`
 }
 
-const stateVersion = 1
+const (
+	stateFile    = "auth.json"
+	stateVersion = 1
+)
 
 // openStore reads what is kept in dir, which is made if it is not there. "" keeps nothing. Two gateways with one
 // dir would undo each other's revocations: the second one gets an error.
@@ -87,7 +90,7 @@ func openStore(dir string, maxRevocations, maxInvitations int, log *slog.Logger)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("auth.state_dir: %w", err)
 	}
-	s.path = filepath.Join(dir, "auth.json")
+	s.path = filepath.Join(dir, stateFile)
 	lock, err := filelock.Take(s.path + ".lock")
 	if errors.Is(err, filelock.ErrHeld) {
 		return nil, fmt.Errorf("auth.state_dir: another process uses %s: each gateway needs one of its own", dir)
@@ -96,7 +99,7 @@ func openStore(dir string, maxRevocations, maxInvitations int, log *slog.Logger)
 		return nil, fmt.Errorf("auth.state_dir: %w", err)
 	}
 	s.lock = lock
-	if err := s.open(); err != nil {
+	if err := errors.Join(removeUnfinished(dir), s.open()); err != nil {
 		return nil, errors.Join(fmt.Errorf("auth.state_dir: %w", err), lock.Close())
 	}
 	log.Info("revocations and invitations are kept", "file", s.path, "revocations", len(s.revocations), "invitations", len(s.invitations))
@@ -325,10 +328,26 @@ func (a *Auth) Unrevoke(id string) error {
 	})
 }
 
+// unfinished ends the name of a file that is being written. One name is enough: who writes has the lock.
+const unfinished = ".tmp"
+
+// removeUnfinished removes what a gateway that was killed was writing. The caller has the lock.
+func removeUnfinished(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		state := e.Name() == stateFile+unfinished
+		keys, _ := filepath.Match(keysFile("????????????????")+unfinished, e.Name())
+		if (state || keys) && e.Type().IsRegular() {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
+
 // writeFile replaces a file, at once and for good, with one that only its owner may read.
 func writeFile(path string, content []byte) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".*") // 0600
+	f, err := os.OpenFile(path+unfinished, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

@@ -87,6 +87,52 @@ func TestStateIsWrittenAtOnce(t *testing.T) {
 	}
 }
 
+// kill -9 in the middle of a write leaves half a file: the next start removes it, and nothing that is not the gateway's.
+func TestWhatWasBeingWrittenIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	own := []string{"auth.json.tmp", "jwks-0123456789abcdef.json.tmp"}
+	others := []string{"auth.json.1234567890", "auth.json.bak", "jwks-0123456789abcdef.json", "jwks-old.json.tmp", "my.tmp", "auth.json.tmp.tmp"}
+	for _, name := range append(own, others...) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := Defaults()
+	c.StateDir = dir
+	a, err := Open(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	want := append(others, "auth.json", "auth.json.lock")
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("there are %v, want %v", got, want)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "auth.json")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the mode is %v (%v), want 0600", info.Mode(), err)
+	}
+	// Who has not got the lock removes nothing: the other is writing.
+	half := filepath.Join(dir, own[0])
+	if err := os.WriteFile(half, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(c, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("a second gateway has the same state")
+	}
+	if _, err := os.Stat(half); err != nil {
+		t.Errorf("without the lock: %v", err)
+	}
+}
+
 // Who was told that a revocation could not be kept makes room; a restart must not let in what was revoked.
 func TestWhatCouldNotBeKeptIsKeptOnceThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,11 +120,15 @@ func writable(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".writable-*")
+	path := filepath.Join(dir, ".writable") // always this one: who is killed here leaves no more than one
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // another gateway has been as far
+		return errors.Join(err, f.Close())
+	}
+	return f.Close()
 }
 
 // Listens says where challenges arrive: at the TLS listener, and at the plain one if

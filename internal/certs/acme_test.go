@@ -377,3 +377,19 @@ func TestValidateNamesEveryWrongKey(t *testing.T) {
 		}
 	}
 }
+
+// A gateway that was killed while it tried to write leaves a file, which the next one removes.
+func TestTryingToWriteLeavesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made")
+	for range 2 {
+		if err := writable(dir); err != nil {
+			t.Fatal(err)
+		}
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+			t.Errorf("%v, %v: want an empty directory", entries, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, ".writable"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
