@@ -46,6 +46,9 @@ const (
 	// towards 0.5, whatever its size and form. maxGap is what it may be about, all the same.
 	maxShare = 0.62
 	maxGap   = 25 * time.Microsecond
+
+	// maxRatio is between the medians of two answers whose words differ: what is said, and done, is not the same.
+	maxRatio = 2
 )
 
 // A verdict is how the times of two kinds of answers compare.
@@ -63,14 +66,17 @@ func (v verdict) differ() bool {
 	return max(v.share, 1-v.share) > maxShare && (v.a-v.b).Abs() > maxGap
 }
 
-// tellTimes is compareTimes, twice where the first verdict is that they differ: what is there shows again.
-func tellTimes(t *testing.T, g *doortest.Gateway, a, b *question) verdict {
+// farApart reports whether one takes more than so many times as long as the other.
+func (v verdict) farApart() bool { return max(v.a, v.b) > maxRatio*min(v.a, v.b) }
+
+// tellTimes is compareTimes, and whether it tells them apart: twice where it does, since what is there shows again.
+func tellTimes(t *testing.T, g *doortest.Gateway, a, b *question, told func(verdict) bool) (v verdict, apart bool) {
 	t.Helper()
-	v := compareTimes(t, g, a, b)
-	if v.differ() {
+	v = compareTimes(t, g, a, b)
+	if told(v) {
 		v = compareTimes(t, g, a, b)
 	}
-	return v
+	return v, told(v)
 }
 
 // compareTimes asks both again and again, in turn and in an order that changes, so that what
@@ -133,12 +139,13 @@ func TestTimesTellALeak(t *testing.T) {
 	for _, tt := range []struct {
 		more time.Duration
 		leak bool
-	}{{150 * time.Microsecond, true}, {0, false}} {
+		told func(verdict) bool
+	}{{150 * time.Microsecond, true, verdict.differ}, {0, false, verdict.differ}, {5 * time.Millisecond, true, verdict.farApart}, {0, false, verdict.farApart}} {
 		server := httptest.NewServer(busy(tt.more))
-		v := tellTimes(t, doortest.At(t, server.URL), &question{method: "GET", target: "/known"}, &question{method: "GET", target: "/unknown"})
+		v, apart := tellTimes(t, doortest.At(t, server.URL), &question{method: "GET", target: "/known"}, &question{method: "GET", target: "/unknown"}, tt.told)
 		server.Close()
-		if t.Logf("%s more: %s", tt.more, v); v.differ() != tt.leak {
-			t.Errorf("%s more: told apart: %v, want %v: %s", tt.more, v.differ(), tt.leak, v)
+		if t.Logf("%s more: %s", tt.more, v); apart != tt.leak {
+			t.Errorf("%s more: told apart: %v, want %v: %s", tt.more, apart, tt.leak, v)
 		}
 	}
 }
@@ -224,15 +231,26 @@ func TestAnswersTakeAsLongForTheKnownAsForTheUnknown(t *testing.T) {
 		{"a publisher that is forbidden, to be ended; none", send("DELETE", "/api/rooms/mri-2/publishers/console", "", desk), send("DELETE", "/api/rooms/mri-2/publishers/nobody", "", desk), false},
 		{"a publisher that is forbidden, to be muted; none", send("PATCH", "/api/rooms/mri-2/publishers/console", `{"muted": true}`, desk), send("PATCH", "/api/rooms/mri-2/publishers/nobody", `{"muted": true}`, desk), false},
 	} {
-		v := tellTimes(t, g, tt.a, tt.b)
+		v, apart := tellTimes(t, g, tt.a, tt.b, verdict.differ)
 		if tt.a.said != tt.b.said && !tt.words {
 			t.Errorf("%s: one is answered %q, the other %q", tt.name, tt.a.said, tt.b.said)
 		}
 		if strings.HasPrefix(tt.a.said, "2") || strings.HasPrefix(tt.b.said, "2") {
 			t.Errorf("%s: let in: %q, %q", tt.name, tt.a.said, tt.b.said)
 		}
-		if t.Logf("%s: %.3s, %s", tt.name, tt.a.said, v); v.differ() {
+		if t.Logf("%s: %.3s, %s", tt.name, tt.a.said, v); apart {
 			t.Errorf("%s: the times tell them apart: %s", tt.name, v)
+		}
+	}
+	// Who has a session's whole URL is told that it is there: 401, not 404. The time says no more, such as what the session does.
+	for _, method := range []string{"GET", "PATCH", "DELETE"} {
+		there, none := send(method, session, "", far(static)), send(method, sessions+far(id), "", far(static))
+		v, apart := tellTimes(t, g, there, none, verdict.farApart)
+		if t.Logf("%s of a session's URL with a wrong token: %.3s, one that is not there: %.3s, %s", method, there.said, none.said, v); apart {
+			t.Errorf("%s of a session's URL with a wrong token: more than %d times as long as where there is none, or less: %s", method, maxRatio, v)
+		}
+		if !strings.HasPrefix(there.said, "401 ") || !strings.HasPrefix(none.said, "404 ") {
+			t.Errorf("%s of a session's URL with a wrong token: %q, and %q where there is none, want 401 and 404", method, there.said, none.said)
 		}
 	}
 }
