@@ -61,6 +61,7 @@ func NewRouter(c Config, log *slog.Logger) *Router {
 	r.RemoteIPHeaders = []string{"X-Forwarded-For"}
 	base := newBase(c)
 	r.Use(
+		entryOnly(newAnswering(c, r.limits.count).middleware),
 		r.observe(log),
 		recovery,
 		secure,

@@ -55,6 +55,7 @@ func NewServer(name string, c Config, h http.Handler, certificates certs.Source,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams,
 			// A client that vanished is noticed, though an event stream never idles.
 			SendPingTimeout:  30 * time.Second,
 			PingTimeout:      15 * time.Second,

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,10 @@ type attack struct {
 	Datagrams int // a second
 	Slow      int // bodies at a time that never end
 	Guesses   int // wrong tokens a second, from the address of those who have right ones
+
+	Floods   []string // of HTTP/2, by their names
+	Flooders int      // connections of each at a time
+	Paths    []string // that they ask for
 }
 
 // A toll is what the attacker did, and how he was answered.
@@ -41,10 +46,11 @@ type toll struct {
 	Offers, Guesses map[int]int // by status; 0: no answer
 	Slow            map[int]int // likewise
 	Datagrams       int
+	Floods          map[string]floodToll
 }
 
 // The addresses of the attacker, all in 127/8: of offers 127.66.0.x, of datagrams 127.66.1.x,
-// of slow bodies 127.66.3.x. Where his offers' candidates are, 127.66.2.1, nobody listens.
+// of slow bodies 127.66.3.x, of floods 127.66.4.x. Where his offers' candidates are, 127.66.2.1, nobody listens.
 func attacker(group, n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 66, byte(group), byte(n + 1)})
 }
@@ -76,8 +82,18 @@ func (a attack) run() toll {
 	for i := range sources {
 		all.Go(func() { sent.Add(a.flood(ctx, attacker(1, i), a.Datagrams/sources, &ufrag)) })
 	}
+	flooded := make([]floodToll, len(floods))
+	for i, f := range floods {
+		if slices.Contains(a.Floods, f.name) {
+			all.Go(func() { flooded[i] = a.floodHTTP2(ctx, f, attacker(4, i)) })
+		}
+	}
 	all.Wait()
-	return toll{Offers: offers.counts(), Guesses: guesses.counts(), Slow: slow.counts(), Datagrams: int(sent.Load())}
+	paid := toll{Offers: offers.counts(), Guesses: guesses.counts(), Slow: slow.counts(), Datagrams: int(sent.Load()), Floods: make(map[string]floodToll)}
+	for i, f := range floods {
+		paid.Floods[f.name] = flooded[i]
+	}
+	return paid
 }
 
 // every calls f so often a second until ctx is done, on a goroutine of its own each time, of

@@ -34,3 +34,20 @@ func TestThirtySecondsOfAttack(t *testing.T) {
 		t.Errorf("%.0f open files are left, want %.0f at most", got, want)
 	}
 }
+
+// Each flood of HTTP/2 by itself, of four connections, and of a hundred that take no answers.
+func TestAttackByHTTP2(t *testing.T) {
+	const lasts = 8 * time.Second
+	s := startTLS(t)
+	s.try(t, 3*time.Second, nil) // warms up
+	t.Logf("quiet: %v", s.try(t, lasts, nil))
+	for _, f := range floods {
+		flooders := 4
+		if f.shut {
+			flooders = 100
+		}
+		r := s.tryFlood(t, lasts, flooders, f.name)
+		t.Logf("%s: %v", f.name, r)
+		judgeFlood(t, r, lasts, f.name)
+	}
+}

@@ -27,7 +27,7 @@ const hospitalToken, leakedTokens = "of-the-hospital-and-its-technicians", 4
 
 func leakedToken(i int) string { return fmt.Sprintf("leaked-%d", i) }
 
-func startServer(t *testing.T, more string) *server {
+func startServer(t *testing.T, more string, environ ...string) *server {
 	t.Helper()
 	config := "metrics.auth = false\nlog.level = \"error\"\n" + more
 	token := func(name, secret string) {
@@ -41,7 +41,7 @@ func startServer(t *testing.T, more string) *server {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &server{process.Start(t, "SIGHTLINE_CONFIG="+file)}
+	return &server{process.Start(t, append(environ, "SIGHTLINE_CONFIG="+file)...)}
 }
 
 func (s *server) metrics(t *testing.T) map[string]float64 {

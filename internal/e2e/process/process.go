@@ -32,7 +32,7 @@ type Server struct {
 
 // Start builds the gateway as it is released, runs it on loopback and waits until it is ready. Its configuration
 // is environ, such as "SIGHTLINE_LOG_LEVEL=warn", and nothing else: what configures a gateway of whoever runs
-// the test is none of the test's business.
+// the test is none of the test's business. With SIGHTLINE_HTTP_TLS_CERT it speaks TLS; the test's own roots have to know it.
 func Start(t testing.TB, environ ...string) *Server {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "sightline")
@@ -56,7 +56,11 @@ func Start(t testing.TB, environ ...string) *Server {
 			t.Errorf("the server's end: %v", err)
 		}
 	})
-	s := &Server{Base: "http://" + listen, Debug: "http://" + debug, Media: netip.MustParseAddrPort(media), PID: cmd.Process.Pid}
+	scheme := "http://"
+	if slices.ContainsFunc(environ, func(kv string) bool { return strings.HasPrefix(kv, "SIGHTLINE_HTTP_TLS_CERT=") }) {
+		scheme = "https://"
+	}
+	s := &Server{Base: scheme + listen, Debug: "http://" + debug, Media: netip.MustParseAddrPort(media), PID: cmd.Process.Pid}
 	for range 300 {
 		if res, err := http.Get(s.Base + "/readyz"); err == nil {
 			res.Body.Close()
