@@ -257,12 +257,15 @@ func (s *server) forgets(t *testing.T) {
 	}
 }
 
+// kept is how much of the heap may be in use for what has ended, in bytes.
+const kept = 8 << 20
+
 // judgeHeap fails the test if sessions that have ended are kept: what may be left of each are
 // some hundred bytes for five minutes, so that its late DELETE is answered.
 func judgeHeap(t *testing.T, before, left int) {
 	t.Helper()
-	if left > before+8<<20 {
-		t.Errorf("%d KiB of heap are left, want 8 MiB more than the %d KiB before at most", left>>10, before>>10)
+	if left > before+kept {
+		t.Errorf("%d KiB of heap are left, want %d MiB more than the %d KiB before at most", left>>10, kept>>20, before>>10)
 	}
 }
 

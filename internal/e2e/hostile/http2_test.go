@@ -80,5 +80,10 @@ func TestFloodsOfHTTP2StopNobody(t *testing.T) {
 	t.Log(r)
 	judgeFlood(t, r, lasts, names...)
 	s.forgets(t)
-	judgeHeap(t, before, s.heap(t))
+	left := s.heap(t)
+	// The server lingers on connections that it has ended, with what they hold.
+	for end := time.Now().Add(time.Minute); left > before+kept && time.Now().Before(end); left = s.heap(t) {
+		time.Sleep(500 * time.Millisecond)
+	}
+	judgeHeap(t, before, left)
 }
