@@ -275,7 +275,14 @@ func TestMuteGoesWithTheRoom(t *testing.T) {
 					t.Fatalf("%d %s", r.StatusCode, r.Text)
 				}
 			}
+			lost := owner.node.Self().ID
 			lose(t, owner)
+			eventually(t, func() string { // before, who comes may be told to come again
+				if to, ok := other.node.Owner("mri-2"); ok && to.ID == lost {
+					return "the room is still that of a node that is lost"
+				}
+				return ""
+			})
 			next := doortest.NewPeer(t)
 			next.Send(t, doortest.Keyframe, webrtc.MimeTypeVP8, webrtc.MimeTypeOpus)
 			next.Connect(t, other.Gateway, "/whip/mri-2/console")
