@@ -36,9 +36,10 @@ type attack struct {
 	Slow      int // bodies at a time that never end
 	Guesses   int // wrong tokens a second, from the address of those who have right ones
 
-	Floods   []string // of HTTP/2, by their names
-	Flooders int      // connections of each at a time
-	Paths    []string // that they ask for
+	Floods     []string      // of HTTP/2, by their names
+	Flooders   int           // connections of each at a time
+	FloodPause time.Duration // of each, between two of its sends
+	Paths      []string      // that they ask for
 }
 
 // A toll is what the attacker did, and how he was answered.

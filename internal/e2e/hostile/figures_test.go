@@ -46,7 +46,7 @@ func TestAttackByHTTP2(t *testing.T) {
 		if f.shut {
 			flooders = 100
 		}
-		r := s.tryFlood(t, lasts, flooders, f.name)
+		r := s.tryFlood(t, lasts, flooders, 0, f.name)
 		t.Logf("%s: %v", f.name, r)
 		judgeFlood(t, r, lasts, f.name)
 	}

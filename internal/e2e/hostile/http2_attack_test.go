@@ -110,6 +110,7 @@ func (a attack) floodOnce(ctx context.Context, f flood, from netip.Addr) (t floo
 		if err = f.send(w); err == nil {
 			err = w.out.Flush()
 		}
+		time.Sleep(a.FloodPause)
 	}
 	if t.Frames = w.frames; err != nil && ctx.Err() == nil {
 		t.Closed = 1
