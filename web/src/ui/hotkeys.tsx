@@ -1,6 +1,6 @@
 // Keys that do something, and the sheet that tells them ("?").
 import type { JSX } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 
 import { choices, choose } from './choices.ts';
 import { Dialog } from './dialog.tsx';
@@ -20,13 +20,13 @@ export interface Hotkey {
 const registry = new Store<Hotkey[]>([]);
 export const helpOpen = new Store(false);
 
-// useHotkeys has the page obey keys as long as the component is there. What was added last
-// is asked first.
+// useHotkeys has the page obey keys as long as the component is there, from the moment on that it can be seen. What
+// was added last is asked first.
 export function useHotkeys(keys: readonly Hotkey[]): void {
   const newest = useRef(keys);
   newest.current = keys;
   const names = keys.map((k) => `${k.key} ${k.does}`).join('\n');
-  useEffect(() => {
+  useLayoutEffect(() => {
     const mine = newest.current.map((k, i): Hotkey => ({ ...k, run: (e) => newest.current[i]?.run(e) }));
     registry.set([...registry.value, ...mine]);
     return () => registry.set(registry.value.filter((k) => !mine.includes(k)));
