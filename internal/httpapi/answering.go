@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 )
@@ -48,10 +49,20 @@ func (a *answering) middleware(c *gin.Context) {
 	}
 	defer a.end(client)
 	c.Next()
-	if c.Request.ProtoMajor == 2 && c.Writer.Size() > 0 {
-		// What is short net/http would write, and wait for, only when this has returned.
-		_ = http.NewResponseController(c.Writer).Flush()
+	if c.Request.ProtoMajor == 2 {
+		settle(c)
 	}
+}
+
+// settle ends a request by HTTP/2. What is short net/http would write, and wait for, only when the handler has returned;
+// and a deadline that is set behind the client's RST_STREAM keeps all of the request until it is over.
+func settle(c *gin.Context) {
+	rc := http.NewResponseController(c.Writer)
+	if c.Writer.Size() > 0 {
+		_ = rc.Flush()
+	}
+	_ = rc.SetWriteDeadline(time.Time{})
+	_ = rc.SetReadDeadline(time.Time{})
 }
 
 // clientOf returns whose a request is; nobody's if it is a trusted proxy's own.
