@@ -56,6 +56,7 @@ type Engine struct {
 	sessions map[*Session]struct{}
 	ended    map[string]uint64 // sessions that have ended, by Cause
 	discards uint64            // SRTP and SRTCP that they discarded
+	unaware  time.Time         // until when somebody may go on who could not be told of the end
 	branches SocketSnapshot    // of sockets of their own that they had
 	addrs    []netip.Addr      // cached by localAddresses
 	addrsAt  time.Time
@@ -112,7 +113,8 @@ func New(c Config, log *slog.Logger) (*Engine, error) {
 	return e, nil
 }
 
-// Close closes the sockets. All sessions have to have ended before.
+// Close closes the sockets. All sessions have to have ended before. Where an FFmpeg may go on, it waits until that
+// has noticed.
 func (e *Engine) Close() error {
 	e.stop()
 	if e.tcp != nil {
@@ -120,8 +122,19 @@ func (e *Engine) Close() error {
 	}
 	e.udp.close()
 	e.workers.Wait()
+	e.mu.Lock()
+	linger := time.Now().Before(e.unaware)
+	e.mu.Unlock()
+	if linger {
+		time.Sleep(portClosed)
+	}
 	return nil
 }
+
+// portClosed is for how long the port of media stays closed, at the end, for clients that can't be told that their
+// sessions have ended: what they send is answered by the system, port unreachable, which ends FFmpeg. A gateway that
+// is started again at once would take it instead, and FFmpeg go on for nobody until its consent expires.
+const portClosed = 300 * time.Millisecond
 
 func (e *Engine) sweep(ctx context.Context) {
 	tick := time.NewTicker(5 * time.Second)

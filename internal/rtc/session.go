@@ -521,6 +521,15 @@ func (s *Session) retire() {
 // when nobody has answered its checks for 30 s.
 func (s *Session) Deaf() bool { return s.ffmpeg }
 
+// unaware reports whether the client goes on after the session's end, where it can't be told.
+func (s *Session) unaware(cause error) bool {
+	switch End(Cause(cause)) {
+	case Replaced, Removed, Moved, Draining, Expired, Revoked:
+		return true
+	}
+	return false
+}
+
 // bury decides what the peer is told of the end: checks are answered with 403 from now on
 // (RFC 7675, section 5.2). FFmpeg is told nothing at all: it hangs on close_notify, and
 // ends by itself when nobody answers.
@@ -566,6 +575,9 @@ func (s *Session) end(cause error) {
 		}
 		if cause != nil {
 			s.engine.ended[Cause(cause)]++
+		}
+		if s.ffmpeg && s.unaware(cause) {
+			s.engine.unaware = time.Now().Add(consentTimeout)
 		}
 		s.engine.mu.Unlock()
 		close(s.closed)

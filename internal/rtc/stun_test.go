@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,6 +128,34 @@ func TestConsentIsRevokedOnTheWire(t *testing.T) {
 			t.Errorf("%s: %d DTLS records at the end", name, got)
 		}
 	}
+}
+
+// FFmpeg can't be told of the end. When the gateway goes its port stays closed for long enough that FFmpeg sends something
+// there, though another one may be started at once.
+func TestFFmpegFindsThePortClosed(t *testing.T) {
+	e := testEngine(t)
+	p := newRawPeer(t, e, rawOptions{publish: true, name: "FFmpegPublishSession", setup: "passive"})
+	to := e.udp.conn.LocalAddr()
+	p.life.cancel(Draining)
+	if err := p.life.waitEnd(t); !errors.Is(err, Draining) {
+		t.Errorf("ended by %v", err)
+	}
+	sender, err := net.Dial("udp", to.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	began := time.Now()
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < portClosed {
+		t.Errorf("the port was closed for %v, want %v at least", took, portClosed)
+	}
+	eventually(t, "the system says that the port is closed", func() bool {
+		_, err := sender.Write([]byte("media"))
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
 }
 
 // A DTLS record that comes once FFmpeg's handshake is over makes its socket block for good.
