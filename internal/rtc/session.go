@@ -521,8 +521,8 @@ func (s *Session) retire() {
 // when nobody has answered its checks for 30 s.
 func (s *Session) Deaf() bool { return s.ffmpeg }
 
-// unaware reports whether the client goes on after the session's end, where it can't be told.
-func (s *Session) unaware(cause error) bool {
+// endedByUs reports whether the client has to be told of the session's end: it goes on where it can't be.
+func endedByUs(cause error) bool {
 	switch End(Cause(cause)) {
 	case Replaced, Removed, Moved, Draining, Expired, Revoked:
 		return true
@@ -576,7 +576,7 @@ func (s *Session) end(cause error) {
 		if cause != nil {
 			s.engine.ended[Cause(cause)]++
 		}
-		if s.ffmpeg && s.unaware(cause) {
+		if s.ffmpeg && endedByUs(cause) {
 			s.engine.unaware = time.Now().Add(consentTimeout)
 		}
 		s.engine.mu.Unlock()

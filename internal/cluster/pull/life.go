@@ -395,17 +395,24 @@ func connected(ctx context.Context, peer *rtc.Session) error {
 	}
 }
 
+// strayed says why a session with who owned a room is of no use any more; nil if it is.
+func (p *Puller) strayed(room string, owner cluster.Member) error {
+	if now, ok := p.Nodes.Owner(room); ok && now.ID != owner.ID {
+		return errMoved
+	}
+	if _, ok := p.Nodes.Member(owner.ID); !ok {
+		return errLost
+	}
+	return nil
+}
+
 // follow ends a session when the room has another owner, or its node is gone.
 func (l *pull) follow(ctx context.Context, owner cluster.Member, end context.CancelCauseFunc) {
 	changed, stop := l.puller.Nodes.Watch()
 	defer stop()
 	for {
-		if now, ok := l.puller.Nodes.Owner(l.room); ok && now.ID != owner.ID {
-			end(errMoved)
-			return
-		}
-		if _, ok := l.puller.Nodes.Member(owner.ID); !ok {
-			end(errLost)
+		if err := l.puller.strayed(l.room, owner); err != nil {
+			end(err)
 			return
 		}
 		select {

@@ -261,11 +261,8 @@ func (p *Puller) await(ctx context.Context, s *played, room string, owner cluste
 	changed, stop := p.Nodes.Watch()
 	defer stop()
 	for {
-		if now, ok := p.Nodes.Owner(room); ok && now.ID != owner.ID {
-			return errMoved
-		}
-		if _, ok := p.Nodes.Member(owner.ID); !ok {
-			return errLost
+		if err := p.strayed(room, owner); err != nil {
+			return err
 		}
 		select {
 		case <-s.done:
